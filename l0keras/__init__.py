@@ -1,0 +1,15 @@
+"""Learned sparsity for Keras 3: train, strip, deploy, and see the proof."""
+
+from l0keras import hard_concrete
+from l0keras import layers
+from l0keras import regularizers
+from l0keras.gates import HardConcreteGate
+from l0keras.gates import gates_of
+
+__all__ = [
+    "HardConcreteGate",
+    "gates_of",
+    "hard_concrete",
+    "layers",
+    "regularizers",
+]

@@ -1,0 +1,252 @@
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras import hard_concrete
+from l0keras.distribution import ReplicaSeedGenerator
+from l0keras.regularizers import L0
+
+SAMPLE_PER = ("batch", "example")
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class Clip(keras.constraints.Constraint):
+    """Keeps every entry of a variable within [-limit, limit].
+
+    Args:
+        limit: a float above 0.
+    """
+
+    def __init__(self, limit):
+        if not limit > 0:
+            raise ValueError(
+                f"Argument `limit` must be above 0. Received: limit={limit}"
+            )
+        self.limit = limit
+
+    def __call__(self, w):
+        return ops.clip(w, -self.limit, self.limit)
+
+    def get_config(self):
+        return {"limit": self.limit}
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class HardConcreteGate(keras.layers.Layer):
+    """Multiplies one axis of its input by learned hard-concrete gates.
+
+    While training, the gates are samples, so that the network learns which
+    units it can do without; otherwise they are the deterministic test gates,
+    many of them exactly 0. A gate layer with `trainable = False` uses the
+    test gates in training too, as a frozen `BatchNormalization` does.
+
+    Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
+    section 2.2.
+
+    Args:
+        l0: the price of one weight, at least 0: the paper's lambda divided by
+            the number of training examples.
+        l2: weight decay of the gated weights, coupled with the gates; only
+            for gates that know their weights, see `couple`.
+        axis: the gated axis, or a tuple of axes that get one gate for each
+            combination of indices. Never the batch axis.
+        droprate_init: the share of units dropped at the start, in (0, 1).
+            `log_alpha` is drawn from N(log((1-d)/d), 0.01^2).
+        sample_per: `"batch"` draws one gate for all examples of a batch (on
+            each replica), `"example"` one for each example.
+        group_size: how many weights one gate closes; a number or a nested
+            list of the shape of the gates.
+        temperature, gamma, zeta: the constants of the hard concrete.
+        log_alpha_limit: `log_alpha` is kept within plus or minus this after
+            each step, log 100 by default; `None` leaves it free.
+        seed: an integer that fixes the samples and the initial `log_alpha`.
+
+    Input shape: any, with known sizes along `axis`.
+
+    Output shape: that of the input.
+
+    Raises:
+        ValueError: an argument out of its range, or a gated axis that is
+            the batch axis or of unknown size.
+
+    Example:
+
+    >>> x = keras.layers.Conv2D(64, 3)(x)
+    >>> x = keras.layers.BatchNormalization()(x)
+    >>> x = keras.layers.ReLU()(x)
+    >>> x = l0keras.HardConcreteGate(l0=0.1 / 60_000, group_size=577)(x)
+    """
+
+    def __init__(
+        self,
+        l0=0.0,
+        l2=0.0,
+        axis=-1,
+        droprate_init=0.5,
+        sample_per="batch",
+        group_size=1,
+        temperature=hard_concrete.TEMPERATURE,
+        gamma=hard_concrete.GAMMA,
+        zeta=hard_concrete.ZETA,
+        log_alpha_limit=math.log(100.0),
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 < droprate_init < 1:
+            raise ValueError(
+                "Argument `droprate_init` must lie in (0, 1). "
+                f"Received: droprate_init={droprate_init}"
+            )
+        if sample_per not in SAMPLE_PER:
+            raise ValueError(
+                f"Argument `sample_per` must be one of {SAMPLE_PER}. "
+                f"Received: sample_per={sample_per!r}"
+            )
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        self.droprate_init = droprate_init
+        self.sample_per = sample_per
+        self.log_alpha_limit = log_alpha_limit
+        self.seed = seed
+        self.seed_generator = ReplicaSeedGenerator(seed)
+        # Checks l0, l2, group_size and the constants.
+        self.regularizer = L0(l0, l2, group_size, temperature, gamma, zeta)
+        self.constraint = (
+            None if log_alpha_limit is None else Clip(log_alpha_limit)
+        )
+        self.supports_masking = True
+
+    @property
+    def l0(self):
+        return self.regularizer.l0
+
+    @property
+    def l2(self):
+        return self.regularizer.l2
+
+    @property
+    def group_size(self):
+        return self.regularizer.group_size
+
+    def couple(self, squared_norms, ungated_squared_norm=None):
+        """Names the weights behind the gates, see `regularizers.L0.couple`."""
+        self.regularizer.couple(squared_norms, ungated_squared_norm)
+
+    def _axes(self, rank):
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        if any(not -rank <= axis < rank for axis in axes):
+            raise ValueError(
+                f"Argument `axis` must name axes of an input of rank {rank}. "
+                f"Received: axis={self.axis}"
+            )
+        return sorted(axis % rank for axis in axes)
+
+    def build(self, input_shape):
+        axes = self._axes(len(input_shape))
+        if 0 in axes:
+            raise ValueError(
+                "Argument `axis` must not name the batch axis. "
+                f"Received: axis={self.axis} for input shape {input_shape}"
+            )
+        shape = tuple(input_shape[axis] for axis in axes)
+        if None in shape:
+            raise ValueError(
+                f"The gated axis must have a known size. Received: "
+                f"axis={self.axis} for input shape {input_shape}"
+            )
+        mean = math.log((1.0 - self.droprate_init) / self.droprate_init)
+        self.log_alpha = self.add_weight(
+            name="log_alpha",
+            shape=shape,
+            initializer=keras.initializers.RandomNormal(
+                mean=mean, stddev=0.01, seed=self.seed
+            ),
+            regularizer=self.regularizer,
+            constraint=self.constraint,
+            # Near a threshold, half precision would round a gate shut.
+            dtype="float32",
+            autocast=False,
+        )
+
+    def values(self, training=False, batch_size=None):
+        """The gates to multiply by, in float32.
+
+        Args:
+            training: a boolean. True draws samples, unless the layer is
+                frozen; False gives the test gates.
+            batch_size: the number of examples, for `sample_per="example"`.
+
+        Returns:
+            A tensor of the shape of `log_alpha`; where examples are sampled
+            one by one, with a leading batch axis.
+        """
+        log_alpha = ops.convert_to_tensor(self.log_alpha)
+        constants = self.constants
+        if not (training and self.trainable):
+            return hard_concrete.deterministic_gate(log_alpha, **constants)
+        shape = None
+        if self.sample_per == "example":
+            shape = (batch_size, *log_alpha.shape)
+        return hard_concrete.sample(
+            log_alpha, self.seed_generator, shape, **constants
+        )
+
+    @property
+    def constants(self):
+        """Temperature, gamma and zeta, as keyword arguments."""
+        return {
+            name: getattr(self.regularizer, name)
+            for name in ("temperature", "gamma", "zeta")
+        }
+
+    def prob_open(self):
+        """The probability of each gate to be open while training.
+
+        Returns:
+            A numpy array of the shape of `log_alpha`.
+        """
+        prob = hard_concrete.prob_open(self.log_alpha, **self.constants)
+        return ops.convert_to_numpy(prob)
+
+    def test_gates(self):
+        """The gates used at test time.
+
+        Returns:
+            A numpy array of the shape of `log_alpha`, with values in [0, 1].
+        """
+        return ops.convert_to_numpy(self.values(training=False))
+
+    def count_open(self):
+        """How many test gates are not 0, an integer."""
+        return int(np.count_nonzero(self.test_gates()))
+
+    def call(self, inputs, training=False):
+        rank = len(inputs.shape)
+        axes = self._axes(rank)
+        gates = self.values(training, ops.shape(inputs)[0])
+        shape = [1] * rank
+        for axis in axes:
+            shape[axis] = inputs.shape[axis]
+        if len(gates.shape) > len(axes):
+            shape[0] = -1
+        gates = ops.cast(ops.reshape(gates, shape), inputs.dtype)
+        return inputs * gates
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "l0": self.l0,
+            "l2": self.l2,
+            "axis": self.axis,
+            "droprate_init": self.droprate_init,
+            "sample_per": self.sample_per,
+            "group_size": self.group_size,
+            **self.constants,
+            "log_alpha_limit": self.log_alpha_limit,
+            "seed": self.seed,
+        }

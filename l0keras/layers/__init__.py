@@ -1,0 +1,17 @@
+"""Keras layers with hard-concrete gates on their weights."""
+
+from l0keras.layers.gated_layer import GatedLayer
+from l0keras.layers.l0_conv1d import L0Conv1D
+from l0keras.layers.l0_conv2d import L0Conv2D
+from l0keras.layers.l0_conv3d import L0Conv3D
+from l0keras.layers.l0_dense import L0Dense
+from l0keras.layers.l0_depthwise_conv2d import L0DepthwiseConv2D
+
+__all__ = [
+    "GatedLayer",
+    "L0Conv1D",
+    "L0Conv2D",
+    "L0Conv3D",
+    "L0Dense",
+    "L0DepthwiseConv2D",
+]

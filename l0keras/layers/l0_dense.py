@@ -1,0 +1,57 @@
+import keras
+from keras import ops
+
+from l0keras.layers.gated_layer import GatedLayer
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class L0Dense(GatedLayer, keras.layers.Dense):
+    """A `keras.layers.Dense` with hard-concrete gates on its weights.
+
+    With every gate at 1 it is exactly the plain layer.
+
+    Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
+    sections 2.2 and 4; gates on the input units are the paper's choice for
+    fully connected layers.
+
+    Args:
+        units, activation, use_bias, ...: as in `keras.layers.Dense`.
+        l0: the price of one weight, at least 0: the paper's lambda divided by
+            the number of training examples.
+        l2: weight decay coupled with the gates, divided likewise: the
+            penalty is 0.5 * l2 * w^2 times the probability of an open gate.
+        granularity: `"input"` (default): one gate for each input unit, the
+            bias is not gated; `"output"`: one for each unit, with its bias;
+            `"weight"`: one for each entry of the kernel.
+        droprate_init: the share of gates closed at the start, in (0, 1).
+        sample_per: `"batch"` or `"example"`.
+        temperature, gamma, zeta, log_alpha_limit, seed: see
+            `l0keras.HardConcreteGate`.
+
+    Input shape: `(batch, ..., input_dim)`.
+
+    Output shape: `(batch, ..., units)`.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+
+    >>> layer = L0Dense(300, activation="relu", l0=0.1 / 60_000)
+    >>> layer(keras.ops.ones((2, 784))).shape
+    (2, 300)
+    """
+
+    default_granularity = "input"
+    plain_class = keras.layers.Dense
+
+    def _gate_layout(self):
+        inputs, units = self.kernel.shape
+        return {
+            "input": (inputs, 1),
+            "output": (1, units),
+            "weight": (inputs, units),
+        }[self.granularity]
+
+    def _linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)

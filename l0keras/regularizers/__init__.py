@@ -1,0 +1,5 @@
+"""Penalties whose minimum is a smaller network."""
+
+from l0keras.regularizers.l0 import L0
+
+__all__ = ["L0"]
