@@ -78,8 +78,10 @@ class GatedLayer:
             "log_alpha_limit": log_alpha_limit,
             "seed": seed,
         }
-        # Made here too so that a wrong argument is refused before building.
-        self.gate = self._make_gate()
+        # The gate needs the kernel's shape, so `build` makes it; making one
+        # to throw away refuses wrong arguments here already.
+        self._make_gate()
+        self.gate = None
 
     def _make_gate(self, rank=1, group_size=1):
         return HardConcreteGate(
