@@ -144,7 +144,7 @@ def training_steps(model, batch_size, steps_per_execution):
     def run():
         logs = model.train_function(iterator)
         # Reading a number waits for the device.
-        float(logs.get_value()["loss"])
+        float(logs["loss"])
 
     return run
 
