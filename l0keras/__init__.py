@@ -5,6 +5,7 @@ from l0keras import layers
 from l0keras import regularizers
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import gates_of
+from l0keras.strip import strip
 
 __all__ = [
     "HardConcreteGate",
@@ -12,4 +13,5 @@ __all__ = [
     "hard_concrete",
     "layers",
     "regularizers",
+    "strip",
 ]

@@ -1,0 +1,21 @@
+"""The channel graph: which channels exist, who makes them, who reads them."""
+
+from l0keras.graph.analyze import choose_kept
+from l0keras.graph.analyze import find_live
+from l0keras.graph.analyze import find_rules
+from l0keras.graph.analyze import load_params
+from l0keras.graph.analyze import propagate_constants
+from l0keras.graph.graph import Graph
+from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import trace
+
+__all__ = [
+    "BARRIER",
+    "Graph",
+    "choose_kept",
+    "find_live",
+    "find_rules",
+    "load_params",
+    "propagate_constants",
+    "trace",
+]

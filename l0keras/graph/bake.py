@@ -1,0 +1,37 @@
+import keras
+
+from l0keras.gates import HardConcreteGate
+from l0keras.layers import GatedLayer
+
+
+def bake(call):
+    """The plain Keras layer that a called layer is at test time.
+
+    Args:
+        call: a node of a Keras model.
+
+    Returns:
+        The operation itself where it is no gate, or a gate that is told to
+        sample at test time too. For a gated layer its plain layer, for a gate
+        of its own a `Rescaling` by the test gates.
+    """
+    layer = call.operation
+    if call.arguments.kwargs.get("training"):
+        return layer
+    if isinstance(layer, GatedLayer):
+        return layer.bake()
+    if not isinstance(layer, HardConcreteGate):
+        return layer
+    shape = call.input_tensors[0].shape
+    rank = len(shape)
+    axes = (layer.axis,) if isinstance(layer.axis, int) else layer.axis
+    axes = {axis % rank for axis in axes}
+    # Of full rank, so that it means the same under every image data format.
+    scale = layer.test_gates().reshape(
+        [shape[axis] if axis in axes else 1 for axis in range(rank)]
+    )
+    rescaling = keras.layers.Rescaling(
+        scale.tolist(), name=layer.name, dtype=layer.dtype_policy
+    )
+    rescaling.trainable = layer.trainable
+    return rescaling

@@ -1,0 +1,182 @@
+import keras
+import numpy as np
+
+
+class Value:
+    """One tensor of a channel graph: its channels and what is known of them.
+
+    Attributes:
+        tensor: the `KerasTensor` of the model that was traced.
+        axis: the axis along which this tensor has channels, an integer.
+        producer: the `Node` that makes it, `None` for an input of the model.
+        readers: a list of `(node, position among the node's inputs)`.
+        is_output: whether the model hands it out.
+        constants: float64, shape `(size,)`: the value that a channel has at
+            every position for whatever input, NaN where there is none.
+        live: bool, shape `(size,)`: whether anybody needs the channel.
+        kept: integers, ascending: the channels that the stripped model has.
+    """
+
+    def __init__(self, tensor, producer=None):
+        self.tensor = tensor
+        self.producer = producer
+        self.readers = []
+        self.is_output = False
+        self.axis = None
+        self.constants = None
+        self.live = None
+        self.kept = None
+
+    @property
+    def shape(self):
+        return tuple(self.tensor.shape)
+
+    @property
+    def rank(self):
+        return len(self.shape)
+
+    @property
+    def size(self):
+        """The number of channels, 0 where the model does not fix it."""
+        return (self.shape[self.axis] or 0) if 0 < self.axis else 0
+
+    @property
+    def selectable(self):
+        """Whether an index selection may follow; it would drop a mask."""
+        return not (
+            getattr(self.tensor, "_keras_mask", None) is not None
+            or getattr(self.tensor, "sparse", False)
+            or getattr(self.tensor, "ragged", False)
+        )
+
+
+class Operation:
+    """A layer or op of the model with host copies of its weights.
+
+    Several nodes may refer to one operation: a shared layer.
+
+    Attributes:
+        source: the Keras layer or op; gates are baked. It is only read.
+        name: the name in the stripped model.
+        params: numpy arrays by variable name, what a rule may change.
+        nodes: the nodes that call it.
+        gate: whether it stands for a gate of its own in the model.
+        baked: whether `source` replaces a gated layer or a gate.
+    """
+
+    def __init__(self, source, name, gate=False, baked=False):
+        self.source = source
+        self.name = name
+        self.gate = gate
+        self.baked = baked
+        self.params = {}
+        self.nodes = []
+
+    def load_params(self):
+        for variable in self.source.weights:
+            array = keras.ops.convert_to_numpy(variable)
+            self.params[variable.name] = array.astype("float32")
+
+
+class Node:
+    """One call of an operation.
+
+    Attributes:
+        operation: the `Operation`.
+        arguments: what the model's call was given, a `SymbolicArguments`.
+        inputs, outputs: lists of `Value`.
+        rule: what is known about the operation, see `rules`.
+        made: bool mask of the output's channels that the layer has to make.
+        reads: for each input a bool mask of the channels it needs.
+        takes: for each input the channels to select in front of the node,
+            as integers, or `None` to read what there is.
+        reasons: why something here was kept, a list of strings.
+    """
+
+    def __init__(self, operation, arguments, inputs, outputs):
+        self.operation = operation
+        self.arguments = arguments
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rule = None
+        self.made = None
+        self.reads = None
+        self.takes = [None] * len(inputs)
+        self.reasons = []
+        operation.nodes.append(self)
+
+    @property
+    def name(self):
+        return self.operation.name
+
+    @property
+    def training(self):
+        """Whether the model calls the layer in training mode at test time."""
+        return self.arguments.kwargs.get("training")
+
+    @property
+    def layer(self):
+        return self.operation.source
+
+    @property
+    def params(self):
+        return self.operation.params
+
+    @property
+    def input(self):
+        return self.inputs[0]
+
+    @property
+    def output(self):
+        return self.outputs[0]
+
+    def got(self, position=0):
+        """The channels of an input that this node is given in the end."""
+        if self.takes[position] is not None:
+            return self.takes[position]
+        return self.inputs[position].kept
+
+
+class Graph:
+    """The channel graph of one model, in topological order.
+
+    Attributes:
+        model: the traced model. It is only read.
+        inputs, outputs: the model's inputs and outputs, as nested as there,
+            with a `Value` in the place of each tensor.
+        nodes: a list of `Node`, each after those that it reads from.
+        reasons: why gates or nested models stayed as they are; pairs of a
+            layer's name and a string.
+    """
+
+    def __init__(self, model, inputs, outputs, nodes):
+        self.model = model
+        self.inputs = inputs
+        self.outputs = outputs
+        self.nodes = nodes
+        self.reasons = []
+
+    @property
+    def values(self):
+        found = list(keras.tree.flatten(self.inputs))
+        for node in self.nodes:
+            found.extend(node.outputs)
+        return found
+
+    def remove(self, node):
+        """Takes out a node that does nothing; its readers read its input."""
+        source, output = node.input, node.output
+        source.readers.remove((node, 0))
+        for reader, position in output.readers:
+            reader.inputs[position] = source
+            source.readers.append((reader, position))
+        source.is_output = source.is_output or output.is_output
+        self.outputs = keras.tree.map_structure(
+            lambda value: source if value is output else value, self.outputs
+        )
+        self.nodes.remove(node)
+
+
+def unknown(size):
+    """No constants known for `size` channels."""
+    return np.full(size, np.nan)

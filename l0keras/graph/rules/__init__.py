@@ -1,0 +1,6 @@
+"""What each layer type does with channels: one rule a type, one table."""
+
+from l0keras.graph.rules.table import BARRIER
+from l0keras.graph.rules.table import rule_of
+
+__all__ = ["BARRIER", "rule_of"]

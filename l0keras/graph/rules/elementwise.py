@@ -1,0 +1,180 @@
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.graph import activations
+from l0keras.graph.rules.rule import Rule
+
+
+def along(value, array):
+    """Shapes one number a channel so that it broadcasts over the tensor."""
+    shape = [1] * value.rank
+    shape[value.axis] = -1
+    return array.reshape(shape)
+
+
+def per_channel(value, array):
+    """One number a channel out of an array over positions and channels.
+
+    NaN where it is not the same at all positions.
+    """
+    array = np.moveaxis(array, value.axis, -1).reshape(-1, value.size)
+    same = np.all(array == array[:1], axis=0)
+    return np.where(same, array[0], np.nan)
+
+
+class Identity(Rule):
+    """Layers that do nothing at test time, such as `Dropout`. They stay."""
+
+    homogeneous = True
+
+    def constants(self, node):
+        return node.input.constants
+
+
+class Elementwise(Rule):
+    """Layers without weights that map each number on its own."""
+
+    def constants(self, node):
+        constants = node.input.constants
+        known = ~np.isnan(constants)
+        filled = along(node.input, np.where(known, constants, 0.0))
+        outputs = node.layer.call(ops.convert_to_tensor(filled, "float32"))
+        outputs = along(node.output, ops.convert_to_numpy(outputs)).reshape(-1)
+        return np.where(known, outputs, np.nan)
+
+
+class Activation(Elementwise):
+    """`Activation`, if its function is known to be elementwise."""
+
+    def refuses(self, node):
+        activation = node.layer.activation
+        if not activations.is_elementwise(activation):
+            name = getattr(activation, "__name__", str(activation))
+            return f"activation '{name}' may mix channels"
+        return None
+
+    def is_homogeneous(self, node):
+        return activations.is_homogeneous(node.layer.activation)
+
+
+class ReLU(Elementwise):
+    def is_homogeneous(self, node):
+        return node.layer.max_value is None and node.layer.threshold == 0
+
+
+class LeakyReLU(Elementwise):
+    homogeneous = True
+
+
+class PReLU(Rule):
+    """`PReLU`: a slope for each channel, or each number, of the input."""
+
+    shrinks_with_input = True
+    homogeneous = True
+
+    def constants(self, node):
+        inputs = along(node.input, node.input.constants)
+        slopes = np.where(inputs < 0, node.params["alpha"][None], 1.0)
+        return per_channel(node.output, inputs * slopes)
+
+    def shrink(self, node):
+        alpha = node.params["alpha"]
+        if alpha.shape[node.input.axis - 1] == node.input.size:
+            alpha = np.take(alpha, node.got(), axis=node.input.axis - 1)
+        return {}, {"alpha": alpha}
+
+
+class Rescaling(Rule):
+    """`Rescaling` by numbers or by arrays that broadcast over the input."""
+
+    def refuses(self, node):
+        arrays = np.ndim(node.layer.scale) + np.ndim(node.layer.offset)
+        first = keras.config.image_data_format() == "channels_first"
+        if arrays and first and not node.operation.gate:
+            return "rescales by arrays under image data format channels_first"
+        return None
+
+    def _full(self, node, name):
+        """An argument as an array of the input's rank."""
+        array = np.asarray(getattr(node.layer, name), "float64")
+        missing = node.input.rank - array.ndim
+        return array.reshape((1,) * missing + array.shape)
+
+    def channel_scale(self, node):
+        """One factor a channel, `None` where positions differ."""
+        scale = self._full(node, "scale")
+        along_channels = scale.shape[node.input.axis] == node.input.size
+        if not along_channels or scale.size != node.input.size:
+            return None
+        return scale.reshape(-1)
+
+    def constants(self, node):
+        constants = along(node.input, node.input.constants)
+        outputs = constants * self._full(node, "scale")
+        outputs = outputs + self._full(node, "offset")
+        # Zero times anything, not NaN times zero: a closed gate's channel.
+        shut = np.broadcast_to(self._full(node, "scale") == 0, outputs.shape)
+        offset = np.broadcast_to(self._full(node, "offset"), outputs.shape)
+        return per_channel(node.output, np.where(shut, offset, outputs))
+
+    def shrink(self, node):
+        config = {}
+        axis = node.input.axis
+        for name in ("scale", "offset"):
+            if np.ndim(getattr(node.layer, name)) == 0:
+                continue
+            array = self._full(node, name)
+            if array.shape[axis] > 1:
+                array = np.take(array, node.got(), axis=axis)
+            config[name] = array.tolist()
+        return config, {}
+
+
+class BatchNormalization(Rule):
+    """`BatchNormalization` with its moving statistics."""
+
+    shrinks_with_input = True
+
+    def refuses(self, node):
+        if node.layer.axis % node.input.rank != node.input.axis:
+            return "normalizes another axis than that of the channels"
+        return None
+
+    def _affine(self, node):
+        """Slope and offset of each channel, float64."""
+        params = node.params
+        variance = params["moving_variance"].astype("float64")
+        slope = 1.0 / np.sqrt(variance + node.layer.epsilon)
+        slope = slope * params.get("gamma", 1.0)
+        return slope, params.get("beta", 0.0) - slope * params["moving_mean"]
+
+    def constants(self, node):
+        slope, offset = self._affine(node)
+        inputs = np.where(slope == 0, 0.0, node.input.constants)
+        return inputs * slope + offset
+
+    def shrink(self, node):
+        got = node.got()
+        params = {name: array[got] for name, array in node.params.items()}
+        config = {"scale": "gamma" in params, "center": "beta" in params}
+        return config, params
+
+    def takes_output_scale(self, node):
+        return True
+
+    def scale_output(self, node, scale):
+        params = node.params
+        params["gamma"] = params.get("gamma", 1.0) * scale
+        if "beta" in params:
+            params["beta"] = params["beta"] * scale
+
+    def takes_input_scale(self, node):
+        return True
+
+    def scale_input(self, node, scale):
+        slope, offset = self._affine(node)
+        params = node.params
+        shift = slope * params["moving_mean"] * (scale - 1.0)
+        params["gamma"] = params.get("gamma", 1.0) * scale
+        params["beta"] = (params.get("beta", 0.0) + shift).astype("float32")

@@ -1,0 +1,264 @@
+import numpy as np
+
+from l0keras.graph import activations
+from l0keras.graph.rules.rule import Rule
+
+
+def cannot_read(layer):
+    """Why the weights of a layer are not what `kernel` says, or `None`."""
+    if getattr(layer, "quantization_mode", None):
+        return f"quantized to {layer.quantization_mode}"
+    if getattr(layer, "lora_enabled", False):
+        return "has LoRA weights; merge them first"
+    return None
+
+
+def channel_axis(layer, value):
+    """The axis in which a layer expects its channels."""
+    if getattr(layer, "data_format", None) == "channels_first":
+        return 1
+    return value.rank - 1
+
+
+class Linear(Rule):
+    """Dense layers and convolutions: a kernel, a bias, an activation.
+
+    The kernel is `(*window, inputs of one group, units)`; a dense layer has
+    no window.
+    """
+
+    shrinks_with_input = True
+    units_argument = "filters"
+
+    def refuses(self, node):
+        reason = cannot_read(node.layer)
+        if reason:
+            return reason
+        if node.input.axis != self.output_axis(node):
+            return "reads along another axis than that of the channels"
+        if node.layer.groups > 1 and not node.input.selectable:
+            return "is grouped and its input carries a mask or is sparse"
+        return None
+
+    def output_axis(self, node):
+        return channel_axis(node.layer, node.input)
+
+    def creates(self, node):
+        return True
+
+    def groups(self, node):
+        return node.layer.groups
+
+    def _window(self, node, function):
+        """A function over the window, spread to all inputs x all units."""
+        kernel = node.params["kernel"]
+        axes = tuple(range(kernel.ndim - 2))
+        small = function(kernel, axes)
+        groups = self.groups(node)
+        if groups == 1:
+            return small
+        inputs, units = small.shape
+        full = np.zeros((inputs * groups, units), small.dtype)
+        width = units // groups
+        for group in range(groups):
+            columns = slice(group * width, (group + 1) * width)
+            rows = slice(group * inputs, (group + 1) * inputs)
+            full[rows, columns] = small[:, columns]
+        return full
+
+    def _connected(self, node):
+        return self._window(node, lambda w, axes: np.any(w != 0, axis=axes))
+
+    def _sums(self, node):
+        return self._window(
+            node, lambda w, axes: np.sum(w, axis=axes, dtype="float64")
+        )
+
+    def _bias(self, node):
+        kernel = node.params["kernel"]
+        return node.params.get("bias", np.zeros(kernel.shape[-1], "float32"))
+
+    def _foldable(self, node):
+        """Which inputs are constants that the bias can stand in for."""
+        constants = node.input.constants
+        if self._sees_borders(node):
+            # There the window sees zeros in the place of the constant.
+            return constants == 0
+        return ~np.isnan(constants)
+
+    def _sees_borders(self, node):
+        return node.layer.padding != "valid"
+
+    def constants(self, node):
+        foldable = self._foldable(node)
+        constant = ~np.any(self._connected(node)[~foldable], axis=0)
+        shares = np.where(foldable, node.input.constants, 0.0)
+        values = self._bias(node) + shares @ self._sums(node)
+        return self._activate(node, np.where(constant, values, np.nan))
+
+    def _activate(self, node, values):
+        if not activations.is_elementwise(node.layer.activation):
+            return np.full_like(values, np.nan)
+        return activations.apply(node.layer.activation, values)
+
+    def makes(self, node, live):
+        if not activations.is_elementwise(node.layer.activation):
+            return np.ones_like(live)
+        groups = self.groups(node)
+        alive = live.reshape(groups, -1)
+        if groups == 1:
+            return live
+        whole = np.any(alive, axis=1, keepdims=True)
+        return np.broadcast_to(whole, alive.shape).reshape(-1)
+
+    def reads(self, node, made):
+        groups = self.groups(node)
+        if groups > 1:
+            alive = np.any(made.reshape(groups, -1), axis=1)
+            return [np.repeat(alive, node.input.size // groups)]
+        connected = np.any(self._connected(node)[:, made], axis=1)
+        return [connected & ~self._foldable(node)]
+
+    def shrink(self, node):
+        got, kept = node.got(), np.flatnonzero(node.made)
+        kernel = node.params["kernel"]
+        groups = self.groups(node)
+        config = {self.units_argument: len(kept)}
+        if groups > 1:
+            alive = np.any(node.made.reshape(groups, -1), axis=1)
+            config["groups"] = int(alive.sum())
+            # Inputs are kept for whole groups only, and all groups see the
+            # same slice of the kernel's input axis.
+            params = {"kernel": kernel[..., kept]}
+        else:
+            params = {"kernel": kernel[..., got, :][..., kept]}
+        bias = self._bias(node)[kept] + self._folded(node, got, kept)
+        if node.layer.use_bias or np.any(bias):
+            config["use_bias"] = True
+            params["bias"] = bias.astype("float32")
+        return config, params
+
+    def _folded(self, node, got, kept):
+        """What the channels that are gone added to each unit."""
+        gone = np.ones(node.input.size, bool)
+        gone[got] = False
+        if not np.any(gone):
+            return 0.0
+        constants = np.nan_to_num(node.input.constants[gone])
+        return constants @ self._sums(node)[gone][:, kept]
+
+    def takes_output_scale(self, node):
+        return activations.is_homogeneous(node.layer.activation)
+
+    def scale_output(self, node, scale):
+        for name in node.params:
+            node.params[name] = node.params[name] * scale
+
+    def takes_input_scale(self, node):
+        return True
+
+    def scale_input(self, node, scale):
+        kernel = node.params["kernel"]
+        groups = self.groups(node)
+        # (inputs of a group, groups) -> one column for each unit.
+        columns = scale.reshape(groups, -1).T
+        columns = np.repeat(columns, kernel.shape[-1] // groups, axis=1)
+        node.params["kernel"] = kernel * columns
+
+
+class Convolution(Linear):
+    """`Conv1D`, `Conv2D` and `Conv3D`, in whole groups."""
+
+
+class Dense(Linear):
+    """`Dense`, along the last axis of an input of any rank."""
+
+    units_argument = "units"
+
+    def refuses(self, node):
+        reason = cannot_read(node.layer)
+        if reason:
+            return reason
+        if node.input.axis != self.output_axis(node):
+            return "reads along another axis than that of the channels"
+        return None
+
+    def output_axis(self, node):
+        return node.input.rank - 1
+
+    def groups(self, node):
+        return 1
+
+    def _sees_borders(self, node):
+        return False
+
+
+class Depthwise(Rule):
+    """`DepthwiseConv1D` and `DepthwiseConv2D`.
+
+    The kernel is `(*window, channels, multiplier)`; output channel
+    `c * multiplier + j` is made of input channel c.
+    """
+
+    shrinks_with_input = True
+
+    def refuses(self, node):
+        reason = cannot_read(node.layer)
+        if reason:
+            return reason
+        if node.input.axis != self.output_axis(node):
+            return "reads along another axis than that of the channels"
+        if not activations.is_elementwise(node.layer.activation):
+            return "its activation mixes channels"
+        return None
+
+    def output_axis(self, node):
+        return channel_axis(node.layer, node.input)
+
+    def _multiplier(self, node):
+        return node.layer.depth_multiplier
+
+    def constants(self, node):
+        kernel = node.params["kernel"]
+        axes = tuple(range(kernel.ndim - 2))
+        sums = np.sum(kernel, axis=axes, dtype="float64").reshape(-1)
+        empty = ~np.any(kernel != 0, axis=axes).reshape(-1)
+        inputs = np.repeat(node.input.constants, self._multiplier(node))
+        if node.layer.padding != "valid":
+            inputs = np.where(inputs == 0, inputs, np.nan)
+        values = np.where(empty, 0.0, inputs * sums)
+        values = values + node.params.get("bias", 0.0)
+        return activations.apply(node.layer.activation, values)
+
+    def makes(self, node, live):
+        whole = np.any(live.reshape(-1, self._multiplier(node)), axis=1)
+        return np.repeat(whole, self._multiplier(node))
+
+    def reads(self, node, made):
+        return [made.reshape(-1, self._multiplier(node))[:, 0]]
+
+    def keeps(self, node):
+        multiplier = self._multiplier(node)
+        first = node.got()[:, None] * multiplier
+        return (first + np.arange(multiplier)).reshape(-1)
+
+    def shrink(self, node):
+        params = {"kernel": node.params["kernel"][..., node.got(), :]}
+        if "bias" in node.params:
+            params["bias"] = node.params["bias"][self.keeps(node)]
+        return {}, params
+
+    def takes_output_scale(self, node):
+        return activations.is_homogeneous(node.layer.activation)
+
+    def scale_output(self, node, scale):
+        kernel = node.params["kernel"]
+        node.params["kernel"] = kernel * scale.reshape(kernel.shape[-2:])
+        if "bias" in node.params:
+            node.params["bias"] = node.params["bias"] * scale
+
+    def takes_input_scale(self, node):
+        return True
+
+    def scale_input(self, node, scale):
+        node.params["kernel"] = node.params["kernel"] * scale[:, None]

@@ -1,0 +1,90 @@
+import numpy as np
+
+from l0keras.graph.rules.linear import channel_axis
+from l0keras.graph.rules.rule import Rule
+
+
+class Positions(Rule):
+    """Layers that mix or move positions within each channel.
+
+    They map a channel that is constant to the same constant.
+    """
+
+    homogeneous = True
+
+    def refuses(self, node):
+        if node.input.axis != channel_axis(node.layer, node.input):
+            return "moves along the axis of the channels"
+        return None
+
+    def constants(self, node):
+        return node.input.constants
+
+
+class Upsampling(Positions):
+    """Upsampling: not every interpolation has weights that sum to 1."""
+
+    def constants(self, node):
+        constants = node.input.constants
+        method = getattr(node.layer, "interpolation", "nearest")
+        if method in ("nearest", "bilinear"):
+            return constants
+        return np.where(constants == 0, constants, np.nan)
+
+
+class GlobalPooling(Positions):
+    def output_axis(self, node):
+        return node.input.axis if node.layer.keepdims else 1
+
+
+class ZeroPadding(Positions):
+    """Zero padding: only a constant of 0 stays a constant."""
+
+    def constants(self, node):
+        constants = node.input.constants
+        return np.where(constants == 0, constants, np.nan)
+
+
+class Flatten(Rule):
+    """`Flatten`: each position of each channel becomes a channel."""
+
+    homogeneous = True
+
+    def refuses(self, node):
+        if None in node.input.shape[1:]:
+            return "flattens an axis of unknown size"
+        return None
+
+    def output_axis(self, node):
+        return 1
+
+    def _channels(self, node):
+        """The input channel behind each output channel."""
+        shape, axis = node.input.shape[1:], node.input.axis - 1
+        index = [1] * len(shape)
+        index[axis] = -1
+        channels = np.arange(node.input.size).reshape(index)
+        channels = np.broadcast_to(channels, shape)
+        if node.layer.data_format == "channels_first":
+            channels = np.moveaxis(channels, 0, -1)
+        return channels.reshape(-1)
+
+    def constants(self, node):
+        return node.input.constants[self._channels(node)]
+
+    def reads(self, node, made):
+        mask = np.zeros(node.input.size, bool)
+        mask[self._channels(node)[made]] = True
+        return [mask]
+
+    def keeps(self, node):
+        return np.flatnonzero(np.isin(self._channels(node), node.got()))
+
+    def scale_forwards(self, node, scale):
+        return scale[self._channels(node)]
+
+    def scale_backwards(self, node, scale):
+        inner = np.empty(node.input.size)
+        inner[self._channels(node)] = scale
+        same = np.array_equal(self.scale_forwards(node, inner), scale)
+        return inner if same else None

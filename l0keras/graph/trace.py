@@ -1,0 +1,170 @@
+import keras
+from keras.src.models.functional import Functional
+
+from l0keras.gates import HardConcreteGate
+from l0keras.graph.bake import bake
+from l0keras.graph.graph import Graph
+from l0keras.graph.graph import Node
+from l0keras.graph.graph import Operation
+from l0keras.graph.graph import Value
+
+
+def trace(model):
+    """Reads the graph of a model; nested models become part of it.
+
+    Args:
+        model: a built `Sequential` or functional model, with or without
+            gates.
+
+    Returns:
+        A `Graph` without facts about channels. Gated layers are baked to
+        plain ones, gates that stand by themselves are scaling nodes.
+
+    Raises:
+        ValueError: `model` is not a Keras model, is subclassed or not built.
+    """
+    functional = as_functional(model)
+    inputs = keras.tree.map_structure(Value, functional.input)
+    tracer = _Tracer(operation.name for operation in functional.operations)
+    tracer.enter(functional, keras.tree.flatten(inputs))
+    outputs = keras.tree.map_structure(tracer.value, functional.output)
+    graph = Graph(model, inputs, outputs, tracer.nodes)
+    for node in graph.nodes:
+        for position, value in enumerate(node.inputs):
+            value.readers.append((node, position))
+    for value in keras.tree.flatten(outputs):
+        value.is_output = True
+    return graph
+
+
+def as_functional(model):
+    """The functional model behind a model, or a `ValueError`."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "Argument `model` must be a Keras model. "
+            f"Received: model={model!r} of type {type(model).__name__}"
+        )
+    if not is_functional(model):
+        raise ValueError(
+            "Argument `model` must be Sequential or functional, because a "
+            "model with a `call` of its own has no graph to read. Build it "
+            "with the functional API, or pass the functional part of it. "
+            f"Received: model '{model.name}' of type {type(model).__name__}"
+        )
+    if isinstance(model, keras.Sequential):
+        if model._functional is None:
+            raise ValueError(
+                "Argument `model` must be built. Start it with a "
+                "`keras.Input`, or call `model.build(input_shape)`. "
+                f"Received: Sequential model '{model.name}', not built"
+            )
+        return model._functional
+    return model
+
+
+def is_functional(model):
+    return (
+        isinstance(model, (Functional, keras.Sequential))
+        and type(model).call
+        in (Functional.call, keras.Sequential.call)
+    )
+
+
+class _Tracer:
+    def __init__(self, names):
+        self.nodes = []
+        self.values = {}
+        self.operations = {}
+        # The outermost layers keep their names, inner ones make way.
+        self.names = set(names)
+
+    def value(self, tensor):
+        return self.values[id(tensor)]
+
+    def enter(self, functional, inputs, prefix=""):
+        """Adds the nodes between the inputs and outputs of a model."""
+        for tensor, value in zip(
+            keras.tree.flatten(functional.input), inputs, strict=True
+        ):
+            self.values[id(tensor)] = value
+        calls = self._calls(functional)
+        # A nested model that is called twice shares its layers.
+        counts = {}
+        for call in calls:
+            key = id(call.operation)
+            counts[key] = counts.get(key, 0) + 1
+        for call in calls:
+            arguments = [self.value(t) for t in call.input_tensors]
+            inner = self._nested(call, counts[id(call.operation)])
+            if inner is None:
+                self._add(call, arguments, prefix)
+                continue
+            self.enter(inner, arguments, prefix + call.operation.name + "_")
+            for tensor, result in zip(
+                call.outputs, keras.tree.flatten(inner.output), strict=True
+            ):
+                self.values[id(tensor)] = self.value(result)
+
+    def _calls(self, functional):
+        """The calls of a model, each after those that it depends on."""
+        done = {id(tensor) for tensor in keras.tree.flatten(functional.input)}
+        order = []
+        stack = [
+            (tensor, False)
+            for tensor in reversed(keras.tree.flatten(functional.output))
+        ]
+        while stack:
+            tensor, ready = stack.pop()
+            if id(tensor) in done:
+                continue
+            history = tensor._keras_history
+            call = history.operation._inbound_nodes[history.node_index]
+            if ready:
+                order.append(call)
+                done.update(id(output) for output in call.outputs)
+                continue
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(call.input_tensors))
+        return order
+
+    def _nested(self, call, calls):
+        """The functional model that a call enters, if it can be opened."""
+        layer = call.operation
+        if not is_functional(layer) or calls > 1 or call.arguments.kwargs:
+            return None
+        inner = layer
+        if isinstance(layer, keras.Sequential):
+            inner = layer._functional
+        if inner is None or len(call.arguments.args) != 1:
+            return None
+        given = call.input_tensors
+        wanted = keras.tree.flatten(inner.input)
+        if len(given) != len(wanted):
+            return None
+        if any(a.shape != b.shape for a, b in zip(given, wanted)):
+            return None
+        return inner
+
+    def _add(self, call, inputs, prefix):
+        key = id(call.operation)
+        if key not in self.operations:
+            self.operations[key] = self._operation(call, prefix)
+        outputs = [Value(tensor) for tensor in call.outputs]
+        node = Node(self.operations[key], call.arguments, inputs, outputs)
+        for value in outputs:
+            value.producer = node
+            self.values[id(value.tensor)] = value
+        self.nodes.append(node)
+
+    def _operation(self, call, prefix):
+        name = call.operation.name
+        if prefix:
+            if name in self.names:
+                name = prefix + name
+            while name in self.names:
+                name += "_"
+            self.names.add(name)
+        gate = isinstance(call.operation, HardConcreteGate)
+        source = bake(call)
+        baked = source is not call.operation
+        return Operation(source, name, gate=gate and baked, baked=baked)
