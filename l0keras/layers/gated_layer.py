@@ -107,6 +107,10 @@ class GatedLayer:
         """The layer without bias and activation."""
         raise NotImplementedError
 
+    def _gated_linear(self, inputs, gates):
+        """`_linear` with one sample of the gates on the kernel."""
+        return self._linear(inputs, self.kernel * self._spread(gates))
+
     def _channel_axis(self):
         if getattr(self, "data_format", None) == "channels_first":
             return 1
@@ -168,16 +172,13 @@ class GatedLayer:
         gates = self.gate.values(training, ops.shape(inputs)[0])
         per_example = len(gates.shape) > len(self.gate.log_alpha.shape)
         rank = len(inputs.shape)
-        gate_inputs = self.granularity == "input" and (
-            per_example or self._prefers_gated_inputs
-        )
-        if gate_inputs:
-            inputs = inputs * self._on_activations(gates, rank)
-        if gate_inputs or per_example:
+        if per_example:
+            if self.granularity == "input":
+                inputs = inputs * self._on_activations(gates, rank)
             outputs = self._linear(inputs, self.kernel)
         else:
             gates = ops.cast(gates, self.compute_dtype)
-            outputs = self._linear(inputs, self.kernel * self._spread(gates))
+            outputs = self._gated_linear(inputs, gates)
         if self.use_bias:
             shape = [1] * rank
             shape[self._channel_axis()] = -1
@@ -190,9 +191,6 @@ class GatedLayer:
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs
-
-    # Whether gates on input units multiply the inputs rather than the kernel.
-    _prefers_gated_inputs = False
 
     def bake(self):
         """The plain Keras layer that this one is at test time.

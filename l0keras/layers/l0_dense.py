@@ -4,6 +4,37 @@ from keras import ops
 from l0keras.layers.gated_layer import GatedLayer
 
 
+def _gated_matmul(inputs, gates, kernel):
+    """`(inputs * gates) @ kernel` with a cheap gradient for the gates.
+
+    The gradient of the loss in a gate is the sum over its kernel row of
+    kernel * (inputs^T @ upstream), and that product is the kernel's own
+    gradient divided by the gate. So it needs neither a gated copy of the
+    kernel nor the gradient of the inputs, which a network's first layer has
+    no other use for. A gate that is 0 gets no gradient: the hard concrete is
+    clipped there and would pass none on.
+    """
+
+    @ops.custom_gradient
+    def product(inputs, gates, kernel):
+        gated = inputs * gates
+
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            d_inputs = ops.matmul(upstream, ops.transpose(kernel)) * gates
+            rows = ops.reshape(gated, (-1, kernel.shape[0]))
+            d_rows = ops.reshape(upstream, (-1, kernel.shape[1]))
+            d_kernel = ops.matmul(ops.transpose(rows), d_rows)
+            divisor = ops.where(gates == 0, ops.ones_like(gates), gates)
+            d_gates = ops.sum(kernel * d_kernel, axis=1) / divisor
+            return d_inputs, d_gates, d_kernel
+
+        return ops.matmul(gated, kernel), grad
+
+    return product(inputs, gates, ops.convert_to_tensor(kernel))
+
+
 @keras.saving.register_keras_serializable("l0keras")
 class L0Dense(GatedLayer, keras.layers.Dense):
     """A `keras.layers.Dense` with hard-concrete gates on its weights.
@@ -55,3 +86,8 @@ class L0Dense(GatedLayer, keras.layers.Dense):
 
     def _linear(self, inputs, kernel):
         return ops.matmul(inputs, kernel)
+
+    def _gated_linear(self, inputs, gates):
+        if self.granularity == "input":
+            return _gated_matmul(inputs, gates, self.kernel)
+        return super()._gated_linear(inputs, gates)
