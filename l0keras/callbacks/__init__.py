@@ -1,0 +1,19 @@
+"""Callbacks: watching gates, averaged weights, exact resuming."""
+
+from l0keras.callbacks.averaged_weights import averaged_weights
+from l0keras.callbacks.checkpoint import Checkpoint
+from l0keras.callbacks.checkpoint import CheckpointError
+from l0keras.callbacks.evaluate_averaged import EvaluateAveraged
+from l0keras.callbacks.gate_logger import GateLogger
+from l0keras.callbacks.non_finite import NonFiniteError
+from l0keras.callbacks.terminate_on_nan import TerminateOnNaN
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "EvaluateAveraged",
+    "GateLogger",
+    "NonFiniteError",
+    "TerminateOnNaN",
+    "averaged_weights",
+]

@@ -1,0 +1,136 @@
+import json
+import os
+import time
+import zipfile
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.callbacks.non_finite import NonFiniteError
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or that is of another model."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the whole state of training after each epoch, in one file.
+
+    What `keras.callbacks.BackupAndRestore` saves lacks the states of seed
+    generators, so that a resumed run draws other noise than the straight
+    run would have; and it writes in place, so that a run killed while it
+    saves loses everything. This one saves all variables of the model (seed
+    generators, and with them gates and dropout, included) and of the
+    optimizer, with averages, and the logs of all epochs so far; the file
+    changes from one whole epoch to the next in one step.
+
+    Args:
+        path: where to save, a file name ending in `.npz`.
+
+    Raises:
+        NonFiniteError: from `fit`, when a variable is NaN or infinite at
+            the end of an epoch; the file keeps the epoch before.
+
+    Example:
+
+    >>> checkpoint = Checkpoint("run/checkpoint.npz")
+    >>> done = checkpoint.restore(model)
+    >>> model.fit(x, y, epochs=9, initial_epoch=done, callbacks=[checkpoint])
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = os.fspath(path)
+        if not self.path.endswith(".npz"):
+            raise ValueError(
+                "Argument `path` must end in '.npz'. "
+                f"Received: path={self.path!r}"
+            )
+        # One dict for each finished epoch: "epoch" (from 1), "seconds", logs.
+        self.history = []
+        self._began = None
+
+    def restore(self, model):
+        """Puts the saved state, if there is one, into a model.
+
+        Args:
+            model: a built and compiled model.
+
+        Returns:
+            The number of finished epochs, to be given to `fit` as
+            `initial_epoch`: 0 where nothing was saved yet.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another model.
+        """
+        variables = _variables(model)
+        if not os.path.exists(self.path):
+            self.history = []
+            return 0
+        meta, values = _read(self.path)
+        shapes = [tuple(variable.shape) for variable in variables]
+        if [value.shape for value in values] != shapes:
+            raise CheckpointError(
+                f"The checkpoint {self.path!r} belongs to another model: it "
+                f"has {len(values)} variables, this model and its optimizer "
+                f"have {len(shapes)}, or their shapes differ."
+            )
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        self.history = meta["history"]
+        return len(self.history)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, "seconds": time.perf_counter() - self._began}
+        for name, value in (logs or {}).items():
+            row[name] = value if isinstance(value, int) else float(value)
+        variables = _variables(self.model)
+        values = [ops.convert_to_numpy(variable) for variable in variables]
+        for variable, value in zip(variables, values):
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise NonFiniteError(
+                    f"The variable {variable.path!r} is not finite at the "
+                    f"end of epoch {epoch + 1}."
+                )
+        self.history.append(row)
+        _write(self.path, {"history": self.history}, values)
+
+
+def _variables(model):
+    optimizer = model.optimizer
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    return [*model.variables, *optimizer.variables]
+
+
+def _write(path, meta, values):
+    arrays = {f"{index:05d}": value for index, value in enumerate(values)}
+    temporary = f"{path}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def _read(path):
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(str(archive["meta"]))
+            names = sorted(name for name in archive.files if name != "meta")
+            return meta, [archive[name] for name in names]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile,
+            zlib.error) as error:
+        raise CheckpointError(
+            f"The checkpoint {path!r} is damaged ({error}). Nothing was "
+            "changed. Remove it to train from the beginning."
+        ) from error

@@ -1,0 +1,2 @@
+class NonFiniteError(FloatingPointError):
+    """A loss or a weight became NaN or infinite while training."""

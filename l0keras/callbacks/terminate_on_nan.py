@@ -1,0 +1,32 @@
+import keras
+import numpy as np
+
+from l0keras.callbacks.non_finite import NonFiniteError
+
+
+class TerminateOnNaN(keras.callbacks.Callback):
+    """Ends training with an error as soon as the loss is not finite.
+
+    Unlike Keras's callback of this name, which ends `fit` as if all were
+    well, or with an error of no type of its own, this one raises before the
+    callbacks at the end of the epoch run, so that none of them saves what is
+    left.
+
+    Raises:
+        NonFiniteError: from `fit`, with the epoch and the step.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(loss):
+            raise NonFiniteError(
+                f"The loss is {float(loss)} by step {batch + 1} of epoch "
+                f"{self._epoch + 1}."
+            )

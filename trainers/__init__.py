@@ -1,0 +1,1 @@
+"""Programs that train, evaluate, export and measure."""

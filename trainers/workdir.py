@@ -1,0 +1,109 @@
+"""The folder of one training run."""
+
+import contextlib
+import fcntl
+import json
+import os
+
+
+class Workdir:
+    """A folder that belongs to one experiment and to one process at a time.
+
+    Args:
+        path: the folder, made where it does not exist.
+        settings: what makes the experiment what it is, a dict for JSON.
+
+    Raises:
+        ValueError: the folder cannot be written to, holds another
+            experiment, or another process is at work in it.
+    """
+
+    def __init__(self, path, settings):
+        if not path:
+            raise ValueError(
+                "Argument `workdir` must be a folder for what the run leaves "
+                "behind. Received: none"
+            )
+        self.path = os.path.expanduser(path)
+        self._claim()
+        self._check(settings)
+
+    def file(self, name):
+        """The path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+    def _claim(self):
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            # Held as long as the process lives, whichever way it ends.
+            self._lock = open(self.file(".lock"), "w")
+        except OSError as error:
+            raise ValueError(
+                "Argument `workdir` must be a folder that can be written to. "
+                f"Received: workdir={self.path} ({error.strerror})"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ValueError(
+                "Argument `workdir` must be a folder that no other run is "
+                f"using. Received: workdir={self.path}"
+            ) from None
+
+    def _check(self, settings):
+        path = self.file("config.json")
+        if not os.path.exists(path):
+            write_json(path, settings)
+            return
+        try:
+            with open(path) as file:
+                stored = json.load(file)
+            differing = [
+                f"{name}={stored.get(name)} there, {value} now"
+                for name, value in settings.items()
+                if stored.get(name) != value
+            ]
+        except (OSError, ValueError, AttributeError) as error:
+            self.close()
+            raise ValueError(
+                f"The file {path} is damaged ({error}). Nothing was changed."
+            ) from None
+        if differing:
+            self.close()
+            raise ValueError(
+                "Argument `workdir` must be a new folder or one of the same "
+                f"experiment. Received: workdir={self.path}, which differs "
+                f"in {'; '.join(differing)}"
+            )
+
+    def close(self):
+        """Lets other runs have the folder."""
+        self._lock.close()
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a name to write to that becomes `path` once all went well.
+
+    Args:
+        path: a file name; its ending is kept.
+
+    Yields:
+        The temporary name, in the same folder.
+    """
+    stem, ending = os.path.splitext(path)
+    temporary = f"{stem}.tmp{ending}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def write_json(path, value):
+    """Writes a value as JSON, all or nothing."""
+    with replacing(path) as temporary, open(temporary, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
