@@ -1,14 +1,22 @@
 """Learned sparsity for Keras 3: train, strip, deploy, and see the proof."""
 
+from l0keras import export
 from l0keras import hard_concrete
 from l0keras import layers
 from l0keras import regularizers
+from l0keras.accounting import architecture
+from l0keras.accounting import count_macs
+from l0keras.export import export_tflite
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import gates_of
 from l0keras.strip import strip
 
 __all__ = [
     "HardConcreteGate",
+    "architecture",
+    "count_macs",
+    "export",
+    "export_tflite",
     "gates_of",
     "hard_concrete",
     "layers",

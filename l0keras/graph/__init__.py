@@ -7,14 +7,18 @@ from l0keras.graph.analyze import load_params
 from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.graph import Graph
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import as_functional
+from l0keras.graph.trace import is_functional
 from l0keras.graph.trace import trace
 
 __all__ = [
     "BARRIER",
     "Graph",
+    "as_functional",
     "choose_kept",
     "find_live",
     "find_rules",
+    "is_functional",
     "load_params",
     "propagate_constants",
     "trace",

@@ -9,23 +9,25 @@ from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
 
 
-def trace(model):
+def trace(model, baked=True):
     """Reads the graph of a model; nested models become part of it.
 
     Args:
         model: a built `Sequential` or functional model, with or without
             gates.
+        baked: whether gated layers are baked to plain ones and gates of
+            their own to scalings. Otherwise the graph has the layers of the
+            model itself.
 
     Returns:
-        A `Graph` without facts about channels. Gated layers are baked to
-        plain ones, gates that stand by themselves are scaling nodes.
+        A `Graph` without facts about channels.
 
     Raises:
         ValueError: `model` is not a Keras model, is subclassed or not built.
     """
     functional = as_functional(model)
     inputs = keras.tree.map_structure(Value, functional.input)
-    tracer = _Tracer(operation.name for operation in functional.operations)
+    tracer = _Tracer(functional, bake if baked else _as_it_is)
     tracer.enter(functional, keras.tree.flatten(inputs))
     outputs = keras.tree.map_structure(tracer.value, functional.output)
     graph = Graph(model, inputs, outputs, tracer.nodes)
@@ -70,13 +72,18 @@ def is_functional(model):
     )
 
 
+def _as_it_is(call):
+    return call.operation
+
+
 class _Tracer:
-    def __init__(self, names):
+    def __init__(self, functional, source_of):
+        self.source_of = source_of
         self.nodes = []
         self.values = {}
         self.operations = {}
         # The outermost layers keep their names, inner ones make way.
-        self.names = set(names)
+        self.names = {layer.name for layer in functional.operations}
 
     def value(self, tensor):
         return self.values[id(tensor)]
@@ -165,6 +172,6 @@ class _Tracer:
                 name += "_"
             self.names.add(name)
         gate = isinstance(call.operation, HardConcreteGate)
-        source = bake(call)
+        source = self.source_of(call)
         baked = source is not call.operation
         return Operation(source, name, gate=gate and baked, baked=baked)

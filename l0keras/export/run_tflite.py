@@ -1,0 +1,86 @@
+import numpy as np
+
+from l0keras.export.interpreter import open_tflite
+
+
+def run_tflite(path, inputs, batch_size=None, num_threads=1):
+    """Runs a LiteRT file on arrays.
+
+    Args:
+        path: the path of a `.tflite` file written by `export_tflite`.
+        inputs: an array with a leading batch axis, or for several inputs a
+            dictionary of arrays by the names of the model's inputs.
+        batch_size: an integer, how many examples are run at once; `None` runs
+            all together.
+        num_threads: an integer, at least 1.
+
+    Returns:
+        A numpy array, or a list of arrays where the model has several
+        outputs.
+
+    Raises:
+        ValueError: no such file; `inputs` does not fit the file; an argument
+            out of range.
+
+    Example:
+
+    >>> probabilities = run_tflite("model.tflite", images, batch_size=100)
+    """
+    runner = open_tflite(path, num_threads).get_signature_runner()
+    details = runner.get_input_details()
+    if not isinstance(inputs, dict):
+        if len(details) != 1:
+            raise ValueError(
+                "Argument `inputs` must be a dictionary with the keys "
+                f"{sorted(details)}. Received: {type(inputs).__name__}"
+            )
+        inputs = {next(iter(details)): inputs}
+    inputs = {name: np.asarray(array) for name, array in inputs.items()}
+    _check(inputs, details)
+    examples = len(next(iter(inputs.values())))
+    batch_size = batch_size or max(examples, 1)
+    batches = []
+    for start in range(0, examples, batch_size):
+        batch = {
+            name: array[start : start + batch_size]
+            for name, array in inputs.items()
+        }
+        batches.append(runner(**batch))
+    outputs = [
+        np.concatenate([batch[name] for batch in batches])
+        for name in sorted(runner.get_output_details(), key=_order)
+    ]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _order(name):
+    """Sorts output_2 before output_10."""
+    head, _, number = name.rpartition("_")
+    return (head, int(number)) if number.isdigit() else (name, 0)
+
+
+def _check(inputs, details):
+    if set(inputs) != set(details):
+        raise ValueError(
+            f"Argument `inputs` must have the keys {sorted(details)}. "
+            f"Received: {sorted(inputs)}"
+        )
+    lengths = {len(array) for array in inputs.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            "Argument `inputs` must have the same number of examples for all "
+            f"inputs, at least 1. Received: {sorted(lengths)}"
+        )
+    for name, array in inputs.items():
+        signature = details[name]["shape_signature"][1:]
+        fits = len(array.shape[1:]) == len(signature) and all(
+            wanted in (-1, size)
+            for wanted, size in zip(signature, array.shape[1:])
+        )
+        if not fits or array.dtype != details[name]["dtype"]:
+            raise ValueError(
+                f"Argument `inputs` must be of shape (batch, "
+                f"{', '.join(map(str, signature))}) and dtype "
+                f"{np.dtype(details[name]['dtype'])} for input '{name}'. "
+                f"Received: shape {array.shape}, dtype {array.dtype}"
+            )
