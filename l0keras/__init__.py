@@ -9,6 +9,7 @@ from l0keras.accounting import count_macs
 from l0keras.export import export_tflite
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import gates_of
+from l0keras.report import report
 from l0keras.strip import strip
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "hard_concrete",
     "layers",
     "regularizers",
+    "report",
     "strip",
 ]

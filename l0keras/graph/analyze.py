@@ -93,9 +93,10 @@ def _keep_some(node, min_units):
     made = node.made.copy()
     made[chosen] = True
     node.made = node.rule.makes(node, made)
+    left = len(node.made) - len(spare)
+    lost = f"all but {left}" if left else "all"
     node.reasons.append(
-        f"would lose all but {len(node.made) - len(spare)} of its units; "
-        f"keeps {int(node.made.sum())}"
+        f"would lose {lost} of its units; keeps {int(node.made.sum())}"
     )
 
 
@@ -132,12 +133,13 @@ def _selection(node, value, mask):
 
 def _explain(node):
     """Notes constant channels that had to stay because of this node."""
+    if not node.rule.creates(node):
+        return
     constants = node.input.constants
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)
-    if node.rule.creates(node) and np.any(stay):
+    if np.any(stay):
         node.reasons.append(
-            f"{int(stay.sum())} inputs that carry a constant stay: at the "
-            f"borders of {node.layer.padding} padding the constant ends"
-            if hasattr(node.layer, "padding")
-            else f"{int(stay.sum())} constant inputs stay"
+            f"reads {int(stay.sum())} channels that carry a constant: its "
+            "bias cannot stand in for them, because the constant ends at "
+            "padded borders or a whole group is read"
         )
