@@ -130,6 +130,8 @@ class GatedLayer:
         self.gate = self._make_gate(
             rank=len(shape), group_size=weights + int(self._bias_gated)
         )
+        # A layer may have been frozen before it was built.
+        self.gate.trainable = self.trainable
         self.gate.build((None, *shape))
         if self.gate.l2:
             self.gate.couple(self._squared_norms, self._ungated_norm)
@@ -185,7 +187,8 @@ class GatedLayer:
             bias = self.bias
             if self._bias_gated and not per_example:
                 bias = bias * gates
-            outputs = outputs + ops.reshape(bias, shape)
+            # `ops.add`, not `+`: TensorFlow fuses it into the product.
+            outputs = ops.add(outputs, ops.reshape(bias, shape))
         if self.granularity == "output" and per_example:
             outputs = outputs * self._on_activations(gates, rank)
         if self.activation is not None:

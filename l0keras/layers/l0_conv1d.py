@@ -1,4 +1,5 @@
 import keras
+from keras import ops
 
 from l0keras.layers.l0_conv import L0BaseConv
 
@@ -43,3 +44,15 @@ class L0Conv1D(L0BaseConv, keras.layers.Conv1D):
     """
 
     plain_class = keras.layers.Conv1D
+
+    def _linear(self, inputs, kernel):
+        if self.padding != "causal":
+            return super()._linear(inputs, kernel)
+        return ops.conv(
+            ops.pad(inputs, self._compute_causal_padding()),
+            kernel,
+            strides=list(self.strides),
+            padding="valid",
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )

@@ -27,8 +27,8 @@ class L0Conv3D(L0BaseConv, keras.layers.Conv3D):
         temperature, gamma, zeta, log_alpha_limit, seed: see
             `l0keras.HardConcreteGate`.
 
-    Input shape: `(batch, depth, height, width, channels)`, or with the channels second
-        where `data_format="channels_first"`.
+    Input shape: `(batch, depth, height, width, channels)`, or with the
+        channels second where `data_format="channels_first"`.
 
     Output shape: that of the plain layer.
 

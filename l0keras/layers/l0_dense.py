@@ -32,7 +32,8 @@ def _gated_matmul(inputs, gates, kernel):
 
         return ops.matmul(gated, kernel), grad
 
-    return product(inputs, gates, ops.convert_to_tensor(kernel))
+    # TensorFlow refuses a custom gradient that reads a variable itself.
+    return product(inputs, gates, ops.copy(kernel))
 
 
 @keras.saving.register_keras_serializable("l0keras")
