@@ -20,10 +20,6 @@ class Clip(keras.constraints.Constraint):
     """
 
     def __init__(self, limit):
-        if not limit > 0:
-            raise ValueError(
-                f"Argument `limit` must be above 0. Received: limit={limit}"
-            )
         self.limit = limit
 
     def __call__(self, w):
@@ -105,6 +101,11 @@ class HardConcreteGate(keras.layers.Layer):
                 f"Argument `sample_per` must be one of {SAMPLE_PER}. "
                 f"Received: sample_per={sample_per!r}"
             )
+        if log_alpha_limit is not None and not log_alpha_limit > 0:
+            raise ValueError(
+                "Argument `log_alpha_limit` must be above 0 or None. "
+                f"Received: log_alpha_limit={log_alpha_limit}"
+            )
         self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.droprate_init = droprate_init
         self.sample_per = sample_per
@@ -136,12 +137,18 @@ class HardConcreteGate(keras.layers.Layer):
 
     def _axes(self, rank):
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
-        if any(not -rank <= axis < rank for axis in axes):
+        if not axes or any(not -rank <= axis < rank for axis in axes):
             raise ValueError(
                 f"Argument `axis` must name axes of an input of rank {rank}. "
                 f"Received: axis={self.axis}"
             )
-        return sorted(axis % rank for axis in axes)
+        axes = sorted({axis % rank for axis in axes})
+        if isinstance(self.axis, tuple) and len(axes) != len(self.axis):
+            raise ValueError(
+                "Argument `axis` must name each axis once. "
+                f"Received: axis={self.axis} for an input of rank {rank}"
+            )
+        return axes
 
     def build(self, input_shape):
         axes = self._axes(len(input_shape))
@@ -155,6 +162,12 @@ class HardConcreteGate(keras.layers.Layer):
             raise ValueError(
                 f"The gated axis must have a known size. Received: "
                 f"axis={self.axis} for input shape {input_shape}"
+            )
+        sizes = np.shape(self.group_size)
+        if sizes not in ((), shape):
+            raise ValueError(
+                "Argument `group_size` must be a number or have the shape of "
+                f"the gates, {shape}. Received: group_size of shape {sizes}"
             )
         mean = math.log((1.0 - self.droprate_init) / self.droprate_init)
         self.log_alpha = self.add_weight(

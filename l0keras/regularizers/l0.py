@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 from keras import ops
 
 from l0keras import hard_concrete
@@ -52,7 +53,7 @@ class L0(keras.regularizers.Regularizer):
                     f"Argument `{name}` must be at least 0. "
                     f"Received: {name}={value}"
                 )
-        if not (ops.convert_to_numpy(group_size) >= 0).all():
+        if not (np.asarray(group_size) >= 0).all():
             raise ValueError(
                 "Argument `group_size` must be at least 0 everywhere. "
                 f"Received: group_size={group_size}"
@@ -60,7 +61,8 @@ class L0(keras.regularizers.Regularizer):
         hard_concrete.check_parameters(temperature, gamma, zeta)
         self.l0 = float(l0)
         self.l2 = float(l2)
-        self.group_size = group_size
+        # Plain numbers and lists survive saving, numpy's do not.
+        self.group_size = np.asarray(group_size).tolist()
         self.temperature = temperature
         self.gamma = gamma
         self.zeta = zeta
