@@ -1,0 +1,305 @@
+"""Random chains of layers with random gates, for property tests."""
+
+import keras
+import numpy as np
+from hypothesis import strategies as st
+
+import l0keras
+from l0keras import layers as gated
+
+ACTIVATIONS = [
+    "relu",
+    None,
+    "sigmoid",
+    "tanh",
+    "elu",
+    "leaky_relu",
+    "relu6",
+    "softplus",
+    "exponential",
+    "gelu",
+    "hard_sigmoid",
+    "softmax",
+]
+CONVS = {
+    1: (gated.L0Conv1D, keras.layers.Conv1D),
+    2: (gated.L0Conv2D, keras.layers.Conv2D),
+    3: (gated.L0Conv3D, keras.layers.Conv3D),
+}
+
+
+def pick(draw, *options):
+    return draw(st.sampled_from(options))
+
+
+def ranked(name, rank):
+    return getattr(keras.layers, f"{name}{rank}D")
+
+
+class Chain:
+    """Draws one layer after the other and applies it."""
+
+    def __init__(self, draw, data_format="channels_last"):
+        self.draw = draw
+        self.data_format = data_format
+        self.axis = -1 if data_format == "channels_last" else 1
+
+    @property
+    def rank(self):
+        return len(self.x.shape) - 2
+
+    @property
+    def sizes(self):
+        shape = self.x.shape[1:]
+        return shape[:-1] if self.axis == -1 else shape[1:]
+
+    @property
+    def channels(self):
+        return self.x.shape[self.axis]
+
+    def pick(self, *options):
+        return pick(self.draw, *options)
+
+    def model(self):
+        rank = self.pick(0, 1, 2, 2, 3)
+        sizes = tuple(self.pick(4, 5, 7) for _ in range(rank))
+        channels = self.pick(1, 2, 4)
+        shape = (*sizes, channels) if self.axis == -1 else (channels, *sizes)
+        if rank == 0:
+            shape = (self.pick(3, 9),)
+        inputs = self.x = keras.Input(shape)
+        if rank:
+            for _ in range(self.draw(st.integers(1, 5))):
+                self.x = self.spatial()(self.x)
+            self.x = self.end_of_space()(self.x)
+        if len(self.x.shape) == 2:
+            for _ in range(self.draw(st.integers(1, 4))):
+                self.x = self.flat()(self.x)
+        return keras.Model(inputs, self.x)
+
+    def spatial(self):
+        return self.pick(
+            self.conv,
+            self.conv,
+            self.conv,
+            self.depthwise,
+            self.normalize,
+            self.activate,
+            self.pool,
+            self.pad,
+            self.own_gate,
+            self.odd,
+        )()
+
+    def flat(self):
+        return self.pick(
+            self.dense,
+            self.dense,
+            self.dense,
+            self.normalize,
+            self.activate,
+            self.own_gate,
+            self.odd,
+        )()
+
+    def gates(self):
+        return {"granularity": self.pick(None, "input", "output", "weight")}
+
+    def moves(self):
+        """Strides, dilation and padding that fit any size."""
+        strides, dilation = self.pick((1, 1), (1, 1), (2, 1), (1, 2))
+        smallest = min(self.sizes)
+        kernel = self.pick(1, 2, 3)
+        fits = (kernel - 1) * dilation < smallest
+        return {
+            "kernel_size": kernel,
+            "strides": strides,
+            "dilation_rate": dilation,
+            "padding": self.pick("valid", "same") if fits else "same",
+            "data_format": self.data_format,
+        }
+
+    def shared(self):
+        return {
+            "use_bias": self.pick(True, True, False),
+            "activation": self.pick("relu", *ACTIVATIONS),
+        }
+
+    def conv(self):
+        l0_class, plain_class = CONVS[self.rank]
+        moves = self.moves()
+        if self.rank == 1 and self.axis == -1 and self.pick(0, 0, 1):
+            moves["padding"] = "causal"
+        groups = self.pick(1, 1, 1, 2, self.channels)
+        if self.channels % groups or keras.backend.backend() == "tensorflow":
+            # The CPU kernels of TensorFlow know grouped convolutions in two
+            # dimensions only, and not with dilation.
+            simple = self.rank == 2 and moves["dilation_rate"] == 1
+            groups = groups if simple and self.channels % groups == 0 else 1
+        arguments = {
+            **moves,
+            **self.shared(),
+            "filters": groups * self.pick(1, 2, 3),
+            "groups": groups,
+        }
+        if self.pick(True, True, False):
+            return l0_class(**arguments, **self.gates())
+        return plain_class(**arguments)
+
+    def depthwise(self):
+        if self.rank != 2:
+            return self.conv()
+        arguments = {
+            **self.moves(),
+            **self.shared(),
+            "depth_multiplier": self.pick(1, 2),
+        }
+        if self.pick(True, False):
+            return gated.L0DepthwiseConv2D(**arguments, **self.gates())
+        return keras.layers.DepthwiseConv2D(**arguments)
+
+    def dense(self):
+        arguments = {**self.shared(), "units": self.pick(1, 3, 6)}
+        if self.pick(True, True, False):
+            return gated.L0Dense(**arguments, **self.gates())
+        return keras.layers.Dense(**arguments)
+
+    def normalize(self):
+        return keras.layers.BatchNormalization(
+            axis=self.axis,
+            center=self.pick(True, True, False),
+            scale=self.pick(True, True, False),
+        )
+
+    def activate(self):
+        return self.pick(
+            keras.layers.ReLU(),
+            keras.layers.ReLU(max_value=1.0, threshold=0.1),
+            keras.layers.LeakyReLU(),
+            keras.layers.ELU(),
+            keras.layers.PReLU(),
+            keras.layers.PReLU(
+                shared_axes=[
+                    axis
+                    for axis in range(1, len(self.x.shape))
+                    if axis != self.axis % len(self.x.shape)
+                ]
+            ),
+            *(keras.layers.Activation(name) for name in ACTIVATIONS),
+        )
+
+    def pool(self):
+        rank = self.rank
+        return self.pick(
+            ranked("MaxPooling", rank)(
+                2, padding="same", data_format=self.data_format
+            ),
+            ranked("AveragePooling", rank)(
+                2,
+                strides=self.pick(1, 2),
+                padding="same",
+                data_format=self.data_format,
+            ),
+        )
+
+    def pad(self):
+        # In one dimension these know no data format.
+        options = {"data_format": self.data_format} if self.rank > 1 else {}
+        if self.rank == 1 and self.axis == 1:
+            return self.pool()
+        layers = [
+            ranked("ZeroPadding", self.rank)(1, **options),
+            ranked("UpSampling", self.rank)(2, **options),
+        ]
+        if min(self.sizes) > 2:
+            layers.append(ranked("Cropping", self.rank)(1, **options))
+        return self.pick(*layers)
+
+    def own_gate(self):
+        axes = [self.axis]
+        if len(self.x.shape) == 4:
+            axes.append((1, 2, 3))
+        return l0keras.HardConcreteGate(axis=self.pick(*axes))
+
+    def odd(self):
+        layers = [
+            keras.layers.Dropout(0.5),
+            keras.layers.Rescaling(0.5, 0.25),
+            keras.layers.GaussianNoise(0.1),
+            keras.layers.Identity(),
+        ]
+        if self.axis == -1:
+            layers += [
+                keras.layers.Softmax(),
+                keras.layers.LayerNormalization(),
+                keras.layers.Rescaling([0.5] * self.channels, 0.25),
+                self.dense(),
+            ]
+        return self.pick(*layers)
+
+    def end_of_space(self):
+        rank, data_format = self.rank, self.data_format
+        return self.pick(
+            keras.layers.Flatten(data_format=data_format),
+            keras.layers.Flatten(),
+            ranked("GlobalAveragePooling", rank)(data_format=data_format),
+            ranked("GlobalMaxPooling", rank)(
+                data_format=data_format, keepdims=True
+            ),
+            keras.layers.Identity(),
+        )
+
+
+def random_chain(data, data_format="channels_last"):
+    """Draws a functional model with random weights and gates.
+
+    Args:
+        data: what hypothesis gives for `st.data()`. A strategy of its own
+            would not do: Keras draws seeds, which strategies must not.
+        data_format: of all layers that have one.
+
+    Returns:
+        The model and a numpy generator.
+    """
+    draw = data.draw
+    model = Chain(draw, data_format).model()
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    randomize(model, rng, draw)
+    return model, rng
+
+
+def randomize(model, rng, draw):
+    """Moves all weights, closes gates and zeroes parts of plain kernels."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, l0keras.HardConcreteGate):
+            shut = pick(draw, 0.0, 0.3, 0.7, 1.0)
+            close(layer, rng, shut)
+            continue
+        for weight in layer.weights:
+            shape = tuple(weight.shape)
+            values = rng.normal(size=shape)
+            if weight.name == "kernel":
+                values /= np.sqrt(np.prod(shape[:-1]))
+                if not isinstance(layer, gated.GatedLayer):
+                    zero_units(values, rng, pick(draw, 0.0, 0.5))
+            elif weight.name in ("gamma", "beta") and draw(st.booleans()):
+                values *= rng.random(shape) < 0.5
+            elif "variance" in weight.name:
+                values = rng.uniform(0.5, 2.0, shape)
+            elif weight.name == "log_alpha":
+                continue
+            weight.assign(values)
+
+
+def close(gate, rng, share):
+    """Closes a share of a gate; the others get values in (0, 1]."""
+    shape = gate.log_alpha.shape
+    open_values = rng.uniform(-2.0, 4.0, shape)
+    shut = rng.random(shape) < share
+    gate.log_alpha.assign(np.where(shut, -5.0, open_values))
+
+
+def zero_units(kernel, rng, share):
+    """Sets whole filters and whole input channels to zero, in place."""
+    kernel[..., rng.random(kernel.shape[-1]) < share] = 0.0
+    kernel[..., rng.random(kernel.shape[-2]) < share / 2, :] = 0.0
