@@ -140,6 +140,10 @@ class Config:
             input_shape, classes, seed=self.seed, **arguments
         )
 
+    def build_plain(self, input_shape, classes):
+        """Builds the network without gates and penalties, to compare with."""
+        return MODELS[self.model][0](input_shape, classes, seed=self.seed)
+
     def to_json(self):
         """The settings as a dict of strings, numbers and lists."""
         return {
@@ -189,9 +193,7 @@ def define_flags(flag_values=flags.FLAGS):
         default = field.default
         if field.type is tuple:
             default = [str(value) for value in default]
-        define(
-            field.name, default, texts[field.name], flag_values=flag_values
-        )
+        define(field.name, default, texts[field.name], flag_values=flag_values)
 
 
 def define_data_flags(flag_values=flags.FLAGS):
@@ -220,6 +222,19 @@ def define_device_flags(flag_values=flags.FLAGS):
         "choice to it.",
         flag_values=flag_values,
     )
+
+
+def no_arguments(argv):
+    """Refuses what is neither a flag nor the program's name.
+
+    Raises:
+        ValueError: `argv` has more than one entry.
+    """
+    if len(argv) > 1:
+        raise ValueError(
+            "All arguments must be flags, --name=value. "
+            f"Received: {' '.join(argv[1:])}"
+        )
 
 
 def from_flags(flag_values=flags.FLAGS):

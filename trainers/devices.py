@@ -1,7 +1,6 @@
 """The devices a program runs on."""
 
 import tensorflow as tf
-from absl import logging
 
 
 def set_up(num_threads=0, num_logical_cpus=0):
@@ -32,7 +31,8 @@ def set_up(num_threads=0, num_logical_cpus=0):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * num_logical_cpus
         )
-    logging.info("Devices: %s", tf.config.list_logical_devices())
+    names = [device.name for device in tf.config.list_logical_devices()]
+    print(f"Devices: {', '.join(names)}")
 
 
 def make_strategy(name):

@@ -2,10 +2,10 @@
 
 import dataclasses
 import difflib
+import fcntl
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 EVAL_BATCH_SIZE = 1000
 
@@ -163,14 +163,7 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
             f"tensorflow_datasets {tfds.__version__} (its `list_builders()` "
             f"gives all {len(known)}). Received: dataset={name}.{hint}"
         ) from None
-    # In one folder for all, sets with the same file names (MNIST and
-    # Fashion-MNIST) would be taken for one another.
-    builder.download_and_prepare(
-        download_dir=builder.data_dir_root / "downloads" / builder.name,
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=manual_dir, force_checksums_validation=True
-        ),
-    )
+    _prepare(builder, manual_dir, tfds)
     image_key, label_key = _keys(builder, tfds)
     test_split = _test_split(name, builder)
     shape = builder.info.features[image_key].shape
@@ -204,7 +197,6 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
             done += len(label)
         return images, labels
 
-    logging.info("Loading %s into memory.", name)
     train_images, train_labels = arrays("train")
     test_images, test_labels = arrays(test_split)
     return Data(
@@ -214,6 +206,24 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
         test_labels=test_labels,
         classes=builder.info.features[label_key].num_classes,
     )
+
+
+def _prepare(builder, manual_dir, tfds):
+    if builder.data_path.exists():
+        return
+    # In one folder for all, sets with the same file names (MNIST and
+    # Fashion-MNIST) would be taken for one another.
+    folder = builder.data_dir_root / "downloads" / builder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        # Runs that start together would prepare the set on top of another.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        builder.download_and_prepare(
+            download_dir=folder,
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=manual_dir, force_checksums_validation=True
+            ),
+        )
 
 
 def _keys(builder, tfds):

@@ -1,19 +1,24 @@
 """What a finished run leaves behind."""
 
+import os
 import platform
+import tempfile
+from importlib import metadata
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import l0keras
 from l0keras import callbacks
+from trainers import plots
+from trainers.input_pipeline import EVAL_BATCH_SIZE
 from trainers.workdir import replacing
 from trainers.workdir import write_json
 
+PACKAGES = ("keras", "tensorflow", "numpy", "ai-edge-litert")
+
 
 def write(config, data, model, history, folder):
-    """Evaluates, strips, exports and reports a trained model.
+    """Evaluates, strips, exports, draws and reports a trained model.
 
     Args:
         config: a `Config`.
@@ -23,46 +28,104 @@ def write(config, data, model, history, folder):
         folder: a `Workdir`.
 
     Returns:
-        The report, a dict.
+        The report, a dict, also written to `report.json`. Its `test_error`
+        (percent, on averaged weights), `params`, `macs`, `bytes` (of the
+        file) and `latency_us` (one example under LiteRT on one thread) are
+        dicts over the stages `dense`, `gated`, `stripped` and `tflite`, as
+        far as they have them. `dense` is the plain network of the same shape
+        as a LiteRT file, untrained unless the method is to train it.
     """
-    gated = config.build(data.input_shape, data.classes, len(data.train_labels))
-    raw_error = test_error(model, data)
+    # A model without optimizer and outside any strategy, to save and to cut.
+    trained = config.build(
+        data.input_shape, data.classes, len(data.train_labels)
+    )
+    trained.set_weights(model.get_weights())
+    raw_error = error_percent(_predict(trained, data), data)
     with callbacks.averaged_weights(model):
-        gated.set_weights(model.get_weights())
-    report = {
-        "architecture": "-".join(
-            str(gate.count_open()) for gate in l0keras.gates_of(gated)
+        trained.set_weights(model.get_weights())
+    gates = l0keras.gates_of(trained)
+    stage = "gated" if gates else "dense"
+    stripped = l0keras.strip(trained)
+    models = {
+        "dense": config.build_plain(data.input_shape, data.classes),
+        stage: trained,
+        "stripped": stripped,
+        # The file holds what the stripped model does.
+        "tflite": stripped,
+    }
+    for name, saved in (("model", trained), ("stripped", stripped)):
+        with replacing(folder.file(f"{name}.keras")) as path:
+            saved.save(path)
+    tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
+    dense_bytes, latency = _compare(models["dense"], tflite.path)
+    outputs = {
+        stage: _predict(trained, data),
+        "stripped": _predict(stripped, data),
+        "tflite": l0keras.export.run_tflite(
+            tflite.path, data.scale(data.test_images), EVAL_BATCH_SIZE
         ),
-        "test_error": {"gated": test_error(gated, data)},
+    }
+    report = {
+        "architecture": l0keras.architecture(trained),
+        "units": {
+            name: l0keras.architecture(
+                m, trained if gates and m is stripped else None
+            )
+            for name, m in models.items()
+        },
+        "test_error": {
+            name: error_percent(logits, data)
+            for name, logits in outputs.items()
+        },
         "test_error_raw": raw_error,
-        "params": {"gated": gated.count_params()},
+        # Of the logits of all test images, to those of the trained model.
+        "max_difference": {
+            name: float(np.max(np.abs(outputs[name] - outputs[stage])))
+            for name in ("stripped", "tflite")
+        },
+        "params": {name: m.count_params() for name, m in models.items()},
+        "macs": {name: l0keras.count_macs(m) for name, m in models.items()},
+        "bytes": {
+            "gated": os.path.getsize(folder.file("model.keras")),
+            "dense": dense_bytes,
+            "stripped": os.path.getsize(folder.file("stripped.keras")),
+            "tflite": tflite.bytes,
+        },
+        "latency_us": latency,
+        "expected_l0": sum(float(np.sum(g.prob_open())) for g in gates),
         "seed": config.seed,
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "config": config.to_json(),
         "versions": {
-            "l0keras": "0.1.0",
             "python": platform.python_version(),
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
+            **{name: metadata.version(name) for name in PACKAGES},
         },
     }
-    with replacing(folder.file("model.keras")) as path:
-        gated.save(path)
+    if not gates:
+        del report["bytes"]["gated"]
+    plots.draw(trained, data.input_shape, history, folder)
+    # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
 
 
-def test_error(model, data):
-    """The share of test examples that a model gets wrong, in percent."""
-    wrong = 0
-    for images, labels in data.test_batches():
-        logits = model.predict_on_batch(images)
-        wrong += int(np.sum(np.argmax(logits, axis=-1) != labels.numpy()))
-    return 100.0 * wrong / len(data.test_labels)
+def error_percent(logits, data):
+    """The share of test examples that logits get wrong, in percent."""
+    wrong = np.argmax(logits, axis=-1) != data.test_labels
+    return 100.0 * int(np.sum(wrong)) / len(wrong)
 
 
-def table(report):
-    """The report as text."""
-    return "\n".join(f"{name}: {value}" for name, value in report.items())
+def _predict(model, data):
+    return np.concatenate(
+        [model.predict_on_batch(images) for images, _ in data.test_batches()]
+    )
+
+
+def _compare(dense, small_path):
+    """Bytes of the dense network's LiteRT file, and latencies of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "dense.tflite")
+        size = l0keras.export_tflite(dense, path).bytes
+        times = l0keras.export.measure_latency([path, small_path])
+    return size, dict(zip(("dense", "tflite"), times, strict=True))

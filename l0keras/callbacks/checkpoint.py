@@ -128,8 +128,14 @@ def _read(path):
             meta = json.loads(str(archive["meta"]))
             names = sorted(name for name in archive.files if name != "meta")
             return meta, [archive[name] for name in names]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile,
-            zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise CheckpointError(
             f"The checkpoint {path!r} is damaged ({error}). Nothing was "
             "changed. Remove it to train from the beginning."

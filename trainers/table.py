@@ -1,0 +1,57 @@
+"""The table that a run ends with."""
+
+STAGES = ("dense", "gated", "stripped", "tflite")
+TITLES = {
+    "dense": "dense",
+    "gated": "gated",
+    "stripped": "stripped",
+    "tflite": "LiteRT",
+}
+COLUMNS = (
+    ("test_error", "test error", "{:.2f} %"),
+    ("units", "units", "{}"),
+    ("params", "parameters", "{:,}"),
+    ("macs", "MACs", "{:,}"),
+    ("bytes", "file bytes", "{:,}"),
+    ("latency_us", "latency", "{:.0f} us"),
+)
+
+
+def table(report):
+    """Sets a report as a table, one line for each stage.
+
+    Args:
+        report: a dict as in a workdir's `report.json`.
+
+    Returns:
+        A string of several lines.
+    """
+    rows = [["", *(title for _, title, _ in COLUMNS)]]
+    for stage in STAGES:
+        cells = [
+            form.format(report[key][stage]) if stage in report[key] else "-"
+            for key, _, form in COLUMNS
+        ]
+        if any(cell != "-" for cell in cells):
+            rows.append([TITLES[stage], *cells])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]
+    rule = "-" * len(lines[0])
+    return "\n".join(["", lines[0], rule, *lines[1:], rule, _notes(report)])
+
+
+def _notes(report):
+    config = report["config"]
+    return (
+        f"{config['model']} on {config['dataset']}, seed {report['seed']}: "
+        f"{report['epochs']} epochs in {report['seconds']:.0f} s. Errors are "
+        "those of the averaged weights after the last epoch\n"
+        f"({report['test_error_raw']:.2f} % without averaging); latency is one "
+        "example under LiteRT on one thread; dense is a LiteRT file too."
+    )
