@@ -74,15 +74,16 @@ def sample(
     Raises:
         ValueError: `temperature`, `gamma` or `zeta` out of range.
     """
+    check_parameters(temperature, gamma, zeta)
     log_alpha = ops.convert_to_tensor(log_alpha)
-    noise = random.uniform(
+    u = random.uniform(
         ops.shape(log_alpha) if shape is None else shape,
         minval=EPSILON,
         maxval=1.0 - EPSILON,
         dtype=log_alpha.dtype,
         seed=seed,
     )
-    return quantile(noise, log_alpha, temperature, gamma, zeta)
+    return _quantile(u, log_alpha, temperature, gamma, zeta)
 
 
 def quantile(
@@ -109,6 +110,10 @@ def quantile(
     log_alpha = ops.convert_to_tensor(log_alpha)
     u = ops.convert_to_tensor(u, dtype=log_alpha.dtype)
     u = ops.clip(u, EPSILON, 1.0 - EPSILON)
+    return _quantile(u, log_alpha, temperature, gamma, zeta)
+
+
+def _quantile(u, log_alpha, temperature, gamma, zeta):
     # 1 - u is exact in floating point for u >= 1/2, so one logarithm of the
     # quotient loses nothing against a difference of two.
     logistic = ops.log(u / (1.0 - u))

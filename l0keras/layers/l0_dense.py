@@ -26,8 +26,8 @@ def _gated_matmul(inputs, gates, kernel):
             rows = ops.reshape(gated, (-1, kernel.shape[0]))
             d_rows = ops.reshape(upstream, (-1, kernel.shape[1]))
             d_kernel = ops.matmul(ops.transpose(rows), d_rows)
-            divisor = ops.where(gates == 0, ops.ones_like(gates), gates)
-            d_gates = ops.sum(kernel * d_kernel, axis=1) / divisor
+            d_gates = ops.sum(kernel * d_kernel, axis=1)
+            d_gates = ops.divide_no_nan(d_gates, gates)
             return d_inputs, d_gates, d_kernel
 
         return ops.matmul(gated, kernel), grad
