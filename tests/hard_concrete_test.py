@@ -118,9 +118,7 @@ def test_cdf_jumps_where_the_atoms_are():
 @given(log_alpha=moderate, constants=constants)
 def test_prob_open_is_what_the_cdf_leaves(log_alpha, constants):
     prob = hard_concrete.prob_open(np.float32(log_alpha), **constants)
-    cdf = hard_concrete.cdf(
-        np.float32(0), np.float32(log_alpha), **constants
-    )
+    cdf = hard_concrete.cdf(np.float32(0), np.float32(log_alpha), **constants)
     assert float(prob) == pytest.approx(1 - float(cdf), abs=1e-5)
 
 
@@ -196,9 +194,7 @@ def test_far_log_alpha_is_safe_in_float32(function):
 
 @given(u=probabilities)
 def test_cdf_gradient_in_x_is_finite(u):
-    slope = gradient(
-        lambda x: hard_concrete.cdf(x, np.float32(0.3)), 3 * u - 1
-    )
+    slope = gradient(lambda x: hard_concrete.cdf(x, np.float32(0.3)), 3 * u - 1)
     assert np.isfinite(slope).all()
 
 
@@ -285,7 +281,5 @@ def test_refuses_what_is_no_hard_concrete(constants, name):
         lambda: hard_concrete.prob_open(log_alpha, **constants),
         lambda: hard_concrete.deterministic_gate(log_alpha, **constants),
     ):
-        with pytest.raises(
-            ValueError, match=rf"`{name}`.*Received: {name}="
-        ):
+        with pytest.raises(ValueError, match=rf"`{name}`.*Received: {name}="):
             function()

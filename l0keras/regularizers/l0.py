@@ -94,9 +94,11 @@ class L0(keras.regularizers.Regularizer):
             size = ops.convert_to_tensor(self.group_size, dtype=prob.dtype)
             penalty = self.l0 * ops.sum(prob * size)
         if self.l2 and self._squared_norms is not None:
-            decay = ops.sum(prob * self._squared_norms())
+            norms = ops.cast(self._squared_norms(), prob.dtype)
+            decay = ops.sum(prob * norms)
             if self._ungated_squared_norm is not None:
-                decay = decay + self._ungated_squared_norm()
+                ungated = self._ungated_squared_norm()
+                decay = decay + ops.cast(ungated, prob.dtype)
             penalty = penalty + 0.5 * self.l2 * decay
         return penalty
 

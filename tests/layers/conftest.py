@@ -1,0 +1,10 @@
+def pytest_generate_tests(metafunc):
+    if "variant" in metafunc.fixturenames:
+        variants = metafunc.cls.variants
+        ids = [
+            ",".join(f"{k}={v}" for k, v in arguments.items()) or "plain"
+            for arguments, _ in variants
+        ]
+        metafunc.parametrize("variant", variants, ids=ids)
+    if "granularity" in metafunc.fixturenames:
+        metafunc.parametrize("granularity", ["input", "output", "weight"])
