@@ -224,19 +224,6 @@ def define_device_flags(flag_values=flags.FLAGS):
     )
 
 
-def no_arguments(argv):
-    """Refuses what is neither a flag nor the program's name.
-
-    Raises:
-        ValueError: `argv` has more than one entry.
-    """
-    if len(argv) > 1:
-        raise ValueError(
-            "All arguments must be flags, --name=value. "
-            f"Received: {' '.join(argv[1:])}"
-        )
-
-
 def from_flags(flag_values=flags.FLAGS):
     """The experiment that the flags describe.
 

@@ -163,8 +163,8 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
             f"tensorflow_datasets {tfds.__version__} (its `list_builders()` "
             f"gives all {len(known)}). Received: dataset={name}.{hint}"
         ) from None
-    _prepare(builder, manual_dir, tfds)
     image_key, label_key = _keys(builder, tfds)
+    _prepare(builder, manual_dir, tfds)
     test_split = _test_split(name, builder)
     shape = builder.info.features[image_key].shape
     if None in shape and not image_size:
@@ -218,12 +218,21 @@ def _prepare(builder, manual_dir, tfds):
     with open(folder / ".lock", "w") as lock:
         # Runs that start together would prepare the set on top of another.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        builder.download_and_prepare(
-            download_dir=folder,
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=manual_dir, force_checksums_validation=True
-            ),
-        )
+        try:
+            builder.download_and_prepare(
+                download_dir=folder,
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=manual_dir, force_checksums_validation=True
+                ),
+            )
+        except Exception as error:
+            # From a network that is not there to a file that is not the
+            # right one, each with a type of its own.
+            raise ValueError(
+                f"The data set {builder.name} could not be prepared from "
+                f"manual_dir={manual_dir} or a download into {folder} "
+                f"({type(error).__name__}: {error})"
+            ) from error
 
 
 def _keys(builder, tfds):

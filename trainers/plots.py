@@ -45,25 +45,24 @@ def pixel_gates(gates):
     Returns:
         A matplotlib figure.
     """
-    import matplotlib
+    # Not pyplot, whose figures live until somebody closes them.
     from matplotlib.figure import Figure
 
-    heat = gates.mean(axis=-1)
-    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    colors = matplotlib.colormaps["magma"]
-    image = axes.imshow(heat, cmap=colors, vmin=0, vmax=1)
+    image = axes.imshow(gates.mean(axis=-1), cmap="magma", vmin=0, vmax=1)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    figure.suptitle(
+    axes.set_title(
         f"{np.count_nonzero(gates):,} of {gates.size:,} inputs are read",
+        loc="left",
         color=INK,
-        fontsize=13,
     )
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, ticks=(0, 0.5, 1))
+    bar = figure.colorbar(image, ax=axes, ticks=(0, 0.5, 1))
     bar.outline.set_visible(False)
-    bar.set_label("test gate (0: closed for good)", color=INK)
+    bar.ax.tick_params(length=0, labelcolor=INK)
+    bar.set_label("test gate", color=INK)
     return figure
 
 
@@ -72,56 +71,62 @@ def units(history, totals):
 
     Args:
         history: a list of dicts, one for each epoch, with what `GateLogger`
-            logs.
+            logs and `val_accuracy`.
         totals: a dict from layer names to their numbers of gates.
 
     Returns:
-        A matplotlib figure with one panel for each layer.
+        A matplotlib figure with one panel for each layer and one for the
+        test error.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    columns = min(len(totals), 2)
-    rows = math.ceil(len(totals) / columns)
+    count = len(totals) + 1
+    columns = min(count, 3 if count > 4 else 2)
+    rows = math.ceil(count / columns)
     figure = Figure(
-        figsize=(4.2 * columns, 2.6 * rows + 0.4), layout="constrained"
+        figsize=(3.6 * columns, 2.4 * rows + 0.4), layout="constrained"
     )
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     epochs = [row["epoch"] for row in history]
     for axes, (name, total) in zip(panels, totals.items()):
         alive = [row[f"{name}_open"] for row in history]
         expected = [row[f"{name}_expected"] for row in history]
-        axes.plot(epochs, expected, color=EXPECTED, lw=1.4)
-        axes.plot(epochs, alive, color=OPEN, lw=2.2)
-        axes.set_title(
-            f"{name}: {alive[-1]:,} of {total:,}",
-            loc="left",
-            color=INK,
-            fontsize=11,
-        )
+        (expectation,) = axes.plot(epochs, expected, color=EXPECTED, lw=1.4)
+        (test,) = axes.plot(epochs, alive, color=OPEN, lw=2.2)
+        _style(axes, f"{name}: {alive[-1]:,} of {total:,}")
         axes.set_ylim(0, 1.06 * total)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(MUTED)
-        axes.tick_params(colors=MUTED, labelcolor=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.grid(axis="y", color="#e6e6e6", lw=0.8)
-        axes.set_axisbelow(True)
-    for axes in list(panels)[len(totals) :]:
+        axes.set_yticks([0, total / 2, total])
+    error = [100 * (1 - row["val_accuracy"]) for row in history]
+    axes = panels[count - 1]
+    axes.plot(epochs, error, color=INK, lw=1.4)
+    _style(axes, f"test error: {error[-1]:.2f} %")
+    # The first epochs would press the others flat.
+    axes.set_ylim(0, max(3 * float(np.median(error)), 1e-3))
+    for axes in panels[count:]:
         axes.set_visible(False)
     figure.supxlabel("epoch", color=INK, fontsize=10)
     figure.legend(
-        [
-            figure.axes[0].lines[1],
-            figure.axes[0].lines[0],
-        ],
+        [test, expectation],
         ["open at test time", "expected open in training"],
         loc="outside upper left",
         ncols=2,
         frameon=False,
         fontsize=10,
+        labelcolor=INK,
     )
     return figure
+
+
+def _style(axes, title):
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelcolor=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(axis="y", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
 
 
 def _save(figure, path):

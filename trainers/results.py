@@ -10,7 +10,8 @@ import numpy as np
 import l0keras
 from l0keras import callbacks
 from trainers import plots
-from trainers.input_pipeline import EVAL_BATCH_SIZE
+from trainers.errors import error_percent
+from trainers.errors import predict
 from trainers.workdir import replacing
 from trainers.workdir import write_json
 
@@ -40,7 +41,7 @@ def write(config, data, model, history, folder):
         data.input_shape, data.classes, len(data.train_labels)
     )
     trained.set_weights(model.get_weights())
-    raw_error = error_percent(_predict(trained, data), data)
+    raw_error = error_percent(predict(trained, data), data)
     with callbacks.averaged_weights(model):
         trained.set_weights(model.get_weights())
     gates = l0keras.gates_of(trained)
@@ -59,11 +60,9 @@ def write(config, data, model, history, folder):
     tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
     dense_bytes, latency = _compare(models["dense"], tflite.path)
     outputs = {
-        stage: _predict(trained, data),
-        "stripped": _predict(stripped, data),
-        "tflite": l0keras.export.run_tflite(
-            tflite.path, data.scale(data.test_images), EVAL_BATCH_SIZE
-        ),
+        stage: predict(trained, data),
+        "stripped": predict(stripped, data),
+        "tflite": predict(tflite.path, data),
     }
     report = {
         "architecture": l0keras.architecture(trained),
@@ -108,18 +107,6 @@ def write(config, data, model, history, folder):
     # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
-
-
-def error_percent(logits, data):
-    """The share of test examples that logits get wrong, in percent."""
-    wrong = np.argmax(logits, axis=-1) != data.test_labels
-    return 100.0 * int(np.sum(wrong)) / len(wrong)
-
-
-def _predict(model, data):
-    return np.concatenate(
-        [model.predict_on_batch(images) for images, _ in data.test_batches()]
-    )
 
 
 def _compare(dense, small_path):

@@ -14,11 +14,11 @@ import sys
 
 from absl import app
 from absl import flags
-from absl import logging
 
 from l0keras.callbacks import NonFiniteError
 from trainers import config as config_lib
 from trainers import devices
+from trainers import program
 from trainers import table
 from trainers.training import Training
 
@@ -46,10 +46,8 @@ def define_flags(flag_values=FLAGS):
 
 
 def main(argv):
-    if FLAGS["verbosity"].using_default_value:
-        logging.set_verbosity(logging.WARNING)
     try:
-        config_lib.no_arguments(argv)
+        program.start(argv)
         config = config_lib.from_flags()
         devices.set_up(FLAGS.num_threads, config.num_logical_cpus)
         training = Training(

@@ -53,6 +53,7 @@ class Training:
             self.finished = self._finished()
             if self.finished is None:
                 self._prepare(data_dir, manual_dir, steps_per_execution)
+                self._folder.claim()
         except BaseException:
             self._folder.close()
             raise

@@ -25,14 +25,23 @@ class Workdir:
                 "behind. Received: none"
             )
         self.path = os.path.expanduser(path)
-        self._claim()
-        self._check(settings)
+        self._settings = settings
+        self._lock_folder()
+        try:
+            self._check()
+        except ValueError:
+            self.close()
+            raise
 
     def file(self, name):
         """The path of a file in the folder."""
         return os.path.join(self.path, name)
 
-    def _claim(self):
+    def claim(self):
+        """Makes the folder that of the experiment, once it is sure to run."""
+        write_json(self.file("config.json"), self._settings)
+
+    def _lock_folder(self):
         try:
             os.makedirs(self.path, exist_ok=True)
             # Held as long as the process lives, whichever way it ends.
@@ -51,26 +60,23 @@ class Workdir:
                 f"using. Received: workdir={self.path}"
             ) from None
 
-    def _check(self, settings):
+    def _check(self):
         path = self.file("config.json")
         if not os.path.exists(path):
-            write_json(path, settings)
             return
         try:
             with open(path) as file:
                 stored = json.load(file)
             differing = [
                 f"{name}={stored.get(name)} there, {value} now"
-                for name, value in settings.items()
+                for name, value in self._settings.items()
                 if stored.get(name) != value
             ]
         except (OSError, ValueError, AttributeError) as error:
-            self.close()
             raise ValueError(
                 f"The file {path} is damaged ({error}). Nothing was changed."
             ) from None
         if differing:
-            self.close()
             raise ValueError(
                 "Argument `workdir` must be a new folder or one of the same "
                 f"experiment. Received: workdir={self.path}, which differs "

@@ -1,0 +1,80 @@
+r"""Measures the test error of saved models.
+
+    python -m trainers.evaluate --input=runs/mnist_mlp_l0
+    python -m trainers.evaluate --input=small.tflite --dataset=mnist
+
+The input is a workdir of `trainers.train`, of which all models are measured
+on the data that they were trained for, or one .keras or .tflite file.
+"""
+
+import sys
+
+from absl import app
+from absl import flags
+
+from trainers import config as config_lib
+from trainers import devices
+from trainers import input_pipeline
+from trainers import program
+from trainers import saved
+from trainers.errors import error_percent
+from trainers.errors import predict
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    config_lib.define_data_flags(flag_values)
+    config_lib.define_device_flags(flag_values)
+    saved.define_flags(flag_values)
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "The data to test on, see trainers.train; for a workdir those that "
+        "it was trained on if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "The side to which images are resized, likewise; 0 leaves them.",
+        flag_values=flag_values,
+    )
+
+
+def main(argv):
+    try:
+        program.start(argv)
+        devices.set_up(FLAGS.num_threads)
+        paths, settings = saved.find(FLAGS.input)
+        dataset = FLAGS.dataset or settings.get("dataset")
+        if not dataset:
+            raise ValueError(
+                "Argument `dataset` must say what to test on, unless `input` "
+                "is a workdir. Received: none"
+            )
+        size = FLAGS.image_size
+        if size is None:
+            size = settings.get("image_size", 0)
+        data = input_pipeline.load(
+            dataset, FLAGS.data_dir, FLAGS.manual_dir, size
+        )
+        models = [saved.load(path) for path in paths]
+        for path, model in zip(paths, models, strict=True):
+            error = error_percent(predict(model, data), data)
+            print(f"{path}: test error {error:.2f} %")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def run():
+    """The console command."""
+    define_flags()
+    flags.adopt_module_key_flags(config_lib)
+    flags.adopt_module_key_flags(saved)
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()
