@@ -115,6 +115,17 @@ class Node:
         return self.arguments.kwargs.get("training")
 
     @property
+    def arguments_beyond_input(self):
+        """Whether the call has more than one tensor to say anything about."""
+        given = {
+            name
+            for name, value in self.arguments.kwargs.items()
+            # Keras records these with their defaults.
+            if value is not None and name != "training"
+        }
+        return len(self.arguments.args) != 1 or bool(given)
+
+    @property
     def layer(self):
         return self.operation.source
 

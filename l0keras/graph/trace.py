@@ -137,7 +137,9 @@ class _Tracer:
     def _nested(self, call, calls):
         """The functional model that a call enters, if it can be opened."""
         layer = call.operation
-        if not is_functional(layer) or calls > 1 or call.arguments.kwargs:
+        if not is_functional(layer) or calls > 1:
+            return None
+        if any(v is not None for v in call.arguments.kwargs.values()):
             return None
         inner = layer
         if isinstance(layer, keras.Sequential):

@@ -3,19 +3,42 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import Phase
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
 import l0keras
+from l0keras.graph import BARRIER
+from l0keras.strip import plan
 from tests.strip.random_chain import random_chain
+
+# A softmax of one unit, which Keras takes for a slip, may come up.
+pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax")
 
 
 def outputs(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
+# Of what the chains are made of, only these may be barriers.
+MIXING = {"Softmax", "LayerNormalization"}
+
+
+def barriers(model):
+    """The layers that were not understood although they have a rule."""
+    return [
+        (node.name, node.reasons)
+        for node in plan(model).nodes
+        if node.rule is BARRIER
+        and type(node.layer).__name__ not in MIXING
+        and "mix" not in node.reasons[0]
+        and "along" not in node.reasons[0]
+    ]
+
+
 def check(model, rng):
+    assert not barriers(model)
     x = rng.normal(size=(3, *model.input_shape[1:])).astype("float32")
     expected = outputs(model, x)
     stripped = l0keras.strip(model)
@@ -50,7 +73,7 @@ def test_outputs_stay_with_channels_first(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000)
+@settings(max_examples=2000, phases=[Phase.generate])
 @given(st.data())
 def test_outputs_stay_on_many(data):
     check(*random_chain(data))

@@ -104,39 +104,50 @@ class Linear(Rule):
     def makes(self, node, live):
         if not activations.is_elementwise(node.layer.activation):
             return np.ones_like(live)
-        groups = self.groups(node)
-        alive = live.reshape(groups, -1)
-        if groups == 1:
+        alive = self._groups_alive(node, live)
+        if len(alive) < 2:
             return live
-        whole = np.any(alive, axis=1, keepdims=True)
-        return np.broadcast_to(whole, alive.shape).reshape(-1)
+        # All groups need the same number of units.
+        whole = np.isin(np.arange(self.groups(node)), alive)
+        return np.repeat(whole, len(live) // self.groups(node))
+
+    def _groups_alive(self, node, made):
+        by_group = made.reshape(self.groups(node), -1)
+        return np.flatnonzero(np.any(by_group, axis=1))
 
     def reads(self, node, made):
-        groups = self.groups(node)
-        if groups > 1:
-            alive = np.any(made.reshape(groups, -1), axis=1)
-            return [np.repeat(alive, node.input.size // groups)]
+        alive = self._groups_alive(node, made)
+        if len(alive) > 1:
+            groups = self.groups(node)
+            whole = np.isin(np.arange(groups), alive)
+            return [np.repeat(whole, node.input.size // groups)]
         connected = np.any(self._connected(node)[:, made], axis=1)
         return [connected & ~self._foldable(node)]
 
     def shrink(self, node):
         got, kept = node.got(), np.flatnonzero(node.made)
-        kernel = node.params["kernel"]
-        groups = self.groups(node)
+        kernel = node.params["kernel"][..., kept]
         config = {self.units_argument: len(kept)}
-        if groups > 1:
-            alive = np.any(node.made.reshape(groups, -1), axis=1)
-            config["groups"] = int(alive.sum())
-            # Inputs are kept for whole groups only, and all groups see the
-            # same slice of the kernel's input axis.
-            params = {"kernel": kernel[..., kept]}
-        else:
-            params = {"kernel": kernel[..., got, :][..., kept]}
+        alive = self._groups_alive(node, node.made)
+        if self.groups(node) > 1:
+            config["groups"] = len(alive)
+        if len(alive) == 1:
+            kernel = self._rows(kernel, got, alive[0])
+        # Several groups have all their inputs, along the same axis.
+        params = {"kernel": kernel}
         bias = self._bias(node)[kept] + self._folded(node, got, kept)
         if node.layer.use_bias or np.any(bias):
             config["use_bias"] = True
             params["bias"] = bias.astype("float32")
         return config, params
+
+    def _rows(self, kernel, got, group):
+        """The part of the kernel for single inputs of a layer's one group."""
+        rows = got - group * kernel.shape[-2]
+        inside = (0 <= rows) & (rows < kernel.shape[-2])
+        # An input of a group that is gone may stand in where none is read.
+        part = kernel[..., np.where(inside, rows, 0), :]
+        return part * inside[:, None]
 
     def _folded(self, node, got, kept):
         """What the channels that are gone added to each unit."""

@@ -64,9 +64,7 @@ def rule_of(node):
         return BARRIER, "shared: called more than once"
     if node.training:
         return BARRIER, "called in training mode"
-    if len(node.arguments.args) != 1 or set(node.arguments.kwargs) - {
-        "training"
-    }:
+    if node.arguments_beyond_input:
         return BARRIER, "called with further arguments"
     if len(node.inputs) != 1 or len(node.outputs) != 1:
         return BARRIER, "does not map one tensor to one"
