@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python -m
+INSTALLED = $(VENV)/.installed
+# The tests of what is written for all backends, not only for TensorFlow.
+CORE_TESTS = tests/hard_concrete_test.py tests/gates tests/layers \
+	tests/regularizers
+
+.PHONY: demo test lint clean
+
+demo: $(INSTALLED)
+	$(RUN) trainers.demo
+
+test: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(RUN) pytest
+	KERAS_BACKEND=jax $(RUN) pytest $(CORE_TESTS)
+
+lint: $(INSTALLED)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# Installed once, and again when what the packages need has changed.
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed, $(PYTHON) is" \
+			"$$($(PYTHON) --version 2>&1). Name another one:" \
+			"make PYTHON=python3.11" >&2; \
+		exit 1; \
+	}
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --editable '.[test]'
+	@touch $@
