@@ -240,6 +240,7 @@ def _keys(builder, tfds):
     features = builder.info.features
     if (
         len(keys) != 2
+        or not all(isinstance(key, str) for key in keys)
         or not isinstance(features[keys[0]], tfds.features.Image)
         or not isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):

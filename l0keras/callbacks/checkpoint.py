@@ -124,7 +124,9 @@ def _write(path, meta, values):
 
 def _read(path):
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file open that it opened and could not read.
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
             meta = json.loads(str(archive["meta"]))
             names = sorted(name for name in archive.files if name != "meta")
             return meta, [archive[name] for name in names]

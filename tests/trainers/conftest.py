@@ -1,0 +1,29 @@
+import os
+import pathlib
+
+import keras
+import pytest
+
+from trainers import input_pipeline
+
+# The programs are written for TensorFlow, the library for any backend.
+if keras.backend.backend() != "tensorflow":
+    collect_ignore_glob = ["*_test.py"]
+
+
+@pytest.fixture(scope="session")
+def originals():
+    """The folder with the original files of MNIST and Fashion-MNIST."""
+    default = pathlib.Path(__file__).parents[3] / "shared" / "datasets"
+    folder = pathlib.Path(os.environ.get("L0KERAS_DATASETS", default))
+    if not (folder / "mnist").is_dir():
+        pytest.skip(
+            f"no data sets in {folder}; set L0KERAS_DATASETS to a folder with "
+            "the original files in mnist/ and fashion_mnist/"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return input_pipeline.load("digits")

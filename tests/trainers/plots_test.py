@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from l0keras import models
+from trainers import plots
+from trainers.workdir import Workdir
+
+PNG = b"\x89PNG"
+
+
+def history(names):
+    return [
+        {
+            "epoch": epoch,
+            "val_accuracy": 1 - 0.1 / epoch,
+            **{f"{name}_open": 9 - epoch for name in names},
+            **{f"{name}_expected": 9.5 - epoch for name in names},
+        }
+        for epoch in range(1, 4)
+    ]
+
+
+def test_heat_map_shows_each_gate_at_its_pixel():
+    gates = np.zeros((3, 4, 1))
+    gates[1, 2, 0] = 0.5
+    gates[0, 3, 0] = 1.0
+    axes = plots.pixel_gates(gates).axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), gates[..., 0])
+    assert axes.images[0].get_clim() == (0, 1)
+    assert axes.get_title(loc="left") == "2 of 12 inputs are read"
+
+
+def test_panels_show_units_of_each_layer_and_the_error():
+    figure = plots.units(history(["a", "b"]), {"a": 10, "b": 20})
+    first, second, error, *_ = figure.axes
+    expected, alive = first.lines
+    np.testing.assert_array_equal(alive.get_xydata().T, [[1, 2, 3], [8, 7, 6]])
+    np.testing.assert_array_equal(expected.get_ydata(), [8.5, 7.5, 6.5])
+    assert second.get_title(loc="left") == "b: 6 of 20"
+    assert error.lines[0].get_ydata() == pytest.approx([10, 5, 10 / 3])
+    assert error.get_title(loc="left") == "test error: 3.33 %"
+
+
+@pytest.mark.parametrize(
+    "model, files",
+    [
+        (models.mlp((8, 8, 1), l0=0.1), {"pixel_gates.png", "units.png"}),
+        (models.lenet5((16, 16, 1), l0=0.1), {"units.png"}),
+        (models.mlp((8, 8, 1)), set()),
+    ],
+)
+def test_files(model, files, tmp_path):
+    folder = Workdir(tmp_path, {})
+    names = list(("conv1", "conv2", "fc1", "fc2", "fc3"))
+    plots.draw(model, model.input_shape[1:], history(names), folder)
+    folder.close()
+    written = {path.name for path in tmp_path.glob("*.png")}
+    assert written == files
+    for name in files:
+        assert (tmp_path / name).read_bytes().startswith(PNG)
