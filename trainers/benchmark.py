@@ -1,44 +1,87 @@
-"""Compares speeds within one run, the only way they can be compared.
+r"""Compares speeds within one run, the only way they can be compared.
 
     python -m trainers.benchmark --model=lenet5
     python -m trainers.benchmark --tflite=dense.tflite --tflite=small.tflite
 
-The first line times a training step of a gated network against one of the
-plain Keras network; the second the latency of LiteRT files. The candidates
-take turns, round by round and in changing order, so that a busy machine slows
-all of them alike.
+The first times a training step of a gated network against one of the plain
+network; the second the latency of LiteRT files, one example at a time. All
+candidates take turns, round by round, so that a busy machine slows them alike;
+ratios are taken within each round.
 """
 
-import json
 import os
 import statistics
+import sys
 import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import app
 from absl import flags
 
+import l0keras
+from trainers import config as config_lib
+from trainers import devices
+from trainers import program
+from trainers.workdir import write_json
+
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum(
-    "model", "lenet5", ["lenet5", "mlp"], "The network whose step is timed."
-)
-flags.DEFINE_integer("batch_size", 100, "Examples in a step.", lower_bound=1)
-flags.DEFINE_integer(
-    "steps_per_execution",
-    50,
-    "Steps in one call of the compiled training function.",
-    lower_bound=1,
-)
-flags.DEFINE_integer(
-    "rounds", 30, "How often each candidate is timed.", lower_bound=3
-)
-flags.DEFINE_multi_string(
-    "tflite", [], "LiteRT files to time instead of training steps."
-)
-flags.DEFINE_integer("threads", 1, "Threads of LiteRT.", lower_bound=1)
-flags.DEFINE_string("output", None, "A file for the numbers, as JSON.")
+# One price for all; what it is makes no difference to the time of a step.
+L0 = 0.1 / 60_000
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    config_lib.define_device_flags(flag_values)
+    flags.DEFINE_enum(
+        "model",
+        "lenet5",
+        list(config_lib.MODELS),
+        "The network whose training step is timed.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_multi_string(
+        "tflite",
+        [],
+        "LiteRT files to time instead, the one to compare with first.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "rounds",
+        30,
+        "How often each candidate is timed.",
+        lower_bound=2,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        100,
+        "Examples in a step.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "steps_per_execution",
+        50,
+        "Steps in one call of the compiled training function.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "tflite_threads",
+        1,
+        "Threads of LiteRT.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "A JSON file for the numbers.",
+        flag_values=flag_values,
+    )
 
 
 def interleave(candidates, rounds):
@@ -118,19 +161,18 @@ def training_steps(model, batch_size, steps_per_execution):
     """A function that runs a model's training step several times.
 
     Args:
-        model: a built `keras.Model` that ends in logits; it gets compiled.
+        model: a built `keras.Model` that gives logits; it gets compiled.
         batch_size: examples in a step.
-        steps_per_execution: steps in one call of the returned function.
+        steps_per_execution: steps in one call of the function.
 
     Returns:
         A function without arguments. It returns when all steps are done.
     """
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     images = rng.random((batch_size, *model.input_shape[1:]), "float32")
     labels = rng.integers(0, model.output_shape[-1], batch_size)
-    batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
+    # The same batch always: it stays where the steps need it.
+    batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
     model.compile(
         keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.999),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -139,94 +181,94 @@ def training_steps(model, batch_size, steps_per_execution):
         jit_compile=False,
     )
     model.make_train_function()
-    iterator = iter(batches)
 
     def run():
-        logs = model.train_function(iterator)
         # Reading a number waits for the device.
-        float(logs["loss"])
+        float(model.train_function(batches)["loss"])
 
     return run
 
 
-def benchmark_training(model, batch_size, steps_per_execution, rounds):
+def benchmark_training(name, batch_size, steps_per_execution, rounds):
     """Times a gated network's training step against the plain one's.
 
+    Both have the same optimizer (Adam with averaged weights) and metrics.
+
     Args:
-        model: `"lenet5"` or `"mlp"`.
+        name: one of `config.MODELS`.
         batch_size: examples in a step.
         steps_per_execution: steps in one call of the training function.
         rounds: how often each is timed.
 
     Returns:
-        What `summarize` returns, for `"plain"` and `"gated"` in this order.
+        What `summarize` returns, for `"plain"` and `"gated"`.
     """
-    plain, gated = build(model)
-    seconds = interleave(
-        {
-            "plain": training_steps(plain, batch_size, steps_per_execution),
-            "gated": training_steps(gated, batch_size, steps_per_execution),
-        },
-        rounds,
-    )
-    return summarize(seconds, steps_per_execution)
+    build = config_lib.MODELS[name][0]
+    models = {"plain": build(seed=0), "gated": build(l0=L0, seed=0)}
+    candidates = {
+        kind: training_steps(model, batch_size, steps_per_execution)
+        for kind, model in models.items()
+    }
+    return summarize(interleave(candidates, rounds), steps_per_execution)
 
 
-def build(name):
-    from l0keras import layers
+def benchmark_tflite(paths, num_threads, rounds):
+    """Times LiteRT files, one example at a time.
 
-    rows = []
-    if name == "lenet5":
-        rows = [
-            ("Conv2D", (20, 5), {"activation": "relu"}),
-            ("MaxPooling2D", (), {}),
-            ("Conv2D", (50, 5), {"activation": "relu"}),
-            ("MaxPooling2D", (), {}),
-            ("Flatten", (), {}),
-            ("Dense", (500,), {"activation": "relu"}),
-            ("Dense", (10,), {}),
-        ]
-    else:
-        rows = [
-            ("Flatten", (), {}),
-            ("Dense", (300,), {"activation": "relu"}),
-            ("Dense", (100,), {"activation": "relu"}),
-            ("Dense", (10,), {}),
-        ]
-    plain = [keras.Input((28, 28, 1))]
-    gated = [keras.Input((28, 28, 1))]
-    for kind, args, kwargs in rows:
-        plain.append(getattr(keras.layers, kind)(*args, **kwargs))
-        if hasattr(layers, "L0" + kind):
-            gated.append(
-                getattr(layers, "L0" + kind)(*args, l0=0.1 / 60_000, **kwargs)
-            )
-        else:
-            gated.append(getattr(keras.layers, kind)(*args, **kwargs))
-    return keras.Sequential(plain), keras.Sequential(gated)
+    Args:
+        paths: a list of `.tflite` files, the one to compare with first.
+        num_threads: threads of LiteRT.
+        rounds: how often each is timed; a time is the median of 100 runs.
 
+    Returns:
+        What `summarize` returns, for each path.
 
-def write_json(path, content):
-    partial = f"{path}.partial"
-    with open(partial, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    os.replace(partial, path)
+    Raises:
+        ValueError: no such file, or the same file twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(
+            f"Argument `tflite` must name each file once. Received: {paths}"
+        )
+    seconds = {path: [] for path in paths}
+    for _ in range(rounds):
+        times = l0keras.export.measure_latency(paths, num_threads, runs=100)
+        for path, microseconds in zip(paths, times, strict=True):
+            seconds[path].append(1e-6 * microseconds)
+    return summarize(seconds)
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-    summary = benchmark_training(
-        FLAGS.model, FLAGS.batch_size, FLAGS.steps_per_execution, FLAGS.rounds
-    )
+    try:
+        program.start(argv)
+        if FLAGS.output and not os.path.isdir(os.path.dirname(os.path.abspath(FLAGS.output))):
+            raise ValueError(
+                "Argument `output` must lie in a folder that exists. "
+                f"Received: output={FLAGS.output}"
+            )
+        devices.set_up(FLAGS.num_threads)
+        if FLAGS.tflite:
+            summary = benchmark_tflite(
+                FLAGS.tflite, FLAGS.tflite_threads, FLAGS.rounds
+            )
+        else:
+            summary = benchmark_training(
+                FLAGS.model,
+                FLAGS.batch_size,
+                FLAGS.steps_per_execution,
+                FLAGS.rounds,
+            )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     print(format_table(summary))
     if FLAGS.output:
         write_json(FLAGS.output, summary)
 
 
 def run():
-    """The console command `l0keras-benchmark`."""
+    """The console command."""
+    define_flags()
+    flags.adopt_module_key_flags(config_lib)
     app.run(main)
 
 
