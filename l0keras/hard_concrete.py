@@ -117,8 +117,28 @@ def _quantile(u, log_alpha, temperature, gamma, zeta):
     # 1 - u is exact in floating point for u >= 1/2, so one logarithm of the
     # quotient loses nothing against a difference of two.
     logistic = ops.log(u / (1.0 - u))
-    concrete = ops.sigmoid((logistic + log_alpha) * (1.0 / temperature))
-    return ops.clip(concrete * (zeta - gamma) + gamma, 0.0, 1.0)
+    return _clipped_concrete(logistic + log_alpha, temperature, gamma, zeta)
+
+
+def _clipped_concrete(x, temperature, gamma, zeta):
+    # Drawing gates is little work in many operations; the gradient by hand
+    # halves those of the way back.
+    @ops.custom_gradient
+    def clipped(x):
+        concrete = ops.sigmoid(x * (1.0 / temperature))
+        stretched = concrete * (zeta - gamma) + gamma
+        gates = ops.clip(stretched, 0.0, 1.0)
+
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            slope = concrete * (1.0 - concrete)
+            inside = ops.cast(gates == stretched, slope.dtype)
+            return upstream * inside * slope * ((zeta - gamma) / temperature)
+
+        return gates, grad
+
+    return clipped(x)
 
 
 def cdf(x, log_alpha, temperature=TEMPERATURE, gamma=GAMMA, zeta=ZETA):
