@@ -1,0 +1,155 @@
+"""The README's code runs, and its commands and links name what exists."""
+
+import configparser
+import importlib
+import importlib.util
+import os
+import re
+import shlex
+
+import pytest
+from absl import flags
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block of Python may say after its language why it is not run.
+SKIPPED = re.compile(r"no-run:\s*\S+")
+
+
+def read(name):
+    with open(os.path.join(ROOT, name)) as file:
+        return file.read()
+
+
+def blocks(text, *languages):
+    """The fenced blocks of some languages, as (what follows it, code)."""
+    found = []
+    for info, code in FENCE.findall(text):
+        language, _, rest = info.strip().partition(" ")
+        if language in languages:
+            found.append((rest.strip(), code))
+    return found
+
+
+def commands(text):
+    """The shell commands of a text, each as a list of words."""
+    found = []
+    for _, code in blocks(text, "sh", "bash", "shell", "console"):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words:
+                found.append(words)
+    return found
+
+
+def make_targets():
+    return set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+
+
+def console_commands():
+    """The modules of the commands that installing gives."""
+    setup = configparser.ConfigParser()
+    setup.read_string(read("setup.cfg"))
+    lines = setup["options.entry_points"]["console_scripts"].strip()
+    pairs = (line.split("=") for line in lines.splitlines())
+    return {name.strip(): what.split(":")[0].strip() for name, what in pairs}
+
+
+def check_program(module, arguments):
+    """A module that can be run, and knows the flags that it is given."""
+    assert importlib.util.find_spec(module), f"no module {module}"
+    if not module.startswith("trainers."):
+        return
+    program = importlib.import_module(module)
+    assert callable(program.run)
+    values = flags.FlagValues()
+    program.define_flags(values)
+    for argument in arguments:
+        if not argument.startswith("--"):
+            continue
+        name, _, value = argument.removeprefix("--").partition("=")
+        if name == "flagfile":
+            assert os.path.isfile(os.path.join(ROOT, value)), value
+        elif name != "help":
+            assert name in values, f"{module} has no flag --{name}"
+
+
+def check_command(words):
+    """Fails unless a command names what there is."""
+    # Variables before a command say which environment it runs in.
+    while "=" in words[0]:
+        words = words[1:]
+    name, *arguments = words
+    if name == "make":
+        targets = [word for word in arguments if "=" not in word]
+        assert set(targets) <= make_targets(), targets
+    elif name in ("python", "python3"):
+        assert arguments[0] == "-m", words
+        check_program(arguments[1], arguments[2:])
+    elif name.startswith("l0keras-"):
+        check_program(console_commands()[name], arguments)
+    else:
+        assert name in ("cd", "git", "pip", "tensorboard"), words
+
+
+def test_python_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "readme"}
+    ran = 0
+    for info, code in blocks(read("README.md"), "python"):
+        if info:
+            assert SKIPPED.fullmatch(info), f"what does {info!r} mean?"
+            compile(code, "README.md", "exec")
+            continue
+        exec(compile(code, "README.md", "exec"), namespace)
+        ran += 1
+    assert ran
+
+
+def test_commands_name_what_exists():
+    found = commands(read("README.md"))
+    assert ["make", "demo"] in found
+    assert ["make", "test"] in found
+    for words in found:
+        check_command(words)
+
+
+def test_links_name_what_exists():
+    text = FENCE.sub("", read("README.md"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target and not target.startswith("#"):
+            path = target.split("#")[0]
+            assert os.path.exists(os.path.join(ROOT, path)), target
+
+
+def test_console_commands_are_programs():
+    for module in console_commands().values():
+        check_program(module, [])
+
+
+def test_flagfiles_hold_known_flags():
+    folder = os.path.join(ROOT, "trainers", "experiments")
+    names = sorted(os.listdir(folder))
+    assert len(names) >= 4
+    for name in names:
+        lines = read(os.path.join("trainers", "experiments", name))
+        given = [line for line in lines.splitlines() if line.startswith("--")]
+        assert given
+        check_program("trainers.train", given)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make dmeo",
+        "python -m trainers.trian",
+        "python -m trainers.train --l0_lamda=1",
+        "python -m trainers.train --flagfile=trainers/experiments/none.flags",
+        "python train.py",
+        "l0keras-trian",
+        "curl somewhere",
+    ],
+)
+def test_wrong_commands_are_found(command):
+    with pytest.raises((AssertionError, KeyError, ModuleNotFoundError)):
+        check_command(shlex.split(command))
