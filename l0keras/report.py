@@ -93,7 +93,7 @@ def report(before, after):
     rows_before, rows_after = _rows(before), _rows(after)
     nothing = dict.fromkeys(_COLUMNS, 0)
     layers = []
-    for name in [*rows_before, *(n for n in rows_after if n not in rows_before)]:
+    for name in {**rows_before, **rows_after}:
         old = rows_before.get(name, nothing)
         new = rows_after.get(name, nothing)
         layers.append(

@@ -31,14 +31,13 @@ def measure_latency(paths, num_threads=1, runs=1000, max_seconds=2.0):
     >>> dense, small = measure_latency(["dense.tflite", "small.tflite"])
     """
     several = not isinstance(paths, (str, os.PathLike))
-    programs = [
-        _program(path, num_threads) for path in (paths if several else [paths])
-    ]
-    if not programs or runs < 1:
+    files = list(paths) if several else [paths]
+    if not files or runs < 1:
         raise ValueError(
             "Arguments `paths` and `runs` must name at least one file and one "
             f"run. Received: paths={paths!r}, runs={runs}"
         )
+    programs = [_program(path, num_threads) for path in files]
     for run in programs:
         for _ in range(5):
             run()

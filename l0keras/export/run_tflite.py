@@ -26,6 +26,11 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
 
     >>> probabilities = run_tflite("model.tflite", images, batch_size=100)
     """
+    if batch_size is not None and not batch_size >= 1:
+        raise ValueError(
+            "Argument `batch_size` must be an integer of at least 1 or None. "
+            f"Received: batch_size={batch_size!r}"
+        )
     runner = open_tflite(path, num_threads).get_signature_runner()
     details = runner.get_input_details()
     if not isinstance(inputs, dict):
@@ -38,7 +43,7 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
     inputs = {name: np.asarray(array) for name, array in inputs.items()}
     _check(inputs, details)
     examples = len(next(iter(inputs.values())))
-    batch_size = batch_size or max(examples, 1)
+    batch_size = batch_size or examples
     batches = []
     for start in range(0, examples, batch_size):
         batch = {

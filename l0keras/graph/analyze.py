@@ -74,12 +74,23 @@ def find_live(graph, min_units=1):
             node.made = np.ones(0, bool)
         else:
             node.made = node.rule.makes(node, node.output.live)
+            _explain_more(node)
             if node.rule.creates(node):
                 _keep_some(node, min_units)
             node.output.live = node.made
         node.reads = node.rule.reads(node, node.made)
         for value, mask in zip(node.inputs, node.reads, strict=True):
             value.live = value.live | mask
+
+
+def _explain_more(node):
+    more = int(np.sum(node.made & ~node.output.live))
+    if more:
+        node.reasons.append(
+            f"makes {more} units that nobody needs: they come together with "
+            "others, by groups, depth multiplier or an activation that may "
+            "mix units"
+        )
 
 
 def _keep_some(node, min_units):

@@ -75,7 +75,9 @@ class Operation:
     def load_params(self):
         for variable in self.source.weights:
             array = keras.ops.convert_to_numpy(variable)
-            self.params[variable.name] = array.astype("float32")
+            if array.dtype != "float64":
+                array = array.astype("float32")
+            self.params[variable.name] = array
 
 
 class Node:
@@ -156,8 +158,6 @@ class Graph:
         inputs, outputs: the model's inputs and outputs, as nested as there,
             with a `Value` in the place of each tensor.
         nodes: a list of `Node`, each after those that it reads from.
-        reasons: why gates or nested models stayed as they are; pairs of a
-            layer's name and a string.
     """
 
     def __init__(self, model, inputs, outputs, nodes):
@@ -165,7 +165,6 @@ class Graph:
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
-        self.reasons = []
 
     @property
     def values(self):

@@ -48,14 +48,8 @@ class _Builder:
             tensor = self.tensors[id(value)]
             if node.takes[position] is not None:
                 tensor = self._take(node, value, node.takes[position])
-            given[position] = tensor
-        # `convert` visits the tensors in the order of `node.inputs`.
-        order = iter(range(len(node.inputs)))
-        args, kwargs = node.arguments.convert(
-            lambda x: given[next(order)]
-            if isinstance(x, keras.KerasTensor)
-            else x
-        )
+            given[id(node.arguments.keras_tensors[position])] = tensor
+        args, kwargs = node.arguments.fill_in(given)
         if node.operation.baked:
             # A plain layer is the same in training and at test time.
             kwargs.pop("training", None)

@@ -2,6 +2,7 @@ import contextlib
 import logging
 import random
 
+from l0keras.gates import gates_of
 from l0keras.strip.plan import plan
 from l0keras.strip.rebuild import rebuild
 
@@ -36,8 +37,9 @@ def strip(model, min_units=1):
     Returns:
         A functional `keras.Model`, not compiled, with the names, dtype
         policies and trainable flags of `model`'s layers and its inputs. It
-        holds Keras's own layers and ops only, so it loads where this library
-        is not installed.
+        holds Keras's own layers and ops, and the caller's own, so it loads
+        where this library is not installed. (Gated layers inside a wrapper
+        such as `TimeDistributed` stay gated; the log warns of them.)
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has
@@ -58,6 +60,11 @@ def strip(model, min_units=1):
                 _log.warning("Layer '%s' %s.", node.name, reason)
             else:
                 _log.info("Layer '%s': %s.", node.name, reason)
+    if gates_of(stripped):
+        _log.warning(
+            "Gates inside wrappers or called in training mode stay: the "
+            "result needs l0keras to load."
+        )
     return stripped
 
 

@@ -11,7 +11,6 @@ import l0keras
 from l0keras.layers import L0Conv2D
 from l0keras.layers import L0Dense
 
-
 to_numpy = keras.ops.convert_to_numpy
 
 
@@ -398,7 +397,7 @@ def test_an_unknown_layer_is_a_barrier_with_a_reason():
 
 def test_merges_and_shared_layers_are_barriers():
     rng = np.random.default_rng(0)
-    inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((4,), name="b")}
+    inputs = {name: keras.Input((4,), name=name) for name in "ab"}
     shared = L0Dense(5, activation="relu", name="shared")
     a, b = shared(inputs["a"]), shared(inputs["b"])
     x = layers.Add()([a, b * 2.0])

@@ -40,7 +40,7 @@ class Elementwise(Rule):
         known = ~np.isnan(constants)
         filled = along(node.input, np.where(known, constants, 0.0))
         outputs = node.layer.call(ops.convert_to_tensor(filled, "float32"))
-        outputs = along(node.output, ops.convert_to_numpy(outputs)).reshape(-1)
+        outputs = ops.convert_to_numpy(outputs).reshape(-1)
         return np.where(known, outputs, np.nan)
 
 
@@ -177,4 +177,4 @@ class BatchNormalization(Rule):
         params = node.params
         shift = slope * params["moving_mean"] * (scale - 1.0)
         params["gamma"] = params.get("gamma", 1.0) * scale
-        params["beta"] = (params.get("beta", 0.0) + shift).astype("float32")
+        params["beta"] = params.get("beta", 0.0) + shift

@@ -76,7 +76,7 @@ class Linear(Rule):
 
     def _bias(self, node):
         kernel = node.params["kernel"]
-        return node.params.get("bias", np.zeros(kernel.shape[-1], "float32"))
+        return node.params.get("bias", np.zeros(kernel.shape[-1]))
 
     def _foldable(self, node):
         """Which inputs are constants that the bias can stand in for."""
@@ -138,7 +138,7 @@ class Linear(Rule):
         bias = self._bias(node)[kept] + self._folded(node, got, kept)
         if node.layer.use_bias or np.any(bias):
             config["use_bias"] = True
-            params["bias"] = bias.astype("float32")
+            params["bias"] = bias
         return config, params
 
     def _rows(self, kernel, got, group):

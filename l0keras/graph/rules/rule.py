@@ -109,11 +109,5 @@ class Barrier(Rule):
     def output_axis(self, node):
         return None
 
-    def makes(self, node, live):
-        return np.ones_like(live)
-
     def reads(self, node, made):
         return [np.ones(value.size, bool) for value in node.inputs]
-
-    def creates(self, node):
-        return True

@@ -1,0 +1,42 @@
+import keras
+import pytest
+from keras import layers
+
+import l0keras
+from l0keras.export import measure_latency
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="LiteRT files are written with the TensorFlow backend",
+)
+
+
+def export(folder, units):
+    path = folder / f"{units}.tflite"
+    model = keras.Sequential([keras.Input((units,)), layers.Dense(units)])
+    l0keras.export_tflite(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latency")
+    return [export(folder, units) for units in (1024, 4)]
+
+
+def test_the_larger_model_takes_longer(paths):
+    # A million multiplications against 16.
+    large, small = measure_latency(paths, max_seconds=0.5)
+    assert large > 3 * small > 0
+
+
+def test_a_single_path_gives_a_number(paths):
+    assert isinstance(measure_latency(paths[1], runs=1), float)
+
+
+@pytest.mark.parametrize(
+    "change", [{"paths": []}, {"runs": 0}, {"num_threads": 0}]
+)
+def test_arguments_are_checked(paths, change):
+    with pytest.raises(ValueError):
+        measure_latency(**{"paths": paths, **change})

@@ -1,0 +1,100 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import l0keras
+from l0keras.layers import L0Conv2D
+from l0keras.layers import L0Dense
+
+
+@pytest.fixture
+def models():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            L0Conv2D(4, 3, activation="relu", name="conv"),
+            layers.Flatten(name="flatten"),
+            L0Dense(5, name="dense"),
+            layers.Softmax(name="softmax"),
+        ]
+    )
+    conv, dense = l0keras.gates_of(model)
+    conv.log_alpha.assign([5.0, -5.0, 5.0, -5.0])
+    log_alpha = np.full(64, -5.0)
+    log_alpha[[0, 2, 4]] = 5.0
+    dense.log_alpha.assign(log_alpha)
+    return model, l0keras.strip(model)
+
+
+def test_numbers(models):
+    report = l0keras.report(*models)
+    conv, dense = report.layers
+    assert conv == {
+        "name": "conv",
+        "type": "Conv2D",
+        "units": [4, 2],
+        # Of the gated layer with its log_alpha.
+        "params": [4 * 10 + 4, 2 * 10],
+        "macs": [16 * 9 * 4, 16 * 9 * 2],
+        "bytes": [4 * 44, 4 * 20],
+    }
+    assert dense["units"] == [5, 5]
+    assert dense["params"] == [65 * 5 + 64, 3 * 5 + 5]
+    assert report.total["params"] == [44 + 389, 20 + 20]
+    assert report.total["macs"] == [576 + 320, 288 + 15]
+    assert report.total["bytes"] == [4 * 433, 4 * 40]
+    assert report.architecture == "2-3"
+
+
+def test_reasons_and_selections(models):
+    report = l0keras.report(*models)
+    assert report.kept == [
+        {"layer": "softmax", "reason": "kept as it is: no rule for Softmax"}
+    ]
+    assert report.selected == [{"layer": "dense", "reads": 3, "of": 32}]
+
+
+def test_json(models):
+    report = l0keras.report(*models)
+    assert json.loads(report.to_json(indent=2)) == report.to_dict()
+
+
+def test_print(models):
+    text = str(l0keras.report(*models))
+    lines = text.splitlines()
+    assert lines[0].split() == [
+        "layer",
+        "type",
+        "units",
+        "params",
+        "macs",
+        "bytes",
+    ]
+    conv = next(line for line in lines if line.startswith("conv"))
+    assert conv.split() == (
+        "conv Conv2D 4 -> 2 44 -> 20 576 -> 288 176 -> 80".split()
+    )
+    assert any(line.startswith("all ") for line in lines)
+    assert "Architecture: 2-3" in lines
+    assert "Kept: 'softmax' kept as it is: no rule for Softmax" in lines
+
+
+def test_a_model_without_gates():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    report = l0keras.report(model, l0keras.strip(model))
+    assert report.architecture == ""
+    assert report.total["params"] == [8, 8]
+    assert report.kept == []
+
+
+def test_macs_are_open_where_shapes_are():
+    model = keras.Sequential(
+        [keras.Input((None, None, 1)), layers.Conv2D(2, 3, name="conv")]
+    )
+    report = l0keras.report(model, l0keras.strip(model))
+    assert report.layers[0]["macs"] == [-1, -1]
+    assert report.total["macs"] == [-1, -1]
+    assert "?" in str(report)
