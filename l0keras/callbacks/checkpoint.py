@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import time
@@ -104,7 +105,9 @@ class Checkpoint(keras.callbacks.Callback):
 def _variables(model):
     optimizer = model.optimizer
     if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            optimizer.build(model.trainable_variables)
     return [*model.variables, *optimizer.variables]
 
 

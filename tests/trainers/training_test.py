@@ -1,0 +1,251 @@
+import csv
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import l0keras
+from trainers import training
+from trainers.config import Config
+from trainers.progress import Progress
+from trainers.training import Training
+from trainers.training import train
+
+MLP = Config(
+    model="mlp",
+    dataset="digits",
+    epochs=3,
+    batch_size=300,
+    learning_rate=0.01,
+    ema_momentum=0.9,
+    l0_lambda=(0.3, 0.1, 0.1),
+)
+
+
+def state(workdir):
+    with np.load(workdir / "checkpoint.npz") as archive:
+        return {name: archive[name] for name in archive.files if name != "meta"}
+
+
+def rows(workdir):
+    with open(workdir / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+def assert_same_run(one, other):
+    first, second = state(one), state(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+    assert rows(one) == rows(other)
+    models = [keras.saving.load_model(d / "model.keras") for d in (one, other)]
+    for value, same in zip(*(model.get_weights() for model in models)):
+        np.testing.assert_array_equal(value, same)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A finished run: its folder and its report."""
+    workdir = tmp_path_factory.mktemp("straight")
+    return workdir, train(MLP, workdir)
+
+
+def test_workdir_has_everything(straight):
+    workdir, report = straight
+    names = set(os.listdir(workdir))
+    assert names >= {
+        "checkpoint.npz",
+        "config.json",
+        "history.csv",
+        "model.keras",
+        "model.tflite",
+        "pixel_gates.png",
+        "report.json",
+        "stripped.keras",
+        "tensorboard",
+        "units.png",
+    }
+    assert not [name for name in names if "tmp" in name]
+    assert json.loads((workdir / "report.json").read_text()) == report
+    assert [row["epoch"] for row in rows(workdir)] == ["1", "2", "3"]
+
+
+def test_report_agrees_with_the_files(straight, digits):
+    workdir, report = straight
+    images = digits.test_images.astype("float32") / 16
+    gated = keras.saving.load_model(workdir / "model.keras")
+    stripped = keras.saving.load_model(workdir / "stripped.keras")
+    for name, model in (("gated", gated), ("stripped", stripped)):
+        wrong = np.argmax(model.predict(images, verbose=0), -1)
+        wrong = np.mean(wrong != digits.test_labels)
+        assert report["test_error"][name] == pytest.approx(100 * wrong)
+        assert report["params"][name] == model.count_params()
+    assert report["test_error"]["tflite"] == report["test_error"]["gated"]
+    assert report["params"]["dense"] == 64 * 300 + 300 * 100 + 1000 + 410
+    assert report["macs"]["dense"] == 64 * 300 + 300 * 100 + 1000
+    numbers = [
+        np.count_nonzero(gate.test_gates()) for gate in l0keras.gates_of(gated)
+    ]
+    assert report["architecture"] == "-".join(map(str, numbers))
+    assert report["bytes"]["tflite"] == os.path.getsize(
+        workdir / "model.tflite"
+    )
+    assert set(report["latency_us"]) == {"dense", "tflite"}
+    assert report["max_difference"]["stripped"] < 1e-4
+    assert (report["seed"], report["epochs"]) == (0, 3)
+    # The averaged weights of the last epoch are those in the files.
+    last = float(rows(workdir)[-1]["val_accuracy"])
+    assert report["test_error"]["gated"] == pytest.approx(100 * (1 - last))
+
+
+def test_averages_lie_between_the_steps(straight):
+    workdir, _ = straight
+    saved = keras.saving.load_model(workdir / "model.keras")
+    kernel = saved.get_layer("fc3").kernel.numpy()
+    arrays = [v for v in state(workdir).values() if v.shape == kernel.shape]
+    # The weights themselves, Adam's two moments, and the averages.
+    assert len(arrays) == 4
+    assert [np.array_equal(kernel, array) for array in arrays].count(True) == 1
+    assert not np.array_equal(kernel, arrays[0])
+
+
+@pytest.mark.parametrize("when", ["between epochs", "within an epoch"])
+def test_resumed_run_ends_where_the_straight_one_did(
+    when, straight, tmp_path, monkeypatch
+):
+    if when == "between epochs":
+
+        def stop(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Progress, "on_epoch_end", stop)
+    else:
+        steps = []
+
+        def stop(self, batch, logs=None):
+            steps.append(batch)
+            if len(steps) == 8:
+                raise KeyboardInterrupt
+
+        # Five steps in an epoch, one at a time so that the middle is reached.
+        monkeypatch.setattr(training, "MAX_STEPS_PER_EXECUTION", 1)
+        monkeypatch.setattr(Progress, "on_train_batch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(MLP, tmp_path)
+    monkeypatch.undo()
+    assert len(rows(tmp_path)) == 1
+    assert not (tmp_path / "report.json").exists()
+    train(MLP, tmp_path)
+    assert_same_run(straight[0], tmp_path)
+
+
+def test_finished_run_only_gives_its_report(straight, monkeypatch):
+    workdir, report = straight
+    before = os.stat(workdir / "checkpoint.npz").st_mtime_ns
+    monkeypatch.setattr(Training, "_fit", None)
+    run = Training(MLP, workdir)
+    assert run.finished == run.run() == report
+    assert os.stat(workdir / "checkpoint.npz").st_mtime_ns == before
+
+
+def test_results_can_be_made_again(straight):
+    """Killed after the last epoch, before the report."""
+    workdir, report = straight
+    os.remove(workdir / "report.json")
+    again = train(MLP, workdir)
+    for name in report.keys() - {"latency_us"}:
+        assert again[name] == report[name]
+
+
+def test_convolutions_are_the_same_twice(tmp_path):
+    config = Config(dataset="digits", image_size=16, epochs=1, seed=4)
+    for name in ("one", "other"):
+        train(config, tmp_path / name)
+    assert_same_run(tmp_path / "one", tmp_path / "other")
+    names = {path.name for path in tmp_path.glob("one/*.png")}
+    assert names == {"units.png"}
+
+
+def test_dense_method_reports_its_own_error(tmp_path):
+    config = Config(
+        model="mlp",
+        dataset="digits",
+        method="dense",
+        optimizer="sgd",
+        learning_rate=0.1,
+        ema_momentum=0.0,
+        epochs=2,
+    )
+    report = train(config, tmp_path)
+    assert set(report["test_error"]) == {"dense", "stripped", "tflite"}
+    assert report["test_error"]["dense"] == report["test_error_raw"] < 80
+    assert report["architecture"] == "64-300-100"
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_two_replicas_resume_too(tmp_path, monkeypatch):
+    config = Config(**{**vars(MLP), "strategy": "mirrored", "epochs": 2})
+    train(config, tmp_path / "straight")
+
+    def stop(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "stopped")
+    train(config, tmp_path / "stopped")
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="checkpoint.npz' is damaged"):
+        Training(MLP, tmp_path)
+    assert path.read_bytes() == b"damaged"
+    # Refused, so the folder is still free for another experiment.
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, steps, message",
+    [
+        ({}, 3, "`steps_per_execution` must divide the 5 steps"),
+        ({}, -1, "`steps_per_execution` must divide"),
+        (
+            {"strategy": "mirrored"},
+            2,
+            "`steps_per_execution` must be 1, or 0, with several replicas",
+        ),
+        (
+            {"strategy": "mirrored", "batch_size": 101},
+            0,
+            "`batch_size` must be a multiple of the 2 replicas",
+        ),
+        (
+            {"strategy": "mirrored", "batch_size": 2000},
+            0,
+            "`batch_size` must be at most",
+        ),
+        ({"model": "lenet5", "l0_lambda": (0.1,)}, 0, "`input_shape` must be"),
+    ],
+)
+def test_refused_before_training(changes, steps, message, tmp_path):
+    config = Config(**{**vars(MLP), **changes})
+    with pytest.raises(ValueError, match=message):
+        Training(config, tmp_path, steps_per_execution=steps)
+    assert os.listdir(tmp_path) == [".lock"]
+
+
+def test_steps_per_execution_divides_the_epoch():
+    assert training._steps_per_execution(0, 600, 1) == 50
+    assert training._steps_per_execution(0, 469, 1) == 7
+    assert training._steps_per_execution(0, 97, 1) == 1
+    assert training._steps_per_execution(20, 600, 1) == 20
+    assert training._steps_per_execution(0, 600, 2) == 1
