@@ -9,9 +9,11 @@ def replica_id():
         return 0
     import tensorflow as tf
 
-    if not tf.distribute.has_strategy():
+    context = tf.distribute.get_replica_context()
+    # There is none in a strategy's scope outside of its steps.
+    if context is None or not tf.distribute.has_strategy():
         return 0
-    return tf.distribute.get_replica_context().replica_id_in_sync_group
+    return context.replica_id_in_sync_group
 
 
 @keras.saving.register_keras_serializable("l0keras")

@@ -52,6 +52,14 @@ def test_without_replicas_it_is_the_plain_generator():
     assert replica_id() == 0
 
 
+def test_in_the_scope_of_a_strategy_gates_can_be_sampled(strategy):
+    with strategy.scope():
+        assert replica_id() == 0
+        gate = l0keras.HardConcreteGate(seed=1)
+        outputs = gate(ops.ones((2, 50)), training=True)
+    assert (ops.convert_to_numpy(outputs) != gate.test_gates()).any()
+
+
 def test_samples_of_replicas_are_independent(strategy):
     with strategy.scope():
         gate = l0keras.HardConcreteGate(seed=1, log_alpha_limit=None)
