@@ -1,8 +1,10 @@
 """Learned sparsity for Keras 3: train, strip, deploy, and see the proof."""
 
+from l0keras import callbacks
 from l0keras import export
 from l0keras import hard_concrete
 from l0keras import layers
+from l0keras import models
 from l0keras import regularizers
 from l0keras.accounting import architecture
 from l0keras.accounting import count_macs
@@ -15,12 +17,14 @@ from l0keras.strip import strip
 __all__ = [
     "HardConcreteGate",
     "architecture",
+    "callbacks",
     "count_macs",
     "export",
     "export_tflite",
     "gates_of",
     "hard_concrete",
     "layers",
+    "models",
     "regularizers",
     "report",
     "strip",

@@ -1,0 +1,24 @@
+import pytest
+import tensorflow as tf
+
+from trainers import devices
+
+
+@pytest.mark.parametrize("name", ["num_threads", "num_logical_cpus"])
+def test_refuses_negative_numbers(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be at least 0"):
+        devices.set_up(**{name: -1})
+
+
+def test_zeros_leave_everything_as_it_is(capsys):
+    devices.set_up()
+    assert "Devices: /device:CPU:0, /device:CPU:1" in capsys.readouterr().out
+
+
+def test_strategies():
+    assert devices.make_strategy("none").num_replicas_in_sync == 1
+    mirrored = devices.make_strategy("mirrored")
+    assert isinstance(mirrored, tf.distribute.MirroredStrategy)
+    assert mirrored.num_replicas_in_sync == len(
+        tf.config.list_logical_devices("CPU")
+    )
