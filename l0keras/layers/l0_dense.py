@@ -36,6 +36,21 @@ def _gated_matmul(inputs, gates, kernel):
     return product(inputs, gates, ops.copy(kernel))
 
 
+def _is_learned(tensor):
+    """Whether a symbolic tensor depends on trainable weights."""
+    pending = [tensor]
+    while pending:
+        history = getattr(pending.pop(), "_keras_history", None)
+        if history is None:
+            continue
+        operation = history.operation
+        if getattr(operation, "trainable_weights", None):
+            return True
+        node = operation._inbound_nodes[history.node_index]
+        pending.extend(node.input_tensors)
+    return False
+
+
 @keras.saving.register_keras_serializable("l0keras")
 class L0Dense(GatedLayer, keras.layers.Dense):
     """A `keras.layers.Dense` with hard-concrete gates on its weights.
@@ -88,7 +103,17 @@ class L0Dense(GatedLayer, keras.layers.Dense):
     def _linear(self, inputs, kernel):
         return ops.matmul(inputs, kernel)
 
+    # Both ways of the gates' gradient give the same; which one is cheaper
+    # depends on whether the step needs that of the inputs anyway.
+    _inputs_are_learned = False
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        self._inputs_are_learned = _is_learned(inputs)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
     def _gated_linear(self, inputs, gates):
-        if self.granularity == "input":
-            return _gated_matmul(inputs, gates, self.kernel)
-        return super()._gated_linear(inputs, gates)
+        if self.granularity != "input":
+            return super()._gated_linear(inputs, gates)
+        if self._inputs_are_learned:
+            return ops.matmul(inputs * gates, self.kernel)
+        return _gated_matmul(inputs, gates, self.kernel)
