@@ -27,7 +27,7 @@ def test_constants_are_what_the_model_computes(data):
     model, rng = random_chain(data)
     graph = constants_of(model)
     values = graph.values
-    probe = keras.Model(model.inputs, [value.tensor for value in values])
+    probe = keras.Model(model.input, [value.tensor for value in values])
     x = 3.0 * rng.normal(size=(4, *model.input_shape[1:]))
     tensors = probe(x.astype("float32"), training=False)
     for value, tensor in zip(values, tensors, strict=True):
@@ -40,7 +40,7 @@ def test_constants_are_what_the_model_computes(data):
 
 def chain(*rest, shape=(6, 6, 2)):
     """What a closed map with bias 2 and one with bias -1 turn into."""
-    conv = layers.Conv2D(3, 3)
+    conv = layers.Conv2D(3, 3, name="maker")
     model = keras.Sequential([keras.Input(shape), conv, *rest])
     kernel = np.ones((3, 3, 2, 3))
     kernel[..., 1:] = 0.0
@@ -100,7 +100,7 @@ def test_flatten_spreads_constants_over_positions():
     ],
 )
 def test_who_needs_constant_channels(reader, expected):
-    conv = layers.Conv2D(3, 3)
+    conv = layers.Conv2D(3, 3, name="maker")
     model = keras.Sequential([keras.Input((6, 6, 2)), conv, reader])
     kernel = np.ones((3, 3, 2, 3))
     kernel[..., 1:] = 0.0
