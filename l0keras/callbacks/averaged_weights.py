@@ -42,7 +42,7 @@ def _pairs(model):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
         return []
-    if int(optimizer.iterations) == 0:
+    if not ops.convert_to_numpy(optimizer.iterations):
         return []
     averages = optimizer._model_variables_moving_average
     return [
