@@ -9,7 +9,7 @@ CORE_TESTS = tests/hard_concrete_test.py tests/gates tests/layers \
 .PHONY: demo test lint clean
 
 demo: $(INSTALLED)
-	$(RUN) trainers.demo
+	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
 
 test: $(INSTALLED)
 	KERAS_BACKEND=tensorflow $(RUN) pytest

@@ -30,14 +30,14 @@ GATED = Config(
     dataset="digits",
     image_size=28,
     method="l0",
-    l0_lambda=(0.05,),
-    epochs=120,
+    l0_lambda=(0.03,),
+    epochs=400,
     # Small data want large steps: the gates have few of them to close in.
     learning_rate=3e-3,
     ema_momentum=0.99,
     seed=1,
 )
-DENSE = dataclasses.replace(GATED, method="dense", epochs=30)
+DENSE = dataclasses.replace(GATED, method="dense", epochs=100)
 
 
 def define_flags(flag_values=FLAGS):
