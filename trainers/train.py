@@ -63,8 +63,8 @@ def main(argv):
         report = training.run()
     except NonFiniteError as error:
         sys.exit(
-            f"error: {error} The checkpoint in {FLAGS.workdir} is that of the "
-            "last good epoch."
+            f"error: {error} What is saved in {FLAGS.workdir} is the last good "
+            "epoch, if there was one."
         )
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last epoch.")

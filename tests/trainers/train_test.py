@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 RUN = (
     "--model=mlp",
     "--dataset=digits",
-    "--epochs=60",
+    "--epochs=30",
     "--batch_size=300",
     "--ema_momentum=0.9",
     "--num_threads=1",
@@ -42,7 +42,7 @@ def test_killed_run_goes_on_and_ends_where_the_straight_one_does(tmp_path):
     code, out, err = run(*RUN, f"--workdir={tmp_path / 'straight'}")
     assert code == 0, err
     lines = out.splitlines()
-    assert sum(line.startswith("epoch ") for line in lines) == 60
+    assert sum(line.startswith("epoch ") for line in lines) == 30
     assert [line.split()[0] for line in lines[-7:-3]] == [
         "dense",
         "gated",
@@ -52,7 +52,7 @@ def test_killed_run_goes_on_and_ends_where_the_straight_one_does(tmp_path):
 
     process = start(*RUN, f"--workdir={tmp_path / 'killed'}")
     for line in process.stdout:
-        if line.startswith("epoch 20/"):
+        if line.startswith("epoch 10/"):
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()
@@ -71,7 +71,7 @@ def test_killed_run_goes_on_and_ends_where_the_straight_one_does(tmp_path):
             np.testing.assert_array_equal(one[name], other[name])
     rows = (tmp_path / "killed" / "history.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == [
-        str(epoch) for epoch in range(1, 61)
+        str(epoch) for epoch in range(1, 31)
     ]
 
 
@@ -105,9 +105,7 @@ def test_diverging_run_ends_with_one_error(tmp_path):
     "program, arguments, message",
     [
         ("train", ["--model=vgg"], "`model` must be one of lenet5, mlp"),
-        ("train", [], "`workdir` must be a folder"),
         ("train", ["digits"], "must be flags, --name=value. Received: digits"),
-        ("evaluate", ["--input=nothing"], "`input` must be a .keras file"),
         ("export", ["--input=nothing"], "`input` must be a .keras file"),
     ],
 )
