@@ -341,6 +341,27 @@ def test_a_layer_that_would_lose_all_keeps_some_and_says_so(min_units, caplog):
     assert [item["layer"] for item in kept] == lost
 
 
+def test_units_of_a_softmax_stay_together():
+    rng = np.random.default_rng(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            L0Dense(6, activation="softmax", name="softmax"),
+            L0Dense(4, name="reader"),
+        ]
+    )
+    randomize(model, rng)
+    set_open(l0keras.gates_of(model)[0], [1, 3], rng)
+    set_open(l0keras.gates_of(model)[1], [0, 2], rng)
+    stripped = l0keras.strip(model)
+    assert stripped.get_layer("softmax").kernel.shape == (2, 6)
+    assert stripped.get_layer("reader").kernel.shape == (2, 4)
+    check(model, stripped, rng)
+    (kept,) = l0keras.report(model, stripped).kept
+    assert kept["layer"] == "softmax"
+    assert "makes 4 units that nobody needs" in kept["reason"]
+
+
 def test_grouped_convolutions_lose_whole_groups():
     rng = np.random.default_rng(0)
     model = keras.Sequential(
