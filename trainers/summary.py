@@ -174,8 +174,7 @@ def _card(reports, kept, folder, command):
         f"({kept['params']['stripped']:,} of {kept['params']['dense']:,} "
         "parameters).",
         "",
-        f"The files are those of seed {kept['seed']}, the median test error. "
-        "All errors are those of the last epoch, on averaged weights with "
+        f"{_which(reports, kept)} All errors are those of the last epoch, on averaged weights with "
         "test gates; the architecture counts open test gates.",
         "",
         table(reports),
@@ -194,6 +193,12 @@ def _card(reports, kept, folder, command):
         "",
     ]
     return "\n".join(lines)
+
+
+def _which(reports, kept):
+    if len(reports) == 1:
+        return f"One seed was run, {kept['seed']}."
+    return f"The files are those of seed {kept['seed']}, the median test error."
 
 
 def _listed(value):

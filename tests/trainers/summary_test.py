@@ -73,8 +73,17 @@ def test_saves_the_files_of_the_median_run_with_a_card(workdirs, tmp_path):
     assert "# mnist_lenet5_l0" in card
     assert "stripped to 20-26-44-460 (39,000 of 431,080 parameters)" in card
     assert "the command" in card
+    assert "seed 3, the median test error" in card
     # Files that a run does not have are not made up.
     assert not (folder / "units.png").exists()
+
+
+def test_the_card_of_a_single_run_speaks_of_no_median(workdirs, tmp_path):
+    reports = summary.read(workdirs[:1])
+    summary.save(workdirs[:1], reports, str(tmp_path / "one"))
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert "One seed was run, 1." in card
+    assert "median" not in card
 
 
 def test_refuses_what_is_no_finished_run(tmp_path):
