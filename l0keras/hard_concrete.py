@@ -86,9 +86,7 @@ def sample(
     return _quantile(u, log_alpha, temperature, gamma, zeta)
 
 
-def quantile(
-    u, log_alpha, temperature=TEMPERATURE, gamma=GAMMA, zeta=ZETA
-):
+def quantile(u, log_alpha, temperature=TEMPERATURE, gamma=GAMMA, zeta=ZETA):
     """The value that a gate stays below with probability `u`.
 
     The inverse of `cdf` wherever that has one; `sample` is this function of

@@ -105,7 +105,8 @@ def report(before, after):
         )
     total = {
         key: [
-            sum(row[key][side] for row in layers) if _countable(layers, key)
+            sum(row[key][side] for row in layers)
+            if _countable(layers, key)
             else -1
             for side in (0, 1)
         ]

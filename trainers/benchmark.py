@@ -241,7 +241,9 @@ def benchmark_tflite(paths, num_threads, rounds):
 def main(argv):
     try:
         program.start(argv)
-        if FLAGS.output and not os.path.isdir(os.path.dirname(os.path.abspath(FLAGS.output))):
+        if FLAGS.output and not os.path.isdir(
+            os.path.dirname(os.path.abspath(FLAGS.output))
+        ):
             raise ValueError(
                 "Argument `output` must lie in a folder that exists. "
                 f"Received: output={FLAGS.output}"

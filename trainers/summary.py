@@ -174,8 +174,9 @@ def _card(reports, kept, folder, command):
         f"({kept['params']['stripped']:,} of {kept['params']['dense']:,} "
         "parameters).",
         "",
-        f"{_which(reports, kept)} All errors are those of the last epoch, on averaged weights with "
-        "test gates; the architecture counts open test gates.",
+        f"{_which(reports, kept)} All errors are those of the last epoch, on "
+        "averaged weights with test gates; the architecture counts open test "
+        "gates.",
         "",
         table(reports),
         "",

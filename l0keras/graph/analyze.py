@@ -126,9 +126,7 @@ def choose_kept(graph):
                 value.kept = np.arange(value.size)
             continue
         for position, value in enumerate(node.inputs):
-            node.takes[position] = _selection(
-                node, value, node.reads[position]
-            )
+            node.takes[position] = _selection(node, value, node.reads[position])
         node.output.kept = node.rule.keeps(node)
         _explain(node)
 

@@ -65,11 +65,9 @@ def as_functional(model):
 
 
 def is_functional(model):
-    return (
-        isinstance(model, (Functional, keras.Sequential))
-        and type(model).call
-        in (Functional.call, keras.Sequential.call)
-    )
+    return isinstance(model, (Functional, keras.Sequential)) and type(
+        model
+    ).call in (Functional.call, keras.Sequential.call)
 
 
 def _as_it_is(call):

