@@ -131,7 +131,9 @@ def test_flagfiles_are_valid_and_explained(path):
     # The published settings.
     assert (config.epochs, config.batch_size) == (200, 100)
     assert (config.optimizer, config.learning_rate) == ("adam", 1e-3)
-    assert config.weight_decay == (0.0,)
+    # Where it departs from the paper's, it says so.
+    assert config.weight_decay == (0.0,) or "L2" in head
+    assert config.sample_per == "batch" or "each example" in head
     if not name.endswith("sep"):
         assert config.l0_lambda == (0.1,)
 
