@@ -1,0 +1,79 @@
+"""Checks that the trained results are what their cards and the README say."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import l0keras
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("LiteRT files need TensorFlow", allow_module_level=True)
+
+ROOT = pathlib.Path(__file__).parents[1]
+REPORTS = sorted(ROOT.glob("saved_models/*/report.json"))
+FOLDERS = [path.parent for path in REPORTS]
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_there_is_a_result_for_each_flagfile():
+    names = {path.stem for path in ROOT.glob("trainers/experiments/*.flags")}
+    assert {folder.name for folder in FOLDERS} == names
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_files_agree_with_the_report(folder):
+    report = read(folder / "report.json")
+    model = keras.saving.load_model(folder / "stripped.keras")
+    assert model.count_params() == report["params"]["stripped"]
+    assert l0keras.count_macs(model) == report["macs"]["stripped"]
+    file = folder / "model.tflite"
+    assert file.stat().st_size == report["bytes"]["tflite"]
+    images = np.random.default_rng(0).random((4, 28, 28, 1), "float32")
+    logits = model.predict(images, verbose=0)
+    scale = np.abs(logits).max()
+    difference = l0keras.export.run_tflite(file, images) - logits
+    assert np.abs(difference).max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_flagfile_is_what_was_run(folder):
+    flags = dict(
+        line.removeprefix("--").split("=")
+        for line in (ROOT / f"trainers/experiments/{folder.name}.flags")
+        .read_text()
+        .splitlines()
+        if line.startswith("--")
+    )
+    config = read(folder / "report.json")["config"]
+    for name, value in flags.items():
+        stored = config[name]
+        if isinstance(stored, list):
+            assert [float(part) for part in value.split(",")] == stored, name
+        else:
+            assert type(stored)(value) == stored, name
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_readme_has_the_numbers_of_every_seed(folder):
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
+    runs = read(folder / "seeds.json")
+    assert read(folder / "report.json") in runs
+    for run in runs:
+        row = [
+            f"`{folder.name}`",
+            str(run["seed"]),
+            run["architecture"],
+            f"{run['test_error']['stripped']:.2f} %",
+            f"{run['params']['stripped']:,}",
+        ]
+        assert row in rows
