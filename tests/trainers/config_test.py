@@ -132,8 +132,8 @@ def test_flagfiles_are_valid_and_explained(path):
     assert (config.epochs, config.batch_size) == (200, 100)
     assert (config.optimizer, config.learning_rate) == ("adam", 1e-3)
     # Where it departs from the paper's, it says so.
-    assert config.weight_decay == (0.0,) or "L2" in head
-    assert config.sample_per == "batch" or "each example" in head
+    assert config.weight_decay == (0.0,) or "regularisation" in head
+    assert config.sample_per == "batch" or "minibatch" in head
     if not name.endswith("sep"):
         assert config.l0_lambda == (0.1,)
 
