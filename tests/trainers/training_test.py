@@ -1,6 +1,9 @@
 import csv
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -188,19 +191,56 @@ def test_dense_method_reports_its_own_error(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_two_replicas_resume_too(tmp_path, monkeypatch):
-    config = Config(**{**vars(MLP), "strategy": "mirrored", "epochs": 2})
-    train(config, tmp_path / "straight")
+# TensorFlow counts the exchanges between replicas once for a whole process,
+# so the strategies of other tests would get in the way of this one.
+TWO_REPLICAS = """
+import sys
+from trainers import devices
+from trainers.config import Config
+from trainers.progress import Progress
+from trainers.training import train
 
-    def stop(self, epoch, logs=None):
-        raise KeyboardInterrupt
+devices.set_up(num_logical_cpus=2)
+config = Config(
+    model="mlp",
+    dataset="digits",
+    epochs=2,
+    batch_size=300,
+    learning_rate=0.01,
+    ema_momentum=0.9,
+    strategy="mirrored",
+)
+straight, stopped = sys.argv[1:]
+train(config, straight)
+goes_on = Progress.on_epoch_end
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_epoch_end", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "stopped")
-    train(config, tmp_path / "stopped")
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+def stop(self, epoch, logs=None):
+    raise KeyboardInterrupt
+
+
+Progress.on_epoch_end = stop
+try:
+    train(config, stopped)
+except KeyboardInterrupt:
+    Progress.on_epoch_end = goes_on
+    train(config, stopped)
+else:
+    sys.exit("was not stopped")
+"""
+
+
+def test_two_replicas_resume_too(tmp_path):
+    folders = [tmp_path / "straight", tmp_path / "stopped"]
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS, *map(str, folders)],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Going on after epoch 1." in result.stdout
+    assert_same_run(*folders)
 
 
 def test_damaged_checkpoint_is_refused(tmp_path):
