@@ -144,7 +144,8 @@ def save(workdirs, reports, folder, command=None):
         return reports[index]["test_error"]["stripped"]
 
     order = sorted(range(len(reports)), key=error)
-    median = order[(len(order) - 1) // 2]
+    # Of two in the middle the worse, so that nothing looks better than it is.
+    median = order[len(order) // 2]
     os.makedirs(folder, exist_ok=True)
     for name in KEPT:
         source = os.path.join(workdirs[median], name)

@@ -78,6 +78,12 @@ def test_saves_the_files_of_the_median_run_with_a_card(workdirs, tmp_path):
     assert not (folder / "units.png").exists()
 
 
+def test_of_two_runs_the_worse_is_kept(workdirs, tmp_path):
+    reports = summary.read(workdirs[:2])
+    summary.save(workdirs[:2], reports, str(tmp_path / "two"))
+    assert (tmp_path / "two" / "model.tflite").read_text() == "file of 1"
+
+
 def test_the_card_of_a_single_run_speaks_of_no_median(workdirs, tmp_path):
     reports = summary.read(workdirs[:1])
     summary.save(workdirs[:1], reports, str(tmp_path / "one"))
