@@ -165,6 +165,8 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
         ) from None
     image_key, label_key = _keys(builder, tfds)
     _prepare(builder, manual_dir, tfds)
+    # Where another run prepared the set meanwhile, only a new builder sees it.
+    builder = tfds.builder(name, data_dir=data_dir)
     test_split = _test_split(name, builder)
     shape = builder.info.features[image_key].shape
     if None in shape and not image_size:
