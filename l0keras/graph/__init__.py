@@ -6,7 +6,11 @@ from l0keras.graph.analyze import find_rules
 from l0keras.graph.analyze import load_params
 from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.graph import Graph
+from l0keras.graph.graph import Operation
+from l0keras.graph.graph import Value
+from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules import rule_of
 from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import is_functional
 from l0keras.graph.trace import trace
@@ -14,6 +18,8 @@ from l0keras.graph.trace import trace
 __all__ = [
     "BARRIER",
     "Graph",
+    "Operation",
+    "Value",
     "as_functional",
     "choose_kept",
     "find_live",
@@ -21,5 +27,7 @@ __all__ = [
     "is_functional",
     "load_params",
     "propagate_constants",
+    "rule_of",
     "trace",
+    "weights_by_name",
 ]

@@ -25,6 +25,13 @@ def find_rules(graph):
         axis = node.rule.output_axis(node)
         for value in node.outputs:
             value.axis = free_axis(value) if axis is None else axis
+    for node in graph.nodes:
+        # Calls of one layer have to agree, so what refuses one refuses all.
+        others = node.operation.nodes
+        if any(n.rule is not others[0].rule for n in others):
+            if node.rule is not BARRIER:
+                node.reasons.append("kept as it is: shared with other uses")
+            node.rule = BARRIER
 
 
 def load_params(graph):
@@ -57,30 +64,80 @@ def propagate_constants(graph):
             node.output.constants = node.rule.constants(node)
 
 
-def find_live(graph, min_units=1):
-    """Backwards: which channels somebody needs.
+def find_live(graph, min_units=1, round_to=1):
+    """Backwards: which channels somebody needs, and which nodes.
 
     Args:
         graph: a `Graph` with its constants.
         min_units: how many channels each layer keeps at least, where it
             chooses them for itself.
+        round_to: widths are rounded up to multiples of this.
     """
-    for value in graph.values:
-        value.live = np.full(value.size, value.is_output)
-    for node in reversed(graph.nodes):
-        if node.rule is BARRIER:
-            for value in node.outputs:
-                value.live[:] = True
-            node.made = np.ones(0, bool)
-        else:
-            node.made = node.rule.makes(node, node.output.live)
-            _explain_more(node)
-            if node.rule.creates(node):
-                _keep_some(node, min_units)
-            node.output.live = node.made
-        node.reads = node.rule.reads(node, node.made)
-        for value, mask in zip(node.inputs, node.reads, strict=True):
-            value.live = value.live | mask
+    reasons = {id(node): len(node.reasons) for node in graph.nodes}
+    shared = {}
+    stable = False
+    # Masks only grow, and only where calls of a shared layer disagree.
+    while not stable:
+        stable = True
+        for value in graph.values:
+            value.live = np.full(value.size, value.is_output)
+        for node in reversed(graph.nodes):
+            del node.reasons[reasons[id(node)] :]
+            _find_live(node, min_units, round_to)
+            if node.operation.shared and node.alive:
+                stable &= _agree(node, shared)
+            for value, mask in zip(node.inputs, node.reads, strict=True):
+                value.live = value.live | mask
+
+
+def _find_live(node, min_units, round_to):
+    node.alive = any(
+        value.is_output
+        or any(
+            reader.alive and reader.reads_from(position)
+            for reader, position in value.readers
+        )
+        for value in node.outputs
+    )
+    if not node.alive:
+        node.made = np.zeros_like(node.outputs[0].live)
+        node.reads = [np.zeros(value.size, bool) for value in node.inputs]
+        return
+    if node.rule is BARRIER:
+        node.made = np.ones(0, bool)
+        for value in node.outputs:
+            value.live[:] = True
+    else:
+        node.made = node.rule.makes(node, node.output.live)
+        _explain_more(node)
+        _keep_some(node, min_units, round_to)
+        node.output.live = node.made
+    node.reads = node.rule.reads(node, node.made)
+
+
+def _agree(node, shared):
+    """Makes a call need what other calls need; whether that was known."""
+    before = shared.get(
+        id(node.operation),
+        (np.zeros_like(node.made), [np.zeros_like(m) for m in node.reads]),
+    )
+    made = node.rule.makes(node, before[0] | node.made)
+    reads = [
+        mask | old | new
+        for mask, old, new in zip(
+            node.reads, before[1], node.rule.reads(node, made), strict=True
+        )
+    ]
+    for mask in reads:
+        # Which of many unread ones stands in has to be the same everywhere.
+        mask[0] |= not np.any(mask)
+    agreed = np.array_equal(made, before[0]) and all(
+        np.array_equal(a, b) for a, b in zip(reads, before[1])
+    )
+    shared[id(node.operation)] = made, reads
+    node.made, node.reads = made, reads
+    node.output.live = made
+    return agreed
 
 
 def _explain_more(node):
@@ -93,22 +150,28 @@ def _explain_more(node):
         )
 
 
-def _keep_some(node, min_units):
-    missing = min(min_units, len(node.made)) - int(node.made.sum())
-    if missing <= 0:
+def _keep_some(node, min_units, round_to):
+    """Adds units that nobody needs, so that widths are as asked for."""
+    size, count = len(node.made), int(node.made.sum())
+    wanted = count
+    if node.rule.creates(node):
+        wanted = max(count, min(min_units, size))
+    if node.rule.rounds:
+        wanted = min(-(-wanted // round_to) * round_to, size)
+    if wanted <= count:
         return
     spare = np.flatnonzero(~node.made)
     # A unit that is constant does not keep other units alive.
     varies = np.isnan(node.output.constants[spare])
-    chosen = spare[np.argsort(varies, kind="stable")][:missing]
+    chosen = spare[np.argsort(varies, kind="stable")][: wanted - count]
     made = node.made.copy()
     made[chosen] = True
     node.made = node.rule.makes(node, made)
-    left = len(node.made) - len(spare)
-    lost = f"all but {left}" if left else "all"
-    node.reasons.append(
-        f"would lose {lost} of its units; keeps {int(node.made.sum())}"
-    )
+    if count < min(min_units, size):
+        lost = f"all but {count}" if count else "all"
+        node.reasons.append(
+            f"would lose {lost} of its units; keeps {int(node.made.sum())}"
+        )
 
 
 def choose_kept(graph):
@@ -116,23 +179,44 @@ def choose_kept(graph):
 
     Where a layer needs fewer channels than its input has, because others
     need them or the input cannot shrink, it gets a selection in front of it
-    if that makes its weights smaller.
+    if that makes its weights smaller, or if its inputs have to be alike.
     """
     for value in keras.tree.flatten(graph.inputs):
         value.kept = np.arange(value.size)
     for node in graph.nodes:
-        if node.rule is BARRIER:
+        if node.rule is BARRIER or not node.alive:
             for value in node.outputs:
-                value.kept = np.arange(value.size)
+                value.kept = np.arange(value.size if node.alive else 0)
             continue
-        for position, value in enumerate(node.inputs):
-            node.takes[position] = _selection(node, value, node.reads[position])
+        if node.rule.aligns:
+            _align(node)
+        else:
+            for position in range(len(node.inputs)):
+                node.takes[position] = _selection(node, position)
         node.output.kept = node.rule.keeps(node)
         _explain(node)
 
 
-def _selection(node, value, mask):
-    if not (node.rule.shrinks_with_input and value.selectable):
+def _align(node):
+    """Gives all inputs of a merge the same channels."""
+    size = node.output.size
+    full = [i for i, value in enumerate(node.inputs) if value.size == size]
+    common = np.ones(size, bool)
+    for position in full:
+        common &= np.isin(np.arange(size), node.inputs[position].kept)
+    common = np.flatnonzero(common)
+    for position in full:
+        if not np.array_equal(common, node.inputs[position].kept):
+            node.takes[position] = common
+
+
+def _selection(node, position):
+    value, mask = node.inputs[position], node.reads[position]
+    if not node.reads_from(position):
+        return None
+    if not (node.operation.shared or node.rule.shrinks_with_input):
+        return None
+    if not value.selectable:
         return None
     wanted = value.kept[mask[value.kept]]
     if len(wanted) == 0:
@@ -144,7 +228,7 @@ def _explain(node):
     """Notes constant channels that had to stay because of this node."""
     if not node.rule.creates(node):
         return
-    constants = node.input.constants
+    constants = node.constants()
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)
     if np.any(stay):
         node.reasons.append(

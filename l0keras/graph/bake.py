@@ -20,7 +20,7 @@ def bake(call):
         return layer
     if isinstance(layer, GatedLayer):
         return layer.bake()
-    if not isinstance(layer, HardConcreteGate):
+    if type(layer) is not HardConcreteGate:
         return layer
     shape = call.input_tensors[0].shape
     rank = len(shape)

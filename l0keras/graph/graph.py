@@ -1,3 +1,5 @@
+import os
+
 import keras
 import numpy as np
 
@@ -73,11 +75,30 @@ class Operation:
         self.nodes = []
 
     def load_params(self):
-        for variable in self.source.weights:
+        for name, variable in weights_by_name(self.source).items():
             array = keras.ops.convert_to_numpy(variable)
             if array.dtype != "float64":
                 array = array.astype("float32")
-            self.params[variable.name] = array
+            self.params[name] = array
+
+    @property
+    def shared(self):
+        """Whether several calls have to agree on the same weights."""
+        return len(self.nodes) > 1 and not self.nodes[0].rule.per_call
+
+
+def weights_by_name(layer):
+    """The weights of a layer by the part of their path that tells them apart.
+
+    Such as "kernel", or "query/kernel" in a layer made of several.
+    """
+    weights = getattr(layer, "weights", [])
+    folders = [weight.path.split("/")[:-1] for weight in weights]
+    shared = os.path.commonprefix(folders)
+    return {
+        "/".join(weight.path.split("/")[len(shared) :]): weight
+        for weight in weights
+    }
 
 
 class Node:
@@ -85,9 +106,11 @@ class Node:
 
     Attributes:
         operation: the `Operation`.
-        arguments: what the model's call was given, a `SymbolicArguments`.
+        args, kwargs: what the model's call was given, with a `Value` in the
+            place of each tensor.
         inputs, outputs: lists of `Value`.
         rule: what is known about the operation, see `rules`.
+        alive: whether anybody needs it at all.
         made: bool mask of the output's channels that the layer has to make.
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
@@ -95,17 +118,23 @@ class Node:
         reasons: why something here was kept, a list of strings.
     """
 
-    def __init__(self, operation, arguments, inputs, outputs):
+    def __init__(self, operation, args, kwargs, inputs, outputs):
         self.operation = operation
-        self.arguments = arguments
+        self.args = args
+        self.kwargs = kwargs
         self.inputs = inputs
         self.outputs = outputs
         self.rule = None
+        self.alive = True
         self.made = None
         self.reads = None
         self.takes = [None] * len(inputs)
         self.reasons = []
         operation.nodes.append(self)
+        for position, value in enumerate(inputs):
+            value.readers.append((self, position))
+        for value in outputs:
+            value.producer = self
 
     @property
     def name(self):
@@ -114,18 +143,18 @@ class Node:
     @property
     def training(self):
         """Whether the model calls the layer in training mode at test time."""
-        return self.arguments.kwargs.get("training")
+        return self.kwargs.get("training")
 
     @property
     def arguments_beyond_input(self):
-        """Whether the call has more than one tensor to say anything about."""
+        """Whether the call says more than what its first argument is."""
         given = {
             name
-            for name, value in self.arguments.kwargs.items()
+            for name, value in self.kwargs.items()
             # Keras records these with their defaults.
             if value is not None and name != "training"
         }
-        return len(self.arguments.args) != 1 or bool(given)
+        return len(self.args) != 1 or bool(given)
 
     @property
     def layer(self):
@@ -143,11 +172,28 @@ class Node:
     def output(self):
         return self.outputs[0]
 
+    def constants(self, position=0):
+        """The constants of an input, as far as all calls agree on them."""
+        constants = self.inputs[position].constants
+        if self.operation.shared:
+            for node in self.operation.nodes:
+                same = node.inputs[position].constants == constants
+                constants = np.where(same, constants, np.nan)
+        return constants
+
     def got(self, position=0):
         """The channels of an input that this node is given in the end."""
+        if not self.reads_from(position):
+            return np.zeros(0, int)
         if self.takes[position] is not None:
             return self.takes[position]
         return self.inputs[position].kept
+
+    def reads_from(self, position):
+        """Whether the node, if alive, needs an input at all."""
+        if not self.rule.optional_inputs:
+            return True
+        return bool(np.any(self.reads[position]))
 
 
 class Graph:
@@ -184,7 +230,18 @@ class Graph:
         self.outputs = keras.tree.map_structure(
             lambda value: source if value is output else value, self.outputs
         )
+        node.operation.nodes.remove(node)
         self.nodes.remove(node)
+
+    def replace(self, node, operation, position):
+        """Puts a call of another operation on one input in a node's place."""
+        for other, value in enumerate(node.inputs):
+            value.readers.remove((node, other))
+        node.operation.nodes.remove(node)
+        value = node.inputs[position]
+        new = Node(operation, (value,), {}, [value], node.outputs)
+        self.nodes[self.nodes.index(node)] = new
+        return new
 
 
 def unknown(size):

@@ -31,9 +31,6 @@ def trace(model, baked=True):
     tracer.enter(functional, keras.tree.flatten(inputs))
     outputs = keras.tree.map_structure(tracer.value, functional.output)
     graph = Graph(model, inputs, outputs, tracer.nodes)
-    for node in graph.nodes:
-        for position, value in enumerate(node.inputs):
-            value.readers.append((node, position))
     for value in keras.tree.flatten(outputs):
         value.is_output = True
     return graph
@@ -79,7 +76,9 @@ class _Tracer:
         self.source_of = source_of
         self.nodes = []
         self.values = {}
+        self.sources = {}
         self.operations = {}
+        self.taken = set()
         # The outermost layers keep their names, inner ones make way.
         self.names = {layer.name for layer in functional.operations}
 
@@ -92,19 +91,17 @@ class _Tracer:
             keras.tree.flatten(functional.input), inputs, strict=True
         ):
             self.values[id(tensor)] = value
-        calls = self._calls(functional)
-        # A nested model that is called twice shares its layers.
-        counts = {}
-        for call in calls:
-            key = id(call.operation)
-            counts[key] = counts.get(key, 0) + 1
-        for call in calls:
-            arguments = [self.value(t) for t in call.input_tensors]
-            inner = self._nested(call, counts[id(call.operation)])
+        for call in self._calls(functional):
+            source = self._source(call)
+            inner = self._nested(call, source)
             if inner is None:
-                self._add(call, arguments, prefix)
+                self._add(call, source, prefix)
                 continue
-            self.enter(inner, arguments, prefix + call.operation.name + "_")
+            outer = prefix
+            if source is call.operation:
+                outer = prefix + call.operation.name + "_"
+            arguments = [self.value(tensor) for tensor in call.input_tensors]
+            self.enter(inner, arguments, outer)
             for tensor, result in zip(
                 call.outputs, keras.tree.flatten(inner.output), strict=True
             ):
@@ -132,10 +129,19 @@ class _Tracer:
             stack.extend((t, False) for t in reversed(call.input_tensors))
         return order
 
-    def _nested(self, call, calls):
+    def _source(self, call):
+        """What stands in the graph for the layer that is called."""
+        key = id(call.operation)
+        if type(call.operation) is HardConcreteGate:
+            # What it is depends on the rank of its input.
+            key = id(call)
+        if key not in self.sources:
+            self.sources[key] = self.source_of(call)
+        return self.sources[key]
+
+    def _nested(self, call, layer):
         """The functional model that a call enters, if it can be opened."""
-        layer = call.operation
-        if not is_functional(layer) or calls > 1:
+        if not is_functional(layer):
             return None
         if any(v is not None for v in call.arguments.kwargs.values()):
             return None
@@ -152,26 +158,28 @@ class _Tracer:
             return None
         return inner
 
-    def _add(self, call, inputs, prefix):
-        key = id(call.operation)
+    def _add(self, call, source, prefix):
+        key = id(source)
         if key not in self.operations:
-            self.operations[key] = self._operation(call, prefix)
+            self.operations[key] = self._operation(call, source, prefix)
         outputs = [Value(tensor) for tensor in call.outputs]
-        node = Node(self.operations[key], call.arguments, inputs, outputs)
+        args, kwargs = call.arguments.convert(
+            lambda x: self.value(x) if isinstance(x, keras.KerasTensor) else x
+        )
+        inputs = [self.value(t) for t in call.arguments.keras_tensors]
+        node = Node(self.operations[key], args, kwargs, inputs, outputs)
         for value in outputs:
-            value.producer = node
             self.values[id(value.tensor)] = value
         self.nodes.append(node)
 
-    def _operation(self, call, prefix):
-        name = call.operation.name
-        if prefix:
-            if name in self.names:
-                name = prefix + name
+    def _operation(self, call, source, prefix):
+        name = source.name
+        if name in self.taken or (prefix and name in self.names):
+            name = prefix + name
             while name in self.names:
                 name += "_"
-            self.names.add(name)
-        gate = isinstance(call.operation, HardConcreteGate)
-        source = self.source_of(call)
+        self.names.add(name)
+        self.taken.add(name)
         baked = source is not call.operation
+        gate = isinstance(call.operation, HardConcreteGate)
         return Operation(source, name, gate=gate and baked, baked=baked)

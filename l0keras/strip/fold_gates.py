@@ -39,13 +39,13 @@ def fold_gates(graph):
 def _backwards(value, scale):
     """What to multiply so that a value is scaled: a list, or `None`."""
     node = value.producer
-    if node is None or node.rule is BARRIER:
+    if node is None or node.rule is BARRIER or node.operation.shared:
         return None
     if len(value.readers) != 1 or value.is_output:
         return None
     if node.rule.takes_output_scale(node):
         return [(node.rule.scale_output, node, scale)]
-    if not node.rule.is_homogeneous(node):
+    if not (len(node.inputs) == 1 and node.rule.is_homogeneous(node)):
         return None
     inner = node.rule.scale_backwards(node, scale)
     return None if inner is None else _backwards(node.input, inner)
@@ -57,11 +57,11 @@ def _forwards(value, scale):
         return None
     steps = []
     for node, _ in value.readers:
-        if node.rule is BARRIER:
+        if node.rule is BARRIER or node.operation.shared:
             return None
         if node.rule.takes_input_scale(node):
             steps.append((node.rule.scale_input, node, scale))
-        elif node.rule.is_homogeneous(node):
+        elif len(node.inputs) == 1 and node.rule.is_homogeneous(node):
             outer = node.rule.scale_forwards(node, scale)
             further = _forwards(node.output, outer)
             if further is None:

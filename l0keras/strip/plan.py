@@ -1,13 +1,16 @@
 from l0keras import graph as channel_graph
 from l0keras.strip.fold_gates import fold_gates
+from l0keras.strip.simplify import simplify
 
 
-def plan(model, min_units=1):
+def plan(model, min_units=1, round_to=None):
     """Works out what `strip` cuts, without cutting.
 
     Args:
         model: a built `Sequential` or functional model.
         min_units: an integer, at least 1: how many units each layer keeps.
+        round_to: an integer, at least 1, or `None` for 1: widths are rounded
+            up to multiples of it.
 
     Returns:
         A `Graph`: `value.kept` and `node.takes` say what stays of each
@@ -15,18 +18,23 @@ def plan(model, min_units=1):
 
     Raises:
         ValueError: `model` is not a built Sequential or functional model or
-            has weights that are not finite; `min_units` is below 1.
+            has weights that are not finite; `min_units` or `round_to` is below
+            1.
     """
-    if not isinstance(min_units, int) or min_units < 1:
-        raise ValueError(
-            "Argument `min_units` must be an integer of at least 1. "
-            f"Received: min_units={min_units!r}"
-        )
+    round_to = 1 if round_to is None else round_to
+    for name, number in (("min_units", min_units), ("round_to", round_to)):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(
+                f"Argument `{name}` must be an integer of at least 1. "
+                f"Received: {name}={number!r}"
+            )
     graph = channel_graph.trace(model)
     channel_graph.find_rules(graph)
     channel_graph.load_params(graph)
+    channel_graph.propagate_constants(graph)
+    simplify(graph)
     fold_gates(graph)
     channel_graph.propagate_constants(graph)
-    channel_graph.find_live(graph, min_units)
+    channel_graph.find_live(graph, min_units, round_to)
     channel_graph.choose_kept(graph)
     return graph

@@ -1,7 +1,10 @@
 import keras
+import numpy as np
 from keras import ops
 
 from l0keras.graph import BARRIER
+from l0keras.graph import Value
+from l0keras.graph import weights_by_name
 
 
 def rebuild(graph):
@@ -27,7 +30,8 @@ class _Builder:
         model = self.graph.model
         inputs = keras.tree.map_structure(self._input, self.graph.inputs)
         for node in self.graph.nodes:
-            self._call(node)
+            if node.alive:
+                self._call(node)
         outputs = keras.tree.map_structure(
             lambda value: self.tensors[id(value)], self.graph.outputs
         )
@@ -43,27 +47,35 @@ class _Builder:
         return clone.output
 
     def _call(self, node):
-        given = {}
-        for position, value in enumerate(node.inputs):
-            tensor = self.tensors[id(value)]
-            if node.takes[position] is not None:
-                tensor = self._take(node, value, node.takes[position])
-            given[id(node.arguments.keras_tensors[position])] = tensor
-        args, kwargs = node.arguments.fill_in(given)
+        given = iter([self._given(node, i) for i in range(len(node.inputs))])
+        args, kwargs = keras.tree.map_structure(
+            lambda x: next(given) if isinstance(x, Value) else x,
+            (node.args, node.kwargs),
+        )
         if node.operation.baked:
             # A plain layer is the same in training and at test time.
             kwargs.pop("training", None)
-        outputs = self._layer(node)(*args, **kwargs)
+        layer = self._layer(node)
+        outputs = node.rule.call(node, layer, args, kwargs)
         self._fill(node)
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
             self.tensors[id(value)] = tensor
 
-    def _take(self, node, value, channels):
+    def _given(self, node, position):
+        """The tensor for an input, `None` where it is left out."""
+        value = node.inputs[position]
+        if not node.reads_from(position):
+            return None
+        if node.takes[position] is None:
+            return self.tensors[id(value)]
+        return self._take(node, position)
+
+    def _take(self, node, position):
         """Selects channels out of those that the tensor still has."""
-        position = {int(c): i for i, c in enumerate(value.kept)}
-        indices = [position[int(c)] for c in channels]
+        value = node.inputs[position]
+        indices = np.searchsorted(value.kept, node.takes[position]).tolist()
         tensor = ops.take(self.tensors[id(value)], indices, axis=value.axis)
         name = f"{node.name}_inputs"
         while name in self.names:
@@ -97,8 +109,8 @@ class _Builder:
         if not isinstance(layer, keras.Layer):
             return
         if weights is not None:
-            for variable in layer.weights:
-                variable.assign(weights[variable.name])
+            for name, variable in weights_by_name(layer).items():
+                variable.assign(weights[name])
         elif layer._layers:
             layer.set_weights(node.layer.get_weights())
         else:

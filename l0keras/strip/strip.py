@@ -9,7 +9,7 @@ from l0keras.strip.rebuild import rebuild
 _log = logging.getLogger(__name__)
 
 
-def strip(model, min_units=1):
+def strip(model, round_to=None, min_units=1):
     """Cuts from a model all that its closed gates and zeros make idle.
 
     Gates are baked into the weights, constants are carried forwards, units
@@ -31,6 +31,8 @@ def strip(model, min_units=1):
         model: a built `Sequential` or functional `keras.Model`, with or
             without gates. It is not changed. Models nested in it become part
             of the result's own graph.
+        round_to: an integer, or `None`. Widths are rounded up to multiples of
+            it, as far as a layer has so many units; hardware likes 8 or 16.
         min_units: an integer, at least 1. A layer that would lose all its
             units keeps so many; the log says so.
 
@@ -43,7 +45,7 @@ def strip(model, min_units=1):
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has
-            weights that are not finite; `min_units` is below 1.
+            weights that are not finite; `min_units` or `round_to` is below 1.
 
     Example:
 
@@ -52,7 +54,7 @@ def strip(model, min_units=1):
     """
     # Initializers without a seed draw one from Python's generator.
     with _random_state():
-        graph = plan(model, min_units)
+        graph = plan(model, min_units, round_to)
         stripped = rebuild(graph)
     for node in graph.nodes:
         for reason in node.reasons:

@@ -77,12 +77,16 @@ def test_inner_names_make_way():
     assert names(graph) == ["inner_a", "b", "a"]
 
 
-def test_a_model_that_is_called_twice_stays_closed():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)], name="inner")
+def test_a_model_that_is_called_twice_shares_its_layers():
+    inner = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4, name="dense")], name="inner"
+    )
     inputs = keras.Input((4,))
     graph = trace(keras.Model(inputs, inner(inner(inputs))))
-    assert names(graph) == ["inner", "inner"]
+    assert names(graph) == ["dense", "dense"]
     assert graph.nodes[0].operation is graph.nodes[1].operation
+    assert graph.nodes[1].input is graph.nodes[0].output
+    assert [v.is_output for v in graph.values] == [False, False, True]
 
 
 def test_structures_stay():

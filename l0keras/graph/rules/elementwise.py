@@ -26,6 +26,7 @@ def per_channel(value, array):
 class Identity(Rule):
     """Layers that do nothing at test time, such as `Dropout`. They stay."""
 
+    per_call = True
     homogeneous = True
 
     def constants(self, node):
@@ -33,7 +34,9 @@ class Identity(Rule):
 
 
 class Elementwise(Rule):
-    """Layers without weights that map each number on its own."""
+    """Layers and ops without weights that map each number on its own."""
+
+    per_call = True
 
     def constants(self, node):
         constants = node.input.constants
@@ -41,7 +44,13 @@ class Elementwise(Rule):
         filled = along(node.input, np.where(known, constants, 0.0))
         outputs = node.layer.call(ops.convert_to_tensor(filled, "float32"))
         outputs = ops.convert_to_numpy(outputs).reshape(-1)
+        # Such as the logarithm of 0: better not known than infinite.
+        known &= np.isfinite(outputs)
         return np.where(known, outputs, np.nan)
+
+
+class Homogeneous(Elementwise):
+    homogeneous = True
 
 
 class Activation(Elementwise):
@@ -63,10 +72,6 @@ class ReLU(Elementwise):
         return node.layer.max_value is None and node.layer.threshold == 0
 
 
-class LeakyReLU(Elementwise):
-    homogeneous = True
-
-
 class PReLU(Rule):
     """`PReLU`: a slope for each channel, or each number, of the input."""
 
@@ -83,6 +88,13 @@ class PReLU(Rule):
         if alpha.shape[node.input.axis - 1] == node.input.size:
             alpha = np.take(alpha, node.got(), axis=node.input.axis - 1)
         return {}, {"alpha": alpha}
+
+    def weights(self, node):
+        alpha = node.params["alpha"]
+        if alpha.shape[node.input.axis - 1] != node.input.size:
+            return [(alpha.size, [])]
+        channels = np.arange(node.output.size)
+        return [(alpha.size // node.output.size, [(-1, channels)])]
 
 
 class Rescaling(Rule):
@@ -106,6 +118,8 @@ class Rescaling(Rule):
         scale = self._full(node, "scale")
         along_channels = scale.shape[node.input.axis] == node.input.size
         if not along_channels or scale.size != node.input.size:
+            return None
+        if np.any(self._full(node, "offset")):
             return None
         return scale.reshape(-1)
 
@@ -160,6 +174,10 @@ class BatchNormalization(Rule):
         config = {"scale": "gamma" in params, "center": "beta" in params}
         return config, params
 
+    def weights(self, node):
+        channels = np.arange(node.output.size)
+        return [(len(node.params), [(-1, channels)])]
+
     def takes_output_scale(self, node):
         return True
 
@@ -178,3 +196,35 @@ class BatchNormalization(Rule):
         shift = slope * params["moving_mean"] * (scale - 1.0)
         params["gamma"] = params.get("gamma", 1.0) * scale
         params["beta"] = params.get("beta", 0.0) + shift
+
+
+class LayerScale(Rule):
+    """The `LayerScale` of Keras's ConvNeXt: one factor a channel."""
+
+    shrinks_with_input = True
+    homogeneous = True
+
+    def _factors(self, node):
+        (factors,) = node.params.values()
+        return factors
+
+    def constants(self, node):
+        factors = self._factors(node)
+        return np.where(factors == 0, 0.0, node.input.constants * factors)
+
+    def shrink(self, node):
+        params = {k: array[node.got()] for k, array in node.params.items()}
+        return {"projection_dim": len(node.got())}, params
+
+    def weights(self, node):
+        return [(1, [(-1, np.arange(node.output.size))])]
+
+    def takes_output_scale(self, node):
+        return True
+
+    def scale_output(self, node, scale):
+        for name, array in node.params.items():
+            node.params[name] = array * scale
+
+    takes_input_scale = takes_output_scale
+    scale_input = scale_output

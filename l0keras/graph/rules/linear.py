@@ -30,6 +30,9 @@ class Linear(Rule):
     shrinks_with_input = True
     units_argument = "filters"
 
+    def sources(self, node):
+        return [np.full(node.output.size, -1)]
+
     def refuses(self, node):
         reason = cannot_read(node.layer)
         if reason:
@@ -69,10 +72,24 @@ class Linear(Rule):
     def _connected(self, node):
         return self._window(node, lambda w, axes: np.any(w != 0, axis=axes))
 
-    def _sums(self, node):
-        return self._window(
-            node, lambda w, axes: np.sum(w, axis=axes, dtype="float64")
-        )
+    def _shares(self, node, values):
+        """What inputs of these values, the same everywhere, add to units.
+
+        Few inputs are constants other than 0, so only their rows are summed.
+        """
+        rows = np.flatnonzero(values)
+        kernel = node.params["kernel"]
+        groups = self.groups(node)
+        total = np.zeros(kernel.shape[-1])
+        per_group = kernel.shape[-2]
+        width = kernel.shape[-1] // groups
+        for group in np.unique(rows // per_group):
+            own = rows[rows // per_group == group]
+            columns = slice(group * width, (group + 1) * width)
+            part = kernel[..., own - group * per_group, columns]
+            part = part.sum(axis=tuple(range(kernel.ndim - 2)), dtype="float64")
+            total[columns] = values[own] @ part
+        return total
 
     def _bias(self, node):
         kernel = node.params["kernel"]
@@ -80,20 +97,26 @@ class Linear(Rule):
 
     def _foldable(self, node):
         """Which inputs are constants that the bias can stand in for."""
-        constants = node.input.constants
+        constants = node.constants()
         if self._sees_borders(node):
             # There the window sees zeros in the place of the constant.
             return constants == 0
         return ~np.isnan(constants)
 
     def _sees_borders(self, node):
-        return node.layer.padding != "valid"
+        # Each output of a window of 1 sees one position, none beyond.
+        return node.layer.padding != "valid" and any(
+            size != 1 for size in node.params["kernel"].shape[:-2]
+        )
 
     def constants(self, node):
-        foldable = self._foldable(node)
-        constant = ~np.any(self._connected(node)[~foldable], axis=0)
-        shares = np.where(foldable, node.input.constants, 0.0)
-        values = self._bias(node) + shares @ self._sums(node)
+        constants = node.input.constants
+        known = ~np.isnan(constants)
+        if self._sees_borders(node):
+            known = constants == 0
+        constant = ~np.any(self._connected(node)[~known], axis=0)
+        shares = self._shares(node, np.where(known, constants, 0.0))
+        values = self._bias(node) + shares
         return self._activate(node, np.where(constant, values, np.nan))
 
     def _activate(self, node, values):
@@ -155,8 +178,21 @@ class Linear(Rule):
         gone[got] = False
         if not np.any(gone):
             return 0.0
-        constants = np.nan_to_num(node.input.constants[gone])
-        return constants @ self._sums(node)[gone][:, kept]
+        values = np.where(gone, np.nan_to_num(node.constants()), 0.0)
+        return self._shares(node, values)[kept]
+
+    def weights(self, node):
+        kernel = node.params["kernel"]
+        *window, inputs, units = kernel.shape
+        count = int(np.prod(window))
+        groups = self.groups(node)
+        columns = (-1, np.arange(units))
+        # Input channels of a group only go with all its units.
+        rows = [(0, np.arange(inputs))] if groups == 1 else []
+        arrays = [(count * (1 if rows else inputs), [*rows, columns])]
+        if "bias" in node.params:
+            arrays.append((1, [columns]))
+        return arrays
 
     def takes_output_scale(self, node):
         return activations.is_homogeneous(node.layer.activation)
@@ -229,13 +265,22 @@ class Depthwise(Rule):
     def _multiplier(self, node):
         return node.layer.depth_multiplier
 
+    def sources(self, node):
+        channels = np.arange(node.input.size)
+        return [np.repeat(channels, self._multiplier(node))]
+
+    def _sees_borders(self, node):
+        return node.layer.padding != "valid" and any(
+            size != 1 for size in node.params["kernel"].shape[:-2]
+        )
+
     def constants(self, node):
         kernel = node.params["kernel"]
         axes = tuple(range(kernel.ndim - 2))
         sums = np.sum(kernel, axis=axes, dtype="float64").reshape(-1)
         empty = ~np.any(kernel != 0, axis=axes).reshape(-1)
         inputs = np.repeat(node.input.constants, self._multiplier(node))
-        if node.layer.padding != "valid":
+        if self._sees_borders(node):
             inputs = np.where(inputs == 0, inputs, np.nan)
         values = np.where(empty, 0.0, inputs * sums)
         values = values + node.params.get("bias", 0.0)
@@ -245,19 +290,16 @@ class Depthwise(Rule):
         whole = np.any(live.reshape(-1, self._multiplier(node)), axis=1)
         return np.repeat(whole, self._multiplier(node))
 
-    def reads(self, node, made):
-        return [made.reshape(-1, self._multiplier(node))[:, 0]]
-
-    def keeps(self, node):
-        multiplier = self._multiplier(node)
-        first = node.got()[:, None] * multiplier
-        return (first + np.arange(multiplier)).reshape(-1)
-
     def shrink(self, node):
         params = {"kernel": node.params["kernel"][..., node.got(), :]}
         if "bias" in node.params:
             params["bias"] = node.params["bias"][self.keeps(node)]
         return {}, params
+
+    def weights(self, node):
+        kernel = node.params["kernel"]
+        count = int(np.prod(kernel.shape[:-2])) + int("bias" in node.params)
+        return [(count, [(-1, np.arange(node.output.size))])]
 
     def takes_output_scale(self, node):
         return activations.is_homogeneous(node.layer.activation)

@@ -10,6 +10,7 @@ class Positions(Rule):
     They map a channel that is constant to the same constant.
     """
 
+    per_call = True
     homogeneous = True
 
     def refuses(self, node):
@@ -48,6 +49,8 @@ class ZeroPadding(Positions):
 class Flatten(Rule):
     """`Flatten`: each position of each channel becomes a channel."""
 
+    per_call = True
+    rounds = False
     homogeneous = True
 
     def refuses(self, node):
@@ -58,8 +61,7 @@ class Flatten(Rule):
     def output_axis(self, node):
         return 1
 
-    def _channels(self, node):
-        """The input channel behind each output channel."""
+    def sources(self, node):
         shape, axis = node.input.shape[1:], node.input.axis - 1
         index = [1] * len(shape)
         index[axis] = -1
@@ -67,24 +69,7 @@ class Flatten(Rule):
         channels = np.broadcast_to(channels, shape)
         if node.layer.data_format == "channels_first":
             channels = np.moveaxis(channels, 0, -1)
-        return channels.reshape(-1)
+        return [channels.reshape(-1)]
 
     def constants(self, node):
-        return node.input.constants[self._channels(node)]
-
-    def reads(self, node, made):
-        mask = np.zeros(node.input.size, bool)
-        mask[self._channels(node)[made]] = True
-        return [mask]
-
-    def keeps(self, node):
-        return np.flatnonzero(np.isin(self._channels(node), node.got()))
-
-    def scale_forwards(self, node, scale):
-        return scale[self._channels(node)]
-
-    def scale_backwards(self, node, scale):
-        inner = np.empty(node.input.size)
-        inner[self._channels(node)] = scale
-        same = np.array_equal(self.scale_forwards(node, inner), scale)
-        return inner if same else None
+        return node.input.constants[self.sources(node)[0]]

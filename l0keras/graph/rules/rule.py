@@ -4,15 +4,32 @@ from l0keras.graph.graph import unknown
 
 
 class Rule:
-    """How one type of layer makes and reads channels.
+    """How one type of layer or op makes and reads channels.
 
     The defaults describe a layer that maps each channel on its own, without
     weights, and positions anyhow: output channel c depends on nothing but
-    input channel c. A rule holds no state; all facts are on the node.
+    channel c of each input. A rule holds no state; all facts are on the node.
 
-    Masks and arrays of constants are over the channels of one `Value`.
+    Masks and arrays of constants are over the channels of one `Value`. To
+    describe a layer, override what differs; most need `sources`, `constants`
+    and, with weights, `shrink` and `weights`. See
+    `l0keras.register_channel_rule` for an example.
     """
 
+    # How many inputs it takes, `None` for any number.
+    inputs = 1
+    # Whether calls may have further arguments than tensors.
+    with_arguments = False
+    # Rules to ask where this one refuses a call.
+    alternatives = ()
+    # Whether several calls may differ: no weights, no sizes in the config.
+    per_call = False
+    # Whether all inputs have to deliver the same channels.
+    aligns = False
+    # Whether an input of which nothing is read may be left out.
+    optional_inputs = False
+    # Whether its width may be rounded up, see `strip(round_to=...)`.
+    rounds = True
     # Whether fewer input channels make the layer's weights smaller, so that
     # a selection in front of it pays.
     shrinks_with_input = False
@@ -27,6 +44,20 @@ class Rule:
         """The channel axis of the output."""
         return node.input.axis
 
+    def sources(self, node):
+        """Which input channels an output channel is made of.
+
+        Returns:
+            For each input an integer array of the output's size: the channel
+            of that input that the output channel depends on, -1 for none.
+        """
+        return [
+            np.arange(node.output.size)
+            if value.size > 1
+            else np.zeros(node.output.size, int)
+            for value in node.inputs
+        ]
+
     # === Forwards: constants ===
 
     def constants(self, node):
@@ -37,6 +68,16 @@ class Rule:
             the same number at every position for all inputs.
         """
         return unknown(node.output.size)
+
+    def affine(self, node):
+        """What the node does to its only input that is not constant.
+
+        Returns:
+            `None`, or the position of that input and the scale and the offset
+            of each channel that the node applies to it. It must not change
+            the shape.
+        """
+        return None
 
     # === Backwards: liveness ===
 
@@ -49,7 +90,12 @@ class Rule:
 
     def reads(self, node, made):
         """The input channels needed to make those: a list, one an input."""
-        return [made]
+        masks = []
+        for value, source in zip(node.inputs, self.sources(node), strict=True):
+            mask = np.zeros(value.size, bool)
+            mask[source[made & (source >= 0)]] = True
+            masks.append(mask)
+        return masks
 
     # === Rebuilding ===
 
@@ -61,16 +107,36 @@ class Rule:
         """The output channels in the stripped model, ascending integers."""
         if self.creates(node):
             return np.flatnonzero(node.made)
-        return node.got()
+        kept = np.ones(node.output.size, bool)
+        for position, source in enumerate(self.sources(node)):
+            kept &= (source < 0) | np.isin(source, node.got(position))
+        return np.flatnonzero(kept)
 
     def shrink(self, node):
         """The layer on the channels that it gets and keeps.
 
         Returns:
             A dictionary of changes to the layer's configuration and one of
-            its weights by variable name.
+            its weights by name.
         """
         return {}, dict(node.params)
+
+    def call(self, node, layer, args, kwargs):
+        """Calls the new layer; inputs that were left out are `None`."""
+        return layer(*args, **kwargs)
+
+    # === What a channel costs ===
+
+    def weights(self, node):
+        """The weight arrays of the layer, by what their axes stand for.
+
+        Returns:
+            A list of `(count, axes)`. An axis is a pair of the position of an
+            input, -1 for the output, and an integer array: the channel there
+            that each index along the axis belongs to. The array has `count`
+            weights for each combination of indices.
+        """
+        return []
 
     # === Gate values ===
 
@@ -80,11 +146,18 @@ class Rule:
 
     def scale_forwards(self, node, scale):
         """What scaling the input by `scale` does to the output's channels."""
-        return scale
+        return scale[self.sources(node)[0]]
 
     def scale_backwards(self, node, scale):
         """The inverse of `scale_forwards`, `None` where there is none."""
-        return scale
+        inner = np.ones(node.input.size)
+        inner[self.sources(node)[0]] = scale
+        same = np.array_equal(self.scale_forwards(node, inner), scale)
+        return inner if same else None
+
+    def channel_scale(self, node):
+        """The factors of a layer that only scales channels, or `None`."""
+        return None
 
     def takes_output_scale(self, node):
         """Whether `scale_output` may be called."""
@@ -106,8 +179,13 @@ class Rule:
 class Barrier(Rule):
     """What is assumed of an unknown layer: everything depends on everything."""
 
+    per_call = True
+
     def output_axis(self, node):
         return None
+
+    def makes(self, node, live):
+        return np.ones(0, bool)
 
     def reads(self, node, made):
         return [np.ones(value.size, bool) for value in node.inputs]

@@ -1,13 +1,23 @@
 import keras
+from keras.src.applications.convnext import LayerScale
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.ops import core
+from keras.src.ops import math
+from keras.src.ops import nn
+from keras.src.ops import numpy as numpy_ops
 
+from l0keras.gates import SharedGate
 from l0keras.graph.rules import elementwise
+from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
+from l0keras.graph.rules import merge
 from l0keras.graph.rules import positions
+from l0keras.graph.rules import shapes
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
 
-_NAMES = {
+_LAYERS = {
     linear.Dense(): "Dense",
     linear.Convolution(): "Conv1D Conv2D Conv3D",
     linear.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
@@ -19,7 +29,7 @@ _NAMES = {
     ),
     elementwise.Activation(): "Activation",
     elementwise.ReLU(): "ReLU",
-    elementwise.LeakyReLU(): "LeakyReLU",
+    elementwise.Homogeneous(): "LeakyReLU",
     elementwise.Elementwise(): "ELU",
     elementwise.PReLU(): "PReLU",
     elementwise.Rescaling(): "Rescaling",
@@ -38,13 +48,62 @@ _NAMES = {
         "GlobalMaxPooling3D"
     ),
     positions.Flatten(): "Flatten",
+    shapes.Reshape(): "Reshape",
+    shapes.Permute(): "Permute",
+    merge.Add(): "Add",
+    merge.Average(): "Average",
+    merge.Subtract(): "Subtract",
+    merge.Multiply(): "Multiply",
+    merge.Maximum(): "Maximum",
+    merge.Minimum(): "Minimum",
+    merge.Concatenate(): "Concatenate",
+}
+_NUMPY_OPS = {
+    merge.Add(): "Add",
+    merge.Subtract(): "Subtract",
+    merge.Multiply(): "Multiply",
+    merge.Divide(): "Divide TrueDivide",
+    merge.Maximum(): "Maximum",
+    merge.Minimum(): "Minimum",
+    merge.Concatenate(): "Concatenate",
+    shapes.Reshape(): "Reshape",
+    shapes.Permute(): "Transpose",
+    shapes.Take(): "Take",
+    elementwise.Homogeneous(): "Absolute Abs Negative Copy",
+    elementwise.Elementwise(): (
+        "Arctan Arctanh Ceil Clip Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
+        "Round Sign Sin Sinh Sqrt Square Tan Tanh"
+    ),
+}
+_NN_OPS = {
+    elementwise.Homogeneous(): "LeakyRelu Relu",
+    elementwise.Elementwise(): (
+        "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
+        "Relu6 Selu Sigmoid Silu SoftShrink Softplus Softsign SparsePlus "
+        "SparseSigmoid Squareplus TanhShrink Threshold"
+    ),
 }
 # By exact type: a subclass may do anything.
 _RULES = {
-    getattr(keras.layers, name): rule
-    for rule, names in _NAMES.items()
+    getattr(place, name): rule
+    for place, table in (
+        (keras.layers, _LAYERS),
+        (numpy_ops, _NUMPY_OPS),
+        (nn, _NN_OPS),
+    )
+    for rule, names in table.items()
     for name in names.split()
 }
+_RULES.update(
+    {
+        SharedGate: gates.SharedGate(),
+        CustomScaleLayer: merge.ScaledAdd(),
+        LayerScale: elementwise.LayerScale(),
+        math.Erf: elementwise.Elementwise(),
+        math.Rsqrt: elementwise.Elementwise(),
+        core.StopGradient: elementwise.Homogeneous(),
+    }
+)
 
 
 def rule_of(node):
@@ -60,15 +119,19 @@ def rule_of(node):
     rule = _RULES.get(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
-    if len(node.operation.nodes) > 1:
-        return BARRIER, "shared: called more than once"
     if node.training:
         return BARRIER, "called in training mode"
-    if node.arguments_beyond_input:
+    if node.arguments_beyond_input and not rule.with_arguments:
         return BARRIER, "called with further arguments"
-    if len(node.inputs) != 1 or len(node.outputs) != 1:
+    if rule.inputs not in (None, len(node.inputs)) or len(node.outputs) != 1:
         return BARRIER, "does not map one tensor to one"
-    if not node.input.size:
+    if not all(value.size for value in node.inputs):
         return BARRIER, "its number of channels is not fixed"
-    reason = rule.refuses(node)
-    return (BARRIER, reason) if reason else (rule, None)
+    if len(node.operation.nodes) > 1 and not rule.per_call:
+        if not all(value.selectable for value in node.inputs):
+            return BARRIER, "shared, and its input carries a mask or is sparse"
+    for candidate in (rule, *rule.alternatives):
+        reason = candidate.refuses(node)
+        if not reason:
+            return candidate, None
+    return BARRIER, reason

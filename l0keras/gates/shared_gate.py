@@ -1,0 +1,67 @@
+import keras
+from keras import ops
+
+from l0keras.gates.hard_concrete_gate import HardConcreteGate
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class SharedGate(HardConcreteGate):
+    """One vector of hard-concrete gates, to be multiplied in several places.
+
+    Units that can only be cut together, such as the same channel of all
+    tensors that a residual connection adds up, need the same sample in the
+    same step. This layer draws it once and gives it out as a tensor;
+    `keras.ops.multiply` applies it wherever it is due.
+
+    Source: as `l0keras.HardConcreteGate`; gates for residual streams are not
+    in the paper.
+
+    Args:
+        units: the number of gates, an integer above 0.
+        l0, l2, droprate_init, ...: as in `HardConcreteGate`, without `axis`.
+
+    Input shape: any; only the number of examples is read.
+
+    Output shape: `(1, units)`, or `(batch, units)` where `sample_per` is
+        `"example"`.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+
+    >>> gates = SharedGate(64, l0=0.1 / 60_000, group_size=1153)(inputs)
+    >>> a, b = a * gates, b * gates  # tensors of shape (batch, 64)
+    """
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(units, int) or units < 1:
+            raise ValueError(
+                "Argument `units` must be an integer above 0. "
+                f"Received: units={units!r}"
+            )
+        self.units = units
+
+    def build(self, input_shape):
+        super().build((None, self.units))
+
+    def call(self, inputs, training=False):
+        gates = self.values(training, ops.shape(inputs)[0])
+        if len(gates.shape) == 1:
+            gates = gates[None]
+        elif not (training and self.trainable):
+            gates = ops.broadcast_to(gates, (ops.shape(inputs)[0], self.units))
+        return ops.cast(gates, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        batch = input_shape[0] if self.sample_per == "example" else 1
+        return (batch, self.units)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def get_config(self):
+        config = super().get_config()
+        del config["axis"]
+        return {**config, "units": self.units}

@@ -1,0 +1,44 @@
+import keras
+import numpy as np
+
+from l0keras.graph import BARRIER
+from l0keras.graph import Operation
+from l0keras.graph import rule_of
+
+
+def simplify(graph):
+    """Replaces merges that have become trivial by a scaling, or by nothing.
+
+    A sum with a branch that is constant is an offset, a product with gates
+    that several tensors share is a scaling. Whatever made the constants is
+    then needed by nobody.
+
+    Args:
+        graph: a `Graph` with its constants; it is changed.
+    """
+    for node in list(graph.nodes):
+        form = None if node.rule is BARRIER else node.rule.affine(node)
+        if form is None:
+            continue
+        position, scale, offset = form
+        operation = _rescaling(node, scale, offset)
+        new = graph.replace(node, operation, position)
+        new.rule, _ = rule_of(new)
+        if np.all(scale == 1) and not np.any(offset):
+            graph.remove(new)
+
+
+def _rescaling(node, scale, offset):
+    shape = [1] * node.output.rank
+    shape[node.output.axis] = -1
+    if not np.any(offset):
+        offset = np.zeros(1)
+    layer = keras.layers.Rescaling(
+        scale.reshape(shape).tolist(),
+        float(offset[0])
+        if np.all(offset == offset[0])
+        else offset.reshape(shape).tolist(),
+        name=node.name,
+        dtype=node.output.tensor.dtype,
+    )
+    return Operation(layer, node.name, gate=True, baked=True)
