@@ -10,14 +10,19 @@ from l0keras.accounting import architecture
 from l0keras.accounting import count_macs
 from l0keras.export import export_tflite
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
+from l0keras.graph import channel_groups
 from l0keras.report import report
+from l0keras.sparsify import sparsify
 from l0keras.strip import strip
 
 __all__ = [
     "HardConcreteGate",
+    "SharedGate",
     "architecture",
     "callbacks",
+    "channel_groups",
     "count_macs",
     "export",
     "export_tflite",
@@ -27,5 +32,6 @@ __all__ = [
     "models",
     "regularizers",
     "report",
+    "sparsify",
     "strip",
 ]

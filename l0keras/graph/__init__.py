@@ -5,10 +5,14 @@ from l0keras.graph.analyze import find_live
 from l0keras.graph.analyze import find_rules
 from l0keras.graph.analyze import load_params
 from l0keras.graph.analyze import propagate_constants
+from l0keras.graph.builder import Builder
 from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
 from l0keras.graph.graph import weights_by_name
+from l0keras.graph.groups import Group
+from l0keras.graph.groups import Ties
+from l0keras.graph.groups import channel_groups
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import rule_of
 from l0keras.graph.trace import as_functional
@@ -17,10 +21,14 @@ from l0keras.graph.trace import trace
 
 __all__ = [
     "BARRIER",
+    "Builder",
     "Graph",
+    "Group",
     "Operation",
+    "Ties",
     "Value",
     "as_functional",
+    "channel_groups",
     "choose_kept",
     "find_live",
     "find_rules",

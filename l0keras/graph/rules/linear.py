@@ -181,6 +181,19 @@ class Linear(Rule):
         values = np.where(gone, np.nan_to_num(node.constants()), 0.0)
         return self._shares(node, values)[kept]
 
+    def ties(self, node):
+        groups = self.groups(node)
+        if groups == 1:
+            return []
+        # A group goes with all its inputs and units.
+        ties = []
+        for position, value in ((0, node.input), (-1, node.output)):
+            channels = np.arange(value.size)
+            width = value.size // groups
+            first = channels // width * (node.input.size // groups)
+            ties.append((position, channels, 0, first))
+        return ties
+
     def weights(self, node):
         kernel = node.params["kernel"]
         *window, inputs, units = kernel.shape

@@ -125,6 +125,35 @@ class Rule:
         """Calls the new layer; inputs that were left out are `None`."""
         return layer(*args, **kwargs)
 
+    # === What can be cut together ===
+
+    def ties(self, node):
+        """Which channels can only be cut together.
+
+        Returns:
+            A list of `(position, channels, position, channels)`, where -1
+            stands for the output and the integer arrays are of equal length:
+            each channel of the one is tied to that of the other.
+        """
+        ties = []
+        for position, source in enumerate(self.sources(node)):
+            if node.inputs[position].size == 1 < node.output.size:
+                # One channel for all others goes with none of them.
+                continue
+            made = np.flatnonzero(source >= 0)
+            ties.append((-1, made, position, source[made]))
+        return ties
+
+    def pins(self, node):
+        """Which input channels have to stay: a list of bool masks."""
+        return [
+            np.full(
+                value.size,
+                value.size == 1 < node.output.size and np.all(source >= 0),
+            )
+            for value, source in zip(node.inputs, self.sources(node))
+        ]
+
     # === What a channel costs ===
 
     def weights(self, node):
@@ -183,6 +212,9 @@ class Barrier(Rule):
 
     def output_axis(self, node):
         return None
+
+    def pins(self, node):
+        return [np.ones(value.size, bool) for value in node.inputs]
 
     def makes(self, node, live):
         return np.ones(0, bool)

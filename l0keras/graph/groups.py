@@ -1,0 +1,305 @@
+import keras
+import numpy as np
+from scipy import sparse
+
+from l0keras.graph.analyze import find_rules
+from l0keras.graph.graph import weights_by_name
+from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import trace
+
+
+class Group:
+    """Channels of a model that are made, passed on and read together.
+
+    Channel k of a group stands for one channel of each of the tensors that
+    the group runs through: they can only be cut all at once, such as the same
+    channel of all branches that a residual connection adds up. Printing the
+    group shows the chain that ties them.
+
+    Attributes:
+        name: the name of the first layer that makes channels of the group.
+        size: the number of channels.
+        weights: integers, shape `(size,)`: how many weights of the model
+            vanish with each channel while all others stay.
+        makers: the names of the layers that make the channels.
+        readers: the names of the layers with weights that read them.
+        passes: pairs of a layer's name and the names of those before it, for
+            all that the channels run through in between.
+        fixed: why the channels cannot be cut: a list of strings, empty for a
+            group that can.
+        labels: the group's classes of tied channels, ascending integers.
+    """
+
+    def __init__(self, labels, weights, fixed):
+        self.labels = labels
+        self.weights = weights
+        self.fixed = fixed
+        self.makers = []
+        self.readers = []
+        self.passes = []
+
+    @property
+    def name(self):
+        return self.makers[0]
+
+    @property
+    def size(self):
+        return len(self.labels)
+
+    def __str__(self):
+        lines = [
+            f"{self.size} channels of {_names(self.makers)}, "
+            f"{_range(self.weights)} weights each"
+        ]
+        for name, before in self.passes:
+            lines.append(f"  {_names(before)} -> '{name}'")
+        if self.readers:
+            lines.append(f"  read by {_names(self.readers)}")
+        lines.extend(f"  fixed: {reason}" for reason in self.fixed)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def channel_groups(model):
+    """Finds the channels of a model that can only be cut together.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`. It is only
+            read; nested models count as part of it.
+
+    Returns:
+        A list of `Group`, in the order of the layers that make them. Groups
+        that have to stay, because they end in an output of the model or in a
+        layer that is not known, say why in `fixed`.
+
+    Raises:
+        ValueError: `model` is subclassed, not built or no Keras model.
+
+    Example:
+
+    >>> print(l0keras.channel_groups(keras.applications.ResNet50())[1])
+    """
+    return Ties(model).groups
+
+
+class Ties:
+    """Which channels of which tensors are one and the same, to be cut.
+
+    Attributes:
+        graph: the `Graph` of the model, with rules.
+        groups: a list of `Group`.
+    """
+
+    def __init__(self, model):
+        self.graph = trace(model, baked=False)
+        find_rules(self.graph)
+        _load_shapes(self.graph)
+        self._number()
+        self._tie()
+        self._pin()
+        self.groups = self._group()
+        self._describe()
+
+    def labels(self, value):
+        """The class of tied channels of each channel of a value."""
+        start = self._starts[id(value)]
+        return self._labels[start : start + value.size]
+
+    def ends(self, value):
+        """The readers of a value that make channels of their own of it."""
+        return [(n, p) for n, p in value.readers if _makes(n)]
+
+    # === Classes of tied channels ===
+
+    def _number(self):
+        """Gives each channel of each value a number."""
+        self._starts = {}
+        self._count = 0
+        for value in self.graph.values:
+            self._starts[id(value)] = self._count
+            self._count += value.size
+
+    def _numbers(self, node, position, channels):
+        value = node.output if position < 0 else node.inputs[position]
+        return self._starts[id(value)] + channels
+
+    def _tie(self):
+        edges = [np.zeros((2, 0), int)]
+        for node in self.graph.nodes:
+            if node.rule is BARRIER:
+                continue
+            for one, ones, other, others in node.rule.ties(node):
+                edges.append(
+                    [
+                        self._numbers(node, one, ones),
+                        self._numbers(node, other, others),
+                    ]
+                )
+            if node.operation.shared:
+                edges.extend(self._shared(node))
+        rows, columns = np.concatenate(edges, axis=1)
+        self._labels = _components(self._count, rows, columns)
+
+    def _shared(self, node):
+        """Calls of one layer use the same weights for the same channels."""
+        first = node.operation.nodes[0]
+        for position in range(-1, len(node.inputs)):
+            value = node.output if position < 0 else node.inputs[position]
+            channels = np.arange(value.size)
+            yield [
+                self._numbers(first, position, channels),
+                self._numbers(node, position, channels),
+            ]
+
+    def _pin(self):
+        """Finds what has to stay, and why."""
+        self._fixed = {}
+        for value in keras.tree.flatten(self.graph.inputs):
+            self._fix(self.labels(value), "an input of the model")
+        for value in keras.tree.flatten(self.graph.outputs):
+            self._fix(self.labels(value), "an output of the model")
+        for node in self.graph.nodes:
+            pins = node.rule.pins(node)
+            reason = f"'{node.name}'"
+            if node.rule is BARRIER:
+                reason += f" is {node.reasons[-1]}"
+                for value in node.outputs:
+                    self._fix(self.labels(value), reason)
+            else:
+                reason += " needs all of them"
+            for value, mask in zip(node.inputs, pins, strict=True):
+                self._fix(self.labels(value)[mask], reason)
+
+    def _fix(self, labels, reason):
+        for label in np.unique(labels).tolist():
+            reasons = self._fixed.setdefault(label, [])
+            if reason not in reasons:
+                reasons.append(reason)
+
+    def _weights(self):
+        """How many weights vanish with each class."""
+        total = np.zeros(self._labels.max(initial=-1) + 1, int)
+        for node in self.graph.nodes:
+            if node.rule is BARRIER or node.operation.nodes[0] is not node:
+                continue
+            for count, axes in node.rule.weights(node):
+                labels = [
+                    self._labels[self._numbers(node, position, channels)]
+                    for position, channels in axes
+                ]
+                if not labels:
+                    continue
+                names = np.unique(np.concatenate(labels))
+                before, left = count, count
+                for own in labels:
+                    found, times = np.unique(own, return_counts=True)
+                    gone = np.zeros(len(names), int)
+                    gone[np.searchsorted(names, found)] = times
+                    before, left = before * len(own), left * (len(own) - gone)
+                total[names] += before - left
+        return total
+
+    # === Groups of classes ===
+
+    def _group(self):
+        """One group for all classes that layers make together."""
+        pairs = [np.zeros((2, 0), int)]
+        for node in self.graph.nodes:
+            if _makes(node):
+                own = self.labels(node.output)
+                pairs.append([own[:-1], own[1:]])
+        rows, columns = np.concatenate(pairs, axis=1)
+        classes = self._labels.max(initial=-1) + 1
+        joined = _components(classes, rows, columns)
+        weights = self._weights()
+        by_group = {}
+        for node in self.graph.nodes:
+            if _makes(node):
+                own = self.labels(node.output)
+                key = int(joined[own[0]])
+                by_group.setdefault(key, set()).update(own.tolist())
+        self._group_of = {}
+        groups = []
+        for key, labels in by_group.items():
+            reasons = []
+            for label in labels:
+                for reason in self._fixed.get(label, ()):
+                    if reason not in reasons:
+                        reasons.append(reason)
+            labels = np.array(sorted(labels))
+            group = Group(labels, weights[labels], reasons)
+            groups.append(group)
+            self._group_of.update(dict.fromkeys(labels.tolist(), group))
+        return groups
+
+    def group_of(self, label):
+        """The group of a class of tied channels, `None` if nobody makes it."""
+        return self._group_of.get(label)
+
+    def groups_at(self, value):
+        """The groups that run through a value, each once."""
+        found = []
+        for label in np.unique(self.labels(value)).tolist():
+            group = self.group_of(label)
+            if group is not None and group not in found:
+                found.append(group)
+        return found
+
+    def _describe(self):
+        for node in self.graph.nodes:
+            if _makes(node):
+                for group in self.groups_at(node.output):
+                    _append(group.makers, node.name)
+        for node in self.graph.nodes:
+            if node.rule is BARRIER:
+                continue
+            if _makes(node):
+                for value in node.inputs:
+                    for group in self.groups_at(value):
+                        _append(group.readers, node.name)
+                continue
+            for group in self.groups_at(node.output):
+                before = [
+                    value.producer.name
+                    for value in node.inputs
+                    if value.producer and group in self.groups_at(value)
+                ]
+                group.passes.append((node.name, before))
+
+
+def _makes(node):
+    if node.rule is BARRIER or not node.rule.creates(node):
+        return False
+    return all(np.all(source < 0) for source in node.rule.sources(node))
+
+
+def _load_shapes(graph):
+    """Weights of the right shapes that take no memory."""
+    for operation in {id(n): n.operation for n in graph.nodes}.values():
+        if operation.nodes[0].rule is not BARRIER:
+            operation.params = {
+                name: np.broadcast_to(np.float32(0), tuple(weight.shape))
+                for name, weight in weights_by_name(operation.source).items()
+            }
+
+
+def _components(count, rows, columns):
+    graph = sparse.coo_matrix(
+        (np.ones(len(rows), bool), (rows, columns)), shape=(count, count)
+    )
+    return sparse.csgraph.connected_components(graph, directed=False)[1]
+
+
+def _append(names, name):
+    if name not in names:
+        names.append(name)
+
+
+def _names(names):
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _range(numbers):
+    low, high = int(np.min(numbers)), int(np.max(numbers))
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

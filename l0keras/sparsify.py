@@ -1,0 +1,316 @@
+import logging
+import re
+
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
+from l0keras.graph import Builder
+from l0keras.graph import Ties
+
+_log = logging.getLogger(__name__)
+_GATE_ARGUMENTS = (
+    "droprate_init",
+    "gamma",
+    "l0",
+    "log_alpha_limit",
+    "sample_per",
+    "seed",
+    "temperature",
+    "zeta",
+)
+
+
+def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
+    """Puts gates on a copy of a model wherever something could be cut.
+
+    Channels that can only be cut together share one vector of gates: all
+    branches of a residual stream, a tensor and its squeeze-excite factors.
+    The gates stand in front of the layers that read the channels, after
+    normalization and activation, so a closed gate is an exact zero there and
+    `strip` can cut whatever made the channel. Each gate is charged for the
+    weights that its channel would free.
+
+    Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
+    (arXiv:1712.01312), section 2.2; the paper places them by hand.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`. Neither it
+            nor its weights are changed. Models nested in it become part of
+            the result's own graph.
+        l0: the price of one weight, at least 0: the papers' lambda divided
+            by the number of training examples.
+        rules: a dictionary that picks, skips or tunes by the names of the
+            layers that make channels. Keys are regular expressions, searched
+            for in order; the first that matches decides. A value is `True`
+            (gates as usual), `False` (none), or a dictionary of gate
+            arguments in the place of those given here. What no key matches
+            gets gates as usual; end with `".*": False` for the opposite.
+        droprate_init: the share of channels closed at the start, in (0, 1).
+            Small by default, for models that are trained already: all test
+            gates are 1 then, and the outputs those of `model`.
+        **gate_arguments: `sample_per`, `temperature`, `gamma`, `zeta`,
+            `log_alpha_limit`, `seed` as in `l0keras.HardConcreteGate`. With
+            a seed, each gate gets one of its own that derives from it.
+
+    Returns:
+        A functional `keras.Model`, not compiled, with the inputs, outputs,
+        names, weights and trainable flags of `model` and gates in it. While
+        all gates are 1 it gives the same outputs.
+
+    Raises:
+        ValueError: `model` is subclassed, not built or no Keras model; a key
+            of `rules` is no regular expression or matches no layer that makes
+            channels; an argument is unknown or out of its range.
+
+    Example:
+
+    >>> model = keras.applications.MobileNetV2()
+    >>> gated = l0keras.sparsify(
+    ...     model,
+    ...     l0=0.1 / 50_000,
+    ...     rules={"^Conv1$": False, "^block_16": {"l0": 0.2 / 50_000}},
+    ... )
+    """
+    arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
+    chooser = _Chooser(arguments, rules)
+    ties = Ties(model)
+    chooser.check(name for group in ties.groups for name in group.makers)
+    gates = {}
+    for group in ties.groups:
+        reason = _reason_for_none(group)
+        choice = None if reason else chooser.choice(group.makers)
+        if choice is not None:
+            gates[id(group)] = choice
+        _log.info("%s: %s", group, reason or ("gated" if choice else "skipped"))
+    return _Sparsifier(ties, gates).model()
+
+
+def _reason_for_none(group):
+    if group.fixed:
+        return f"no gates: {'; '.join(group.fixed)}"
+    if not group.readers:
+        return "no gates: nobody reads it"
+    return None
+
+
+class _Chooser:
+    """Which gate arguments each group gets, by the rules."""
+
+    def __init__(self, arguments, rules):
+        self.arguments = _checked(arguments, "sparsify")
+        self.rules = []
+        if rules is not None and not isinstance(rules, dict):
+            raise ValueError(
+                "Argument `rules` must be a dictionary from regular "
+                f"expressions to booleans or dictionaries. Received: {rules!r}"
+            )
+        for pattern, choice in (rules or {}).items():
+            try:
+                found = re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(
+                    "A key of argument `rules` must be a regular expression. "
+                    f"Received: {pattern!r} ({error})"
+                ) from error
+            if isinstance(choice, dict):
+                choice = _checked({**arguments, **choice}, repr(pattern))
+            elif not isinstance(choice, bool):
+                raise ValueError(
+                    "A value of argument `rules` must be True, False or a "
+                    f"dictionary. Received: {choice!r} for {pattern!r}"
+                )
+            self.rules.append((found, choice))
+
+    def check(self, makers):
+        """Refuses rules that match no layer."""
+        makers = sorted(set(makers))
+        for pattern, _ in self.rules:
+            if not any(pattern.search(name) for name in makers):
+                raise ValueError(
+                    "A key of argument `rules` must match the name of a layer "
+                    f"that makes channels. Received: {pattern.pattern!r}. "
+                    f"These layers do: {', '.join(makers)}"
+                )
+
+    def choice(self, makers):
+        """The gate arguments for what these layers make, or `None`."""
+        for pattern, choice in self.rules:
+            if any(pattern.search(name) for name in makers):
+                if choice is True:
+                    return self.arguments
+                return choice or None
+        return self.arguments
+
+
+def _checked(arguments, place):
+    unknown = set(arguments) - set(_GATE_ARGUMENTS)
+    if unknown:
+        raise ValueError(
+            f"Unknown argument `{sorted(unknown)[0]}` in {place}. Allowed: "
+            f"{', '.join(_GATE_ARGUMENTS)}"
+        )
+    # Refuses what is out of range, before any work.
+    HardConcreteGate(**arguments)
+    return arguments
+
+
+class _Sparsifier(Builder):
+    """Builds the copy, with gates where channels are read."""
+
+    def __init__(self, ties, gates):
+        super().__init__(ties.graph)
+        self.ties = ties
+        self.gates = gates
+        self.vectors = {}
+        self.gated = {}
+        # Values with a gate layer of their own; hoisted ones are multiplied
+        # for all readers, others only for those where channels end.
+        self.places = {}
+        self.hoisted = {}
+        self._choose_places()
+
+    # === Where gates go ===
+
+    def _choose_places(self):
+        """Finds the groups that one gate layer in one place will do for.
+
+        That is a group that is read in one place. Of the tensors on the way
+        there, which only pass its channels on, the smallest is taken. Other
+        groups give out their gates as vectors.
+        """
+        reads = {id(group): (group, []) for group in self.ties.groups}
+        for value in self.graph.values:
+            if self.ties.ends(value):
+                for group in self.ties.groups_at(value):
+                    reads[id(group)][1].append(value)
+        for group, values in reads.values():
+            if id(group) in self.gates and len(values) == 1:
+                place = self._place_for(group, values[0])
+                if place is values[0]:
+                    self.places[id(place)] = group
+                elif place is not None:
+                    self.hoisted[id(place)] = group
+
+    def _place_for(self, group, value):
+        found = [value]
+        alone = len(self.ties.ends(value)) == len(value.readers)
+        while alone:
+            node = value.producer
+            if node is None or len(node.inputs) != 1:
+                break
+            if not node.rule.is_homogeneous(node):
+                break
+            value = node.input
+            found.append(value)
+            alone = len(value.readers) == 1
+        found = [
+            value
+            for value in found
+            if np.array_equal(self.ties.labels(value), group.labels)
+        ]
+        if not found:
+            return None
+        sizes = [np.prod([n or 1 for n in v.shape[1:]]) for v in found]
+        return found[int(np.argmin(sizes))]
+
+    # === Gates ===
+
+    def _arguments(self, group):
+        arguments = {
+            **self.gates[id(group)],
+            "group_size": group.weights.tolist(),
+            "name": self.unique(f"{group.name}_gate"),
+        }
+        if len(set(arguments["group_size"])) == 1:
+            arguments["group_size"] = arguments["group_size"][0]
+        if arguments.get("seed") is not None:
+            arguments["seed"] += self.ties.groups.index(group)
+        return arguments
+
+    def _gate(self, group, value, tensor):
+        """One tensor times the gates of the group that it is."""
+        gate = HardConcreteGate(
+            axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
+        )
+        return gate(tensor)
+
+    def _vector(self, group, dtype):
+        """The gates of a group, of shape (1 or batch, size)."""
+        key = id(group), dtype
+        if key not in self.vectors:
+            anchor = self.tensors[id(keras.tree.flatten(self.graph.inputs)[0])]
+            known = [t for k, t in self.vectors.items() if k[0] == id(group)]
+            if known:
+                vector = ops.cast(known[0], dtype)
+            else:
+                vector = SharedGate(
+                    group.size, dtype=dtype, **self._arguments(group)
+                )(anchor)
+            self.vectors[key] = vector
+        return self.vectors[key]
+
+    def _factors(self, value, dtype):
+        """Factors for all channels of a value, or `None` for all ones."""
+        labels = self.ties.labels(value)
+        pieces = []
+        for label in labels.tolist():
+            group = self.ties.group_of(label)
+            if id(group) not in self.gates or group in self.hoisted.values():
+                group = None
+            if not pieces or pieces[-1][0] is not group:
+                pieces.append((group, []))
+            pieces[-1][1].append(label)
+        groups = [group for group, _ in pieces if group is not None]
+        if not groups:
+            return None
+        factors = []
+        for group, labels in pieces:
+            if group is None:
+                spare = self._vector(groups[0], dtype)
+                spare = ops.take(spare, [0] * len(labels), axis=1)
+                ones = keras.layers.Rescaling(
+                    0.0, 1.0, dtype=dtype, name=self.unique("ungated")
+                )
+                factors.append(ones(spare))
+                continue
+            vector = self._vector(group, dtype)
+            if not np.array_equal(labels, group.labels):
+                indices = np.searchsorted(group.labels, labels).tolist()
+                vector = ops.take(vector, indices, axis=1)
+            factors.append(vector)
+        if len(factors) > 1:
+            return ops.concatenate(factors, axis=1)
+        return factors[0]
+
+    # === The copy ===
+
+    def place(self, value, tensor):
+        if id(value) in self.hoisted:
+            tensor = self._gate(self.hoisted[id(value)], value, tensor)
+        super().place(value, tensor)
+
+    def given(self, node, position):
+        value = node.inputs[position]
+        tensor = super().given(node, position)
+        if (node, position) not in self.ties.ends(value):
+            return tensor
+        if id(value) not in self.gated:
+            self.gated[id(value)] = self._read(value, tensor)
+        return self.gated[id(value)]
+
+    def _read(self, value, tensor):
+        """A tensor as layers read it that make other channels of it."""
+        if id(value) in self.places:
+            return self._gate(self.places[id(value)], value, tensor)
+        factors = self._factors(value, tensor.dtype)
+        if factors is None:
+            return tensor
+        if value.rank > 2:
+            shape = [-1] + [1] * (value.rank - 1)
+            shape[value.axis] = value.size
+            factors = ops.reshape(factors, shape)
+        gated = ops.multiply(tensor, factors)
+        return self.named(f"{value.producer.name}_gated", gated)
