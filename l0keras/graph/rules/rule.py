@@ -137,8 +137,7 @@ class Rule:
         """
         ties = []
         for position, source in enumerate(self.sources(node)):
-            if node.inputs[position].size == 1 < node.output.size:
-                # One channel for all others goes with none of them.
+            if self._serves_all(node, position):
                 continue
             made = np.flatnonzero(source >= 0)
             ties.append((-1, made, position, source[made]))
@@ -147,12 +146,15 @@ class Rule:
     def pins(self, node):
         """Which input channels have to stay: a list of bool masks."""
         return [
-            np.full(
-                value.size,
-                value.size == 1 < node.output.size and np.all(source >= 0),
-            )
-            for value, source in zip(node.inputs, self.sources(node))
+            np.full(value.size, self._serves_all(node, position))
+            for position, value in enumerate(node.inputs)
         ]
+
+    def _serves_all(self, node, position):
+        """Whether an input's one channel is merged with all of the others."""
+        return (
+            self.aligns and node.inputs[position].size == 1 < node.output.size
+        )
 
     # === What a channel costs ===
 
