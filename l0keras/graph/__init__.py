@@ -1,5 +1,6 @@
 """The channel graph: which channels exist, who makes them, who reads them."""
 
+from l0keras.graph.analyze import channel_graph
 from l0keras.graph.analyze import choose_kept
 from l0keras.graph.analyze import find_live
 from l0keras.graph.analyze import find_rules
@@ -28,6 +29,7 @@ __all__ = [
     "Ties",
     "Value",
     "as_functional",
+    "channel_graph",
     "channel_groups",
     "choose_kept",
     "find_live",

@@ -4,6 +4,30 @@ import numpy as np
 from l0keras.graph.graph import unknown
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import rule_of
+from l0keras.graph.trace import trace
+
+
+def channel_graph(model):
+    """Reads which channels a model has, who makes and who reads them.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`. It is only
+            read; nested models become part of the graph.
+
+    Returns:
+        A `Graph`. Printing it shows one line for each tensor, and what is
+        not known about a layer.
+
+    Raises:
+        ValueError: `model` is subclassed, not built or no Keras model.
+
+    Example:
+
+    >>> print(channel_graph(model))
+    """
+    graph = trace(model, baked=False)
+    find_rules(graph)
+    return graph
 
 
 def find_rules(graph):

@@ -219,6 +219,23 @@ class Graph:
             found.extend(node.outputs)
         return found
 
+    def __str__(self):
+        lines = []
+        for value in self.values:
+            producer = value.producer
+            name = producer.name if producer else value.tensor.name
+            kind = type(producer.layer).__name__ if producer else "Input"
+            readers = [f"'{node.name}'" for node, _ in value.readers]
+            if value.is_output:
+                readers.append("the outputs")
+            lines.append(
+                f"'{name}' ({kind}): {value.size or 'unknown'} channels, "
+                f"read by {', '.join(readers) or 'nobody'}"
+            )
+            if producer:
+                lines.extend(f"  {reason}" for reason in producer.reasons)
+        return "\n".join(lines)
+
     def remove(self, node):
         """Takes out a node that does nothing; its readers read its input."""
         source, output = node.input, node.output

@@ -132,3 +132,18 @@ def test_selection_in_front_of_what_shrinks():
     np.testing.assert_array_equal(norm.takes[0], [1, 4])
     assert last.takes == [None]
     np.testing.assert_array_equal(last.got(), [1, 4])
+
+
+def test_a_graph_prints_who_makes_and_reads_what():
+    inputs = keras.Input((4,), name="x")
+    a = layers.Dense(3, name="a")(inputs)
+    b = layers.Softmax(name="b")(a)
+    outputs = layers.Add(name="sum")([a, b])
+    graph = channel_graph.channel_graph(keras.Model(inputs, outputs))
+    assert str(graph).splitlines() == [
+        "'x' (Input): 4 channels, read by 'a'",
+        "'a' (Dense): 3 channels, read by 'b', 'sum'",
+        "'b' (Softmax): 3 channels, read by 'sum'",
+        "  kept as it is: no rule for Softmax",
+        "'sum' (Add): 3 channels, read by the outputs",
+    ]
