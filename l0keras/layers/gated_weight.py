@@ -80,5 +80,6 @@ class GatedWeight:
         gates = ops.reshape(gates, shape)
         own = tuple(self.weight.shape)
         if self.view == own:
-            return self.weight * gates
-        return ops.reshape(ops.reshape(self.weight, self.view) * gates, own)
+            return ops.multiply(self.weight, gates)
+        weight = ops.reshape(self.weight, self.view)
+        return ops.reshape(ops.multiply(weight, gates), own)
