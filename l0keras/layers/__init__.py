@@ -9,6 +9,9 @@ from l0keras.layers.l0_dense import L0Dense
 from l0keras.layers.l0_depthwise_conv2d import L0DepthwiseConv2D
 from l0keras.layers.l0_einsum_dense import L0EinsumDense
 from l0keras.layers.l0_embedding import L0Embedding
+from l0keras.layers.l0_gru import L0GRU
+from l0keras.layers.l0_lstm import L0LSTM
+from l0keras.layers.l0_multi_head_attention import L0MultiHeadAttention
 from l0keras.layers.l0_separable_conv2d import L0SeparableConv2D
 
 __all__ = [
@@ -21,5 +24,8 @@ __all__ = [
     "L0DepthwiseConv2D",
     "L0EinsumDense",
     "L0Embedding",
+    "L0GRU",
+    "L0LSTM",
+    "L0MultiHeadAttention",
     "L0SeparableConv2D",
 ]
