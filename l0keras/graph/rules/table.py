@@ -16,6 +16,7 @@ from l0keras.graph.rules import merge
 from l0keras.graph.rules import positions
 from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import shapes
+from l0keras.graph.rules import time_distributed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -142,3 +143,7 @@ def rule_of(node):
         if not reason:
             return candidate, None
     return BARRIER, reason
+
+
+# It asks for the rule of the layer inside.
+_RULES[keras.layers.TimeDistributed] = time_distributed.TimeDistributed(rule_of)

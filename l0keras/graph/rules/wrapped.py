@@ -25,7 +25,6 @@ class Inner:
         axis: the axis of all tensors that the layer does not see.
     """
 
-    args = ()
     kwargs = {}
     training = None
     arguments_beyond_input = False
@@ -34,6 +33,7 @@ class Inner:
         self._node = node
         self.layer = layer
         self.inputs = [_without(node.input, axis)]
+        self.args = tuple(self.inputs)
         self.outputs = [_without(node.output, axis)]
 
     def __getattr__(self, name):
