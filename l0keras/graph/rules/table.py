@@ -8,6 +8,7 @@ from keras.src.ops import numpy as numpy_ops
 
 from l0keras.gates import SharedGate
 from l0keras.graph.rules import bidirectional
+from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
 from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
@@ -62,6 +63,7 @@ _LAYERS = {
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
     embedding.Embedding(): "Embedding",
+    einsum.EinsumDense(): "EinsumDense",
     recurrent.Recurrent(): "SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
 }
