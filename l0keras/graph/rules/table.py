@@ -7,6 +7,7 @@ from keras.src.ops import nn
 from keras.src.ops import numpy as numpy_ops
 
 from l0keras.gates import SharedGate
+from l0keras.graph.rules import attention
 from l0keras.graph.rules import bidirectional
 from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
@@ -66,6 +67,8 @@ _LAYERS = {
     einsum.EinsumDense(): "EinsumDense",
     recurrent.Recurrent(): "SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
+    attention.MultiHead(): "MultiHeadAttention",
+    attention.GroupQuery(): "GroupQueryAttention",
 }
 _NUMPY_OPS = {
     merge.Add(): "Add",
