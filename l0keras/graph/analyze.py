@@ -52,7 +52,9 @@ def find_rules(graph):
     for node in graph.nodes:
         # Calls of one layer have to agree, so what refuses one refuses all.
         others = node.operation.nodes
-        if any(n.rule is not others[0].rule for n in others):
+        if any(n.rule is not others[0].rule for n in others) or (
+            node.operation.shared and len({len(n.inputs) for n in others}) > 1
+        ):
             if node.rule is not BARRIER:
                 node.reasons.append("kept as it is: shared with other uses")
             node.rule = BARRIER
@@ -154,7 +156,7 @@ def _agree(node, shared):
     ]
     for mask in reads:
         # Which of many unread ones stands in has to be the same everywhere.
-        mask[0] |= not np.any(mask)
+        mask[:1] |= not np.any(mask)
     agreed = np.array_equal(made, before[0]) and all(
         np.array_equal(a, b) for a, b in zip(reads, before[1])
     )
@@ -169,8 +171,8 @@ def _explain_more(node):
     if more:
         node.reasons.append(
             f"makes {more} units that nobody needs: they come together with "
-            "others, by groups, depth multiplier or an activation that may "
-            "mix units"
+            "others, by groups, depth multiplier, recurrence or an activation "
+            "that may mix units"
         )
 
 
@@ -224,7 +226,11 @@ def choose_kept(graph):
 def _align(node):
     """Gives all inputs of a merge the same channels."""
     size = node.output.size
-    full = [i for i, value in enumerate(node.inputs) if value.size == size]
+    full = [
+        position
+        for position in node.rule.channel_inputs(node)
+        if node.inputs[position].size == size
+    ]
     common = np.ones(size, bool)
     for position in full:
         common &= np.isin(np.arange(size), node.inputs[position].kept)

@@ -40,6 +40,13 @@ class Rule:
         """Why this node has to be a barrier, a string, or `None`."""
         return None
 
+    def channel_inputs(self, node):
+        """The positions of the inputs whose channels it tells apart.
+
+        It takes the others, such as masks, whole, of whatever size.
+        """
+        return range(len(node.inputs))
+
     def output_axis(self, node):
         """The channel axis of the output."""
         return node.input.axis

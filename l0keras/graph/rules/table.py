@@ -7,12 +7,18 @@ from keras.src.ops import nn
 from keras.src.ops import numpy as numpy_ops
 
 from l0keras.gates import SharedGate
+from l0keras.graph.rules import attention
+from l0keras.graph.rules import bidirectional
+from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
+from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
 from l0keras.graph.rules import positions
+from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import shapes
+from l0keras.graph.rules import time_distributed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -57,6 +63,12 @@ _LAYERS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
+    embedding.Embedding(): "Embedding",
+    einsum.EinsumDense(): "EinsumDense",
+    recurrent.Recurrent(): "SimpleRNN LSTM GRU",
+    bidirectional.Bidirectional(): "Bidirectional",
+    attention.MultiHead(): "MultiHeadAttention",
+    attention.GroupQuery(): "GroupQueryAttention",
 }
 _NUMPY_OPS = {
     merge.Add(): "Add",
@@ -125,13 +137,18 @@ def rule_of(node):
         return BARRIER, "called with further arguments"
     if rule.inputs not in (None, len(node.inputs)) or len(node.outputs) != 1:
         return BARRIER, "does not map one tensor to one"
-    if not all(value.size for value in node.inputs):
+    inputs = [node.inputs[i] for i in rule.channel_inputs(node)]
+    if not all(value.size for value in inputs):
         return BARRIER, "its number of channels is not fixed"
     if len(node.operation.nodes) > 1 and not rule.per_call:
-        if not all(value.selectable for value in node.inputs):
+        if not all(value.selectable for value in inputs):
             return BARRIER, "shared, and its input carries a mask or is sparse"
     for candidate in (rule, *rule.alternatives):
         reason = candidate.refuses(node)
         if not reason:
             return candidate, None
     return BARRIER, reason
+
+
+# It asks for the rule of the layer inside.
+_RULES[keras.layers.TimeDistributed] = time_distributed.TimeDistributed(rule_of)
