@@ -12,7 +12,9 @@ from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
 from l0keras.graph.rules import positions
+from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
+from l0keras.graph.rules import transposed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -21,6 +23,10 @@ _LAYERS = {
     linear.Dense(): "Dense",
     linear.Convolution(): "Conv1D Conv2D Conv3D",
     linear.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
+    separable.Separable(): "SeparableConv1D SeparableConv2D",
+    transposed.Transposed(): (
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
+    ),
     elementwise.BatchNormalization(): "BatchNormalization",
     elementwise.Identity(): (
         "ActivityRegularization AlphaDropout Dropout GaussianDropout "
