@@ -145,8 +145,8 @@ def _explain_more(node):
     if more:
         node.reasons.append(
             f"makes {more} units that nobody needs: they come together with "
-            "others, by groups, depth multiplier or an activation that may "
-            "mix units"
+            "others, by groups, depth multiplier, or a normalization or an "
+            "activation that may mix units"
         )
 
 

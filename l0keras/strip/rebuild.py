@@ -111,6 +111,9 @@ class _Builder:
         if weights is not None:
             for name, variable in weights_by_name(layer).items():
                 variable.assign(weights[name])
+            if hasattr(layer, "finalize_state"):
+                # Such as `Normalization`, which computes with copies.
+                layer.finalize_state()
         elif layer._layers:
             layer.set_weights(node.layer.get_weights())
         else:

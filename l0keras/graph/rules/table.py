@@ -11,6 +11,7 @@ from l0keras.graph.rules import elementwise
 from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
+from l0keras.graph.rules import normalization
 from l0keras.graph.rules import positions
 from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
@@ -28,6 +29,11 @@ _LAYERS = {
         "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
     ),
     elementwise.BatchNormalization(): "BatchNormalization",
+    normalization.GroupNormalization(): "GroupNormalization",
+    normalization.RMSNormalization(): "RMSNormalization",
+    normalization.UnitNormalization(): "UnitNormalization",
+    normalization.Normalization(): "Normalization",
+    normalization.EachChannel(): "LayerNormalization Softmax",
     elementwise.Identity(): (
         "ActivityRegularization AlphaDropout Dropout GaussianDropout "
         "GaussianNoise Identity SpatialDropout1D SpatialDropout2D "
@@ -82,6 +88,8 @@ _NUMPY_OPS = {
     ),
 }
 _NN_OPS = {
+    normalization.UnitNormalization(): "Normalize",
+    normalization.EachChannel(): "LogSoftmax Softmax",
     elementwise.Homogeneous(): "LeakyRelu Relu",
     elementwise.Elementwise(): (
         "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
