@@ -2,6 +2,7 @@
 
 from l0keras import callbacks
 from l0keras import export
+from l0keras import graph
 from l0keras import hard_concrete
 from l0keras import layers
 from l0keras import models
@@ -11,6 +12,7 @@ from l0keras.accounting import count_macs
 from l0keras.export import export_tflite
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import gates_of
+from l0keras.graph import register_channel_rule
 from l0keras.report import report
 from l0keras.strip import strip
 
@@ -22,9 +24,11 @@ __all__ = [
     "export",
     "export_tflite",
     "gates_of",
+    "graph",
     "hard_concrete",
     "layers",
     "models",
+    "register_channel_rule",
     "regularizers",
     "report",
     "strip",

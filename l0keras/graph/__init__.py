@@ -9,7 +9,9 @@ from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
 from l0keras.graph.graph import weights_by_name
+from l0keras.graph.register import register_channel_rule
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules import Rule
 from l0keras.graph.rules import rule_of
 from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import is_functional
@@ -19,6 +21,7 @@ __all__ = [
     "BARRIER",
     "Graph",
     "Operation",
+    "Rule",
     "Value",
     "as_functional",
     "choose_kept",
@@ -27,6 +30,7 @@ __all__ = [
     "is_functional",
     "load_params",
     "propagate_constants",
+    "register_channel_rule",
     "rule_of",
     "trace",
     "weights_by_name",

@@ -98,7 +98,7 @@ _NN_OPS = {
     ),
 }
 # By exact type: a subclass may do anything.
-_RULES = {
+RULES = {
     getattr(place, name): rule
     for place, table in (
         (keras.layers, _LAYERS),
@@ -108,7 +108,7 @@ _RULES = {
     for rule, names in table.items()
     for name in names.split()
 }
-_RULES.update(
+RULES.update(
     {
         SharedGate: gates.SharedGate(),
         CustomScaleLayer: merge.ScaledAdd(),
@@ -130,7 +130,7 @@ def rule_of(node):
         A rule and a string, or a rule and `None`.
     """
     kind = type(node.layer)
-    rule = _RULES.get(kind)
+    rule = RULES.get(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
     if node.training:
