@@ -1,7 +1,10 @@
 import numpy as np
 
 from l0keras.graph import activations
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
+
+_OTHER_AXIS = OtherAxis("reads along another axis than that of the channels")
 
 
 def cannot_read(layer):
@@ -46,7 +49,7 @@ class Linear(Rule):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
+            return _OTHER_AXIS
         if self.groups(node) > 1 and not node.input.selectable:
             return "is grouped and its input carries a mask or is sparse"
         return None
@@ -234,7 +237,7 @@ class Dense(Linear):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
+            return _OTHER_AXIS
         return None
 
     def output_axis(self, node):
@@ -261,7 +264,7 @@ class Depthwise(Rule):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
+            return _OTHER_AXIS
         if not activations.is_elementwise(node.layer.activation):
             return "its activation mixes channels"
         return None

@@ -4,6 +4,7 @@ from keras import ops
 
 from l0keras.graph.rules.elementwise import along
 from l0keras.graph.rules.elementwise import per_channel
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -20,7 +21,7 @@ class GroupNormalization(Rule):
 
     def refuses(self, node):
         if node.layer.axis % node.input.rank != node.input.axis:
-            return "normalizes another axis than that of the channels"
+            return OtherAxis("normalizes another axis than the channels")
         if not node.input.selectable:
             return "is grouped and its input carries a mask or is sparse"
         return None

@@ -13,6 +13,7 @@ from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
 from l0keras.graph.rules import normalization
 from l0keras.graph.rules import positions
+from l0keras.graph.rules import reshape
 from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
 from l0keras.graph.rules import transposed
@@ -60,8 +61,9 @@ _LAYERS = {
         "GlobalMaxPooling3D"
     ),
     positions.Flatten(): "Flatten",
-    shapes.Reshape(): "Reshape",
+    reshape.Reshape(): "Reshape",
     shapes.Permute(): "Permute",
+    shapes.RepeatVector(): "RepeatVector",
     merge.Add(): "Add",
     merge.Average(): "Average",
     merge.Subtract(): "Subtract",
@@ -78,8 +80,10 @@ _NUMPY_OPS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
-    shapes.Reshape(): "Reshape",
-    shapes.Permute(): "Transpose",
+    reshape.Reshape(): "Reshape",
+    shapes.Permute(): "Moveaxis Swapaxes Transpose",
+    shapes.ExpandDims(): "ExpandDims",
+    shapes.Squeeze(): "Squeeze",
     shapes.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Elementwise(): (
