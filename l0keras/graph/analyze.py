@@ -3,6 +3,7 @@ import numpy as np
 
 from l0keras.graph.graph import unknown
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules import OtherAxis
 from l0keras.graph.rules import rule_of
 from l0keras.graph.trace import trace
 
@@ -40,15 +41,13 @@ def find_rules(graph):
     def free_axis(value):
         return 1 if channels_first and value.rank > 2 else value.rank - 1
 
-    for value in keras.tree.flatten(graph.inputs):
+    for value in graph.values:
         value.axis = free_axis(value)
-    for node in graph.nodes:
-        node.rule, reason = rule_of(node)
-        if reason:
-            node.reasons.append(f"kept as it is: {reason}")
-        axis = node.rule.output_axis(node)
-        for value in node.outputs:
-            value.axis = free_axis(value) if axis is None else axis
+    barriers = set()
+    # Where a layer finds the channels along another axis than its own, it is
+    # better that what put them there loses sight of them.
+    while moved := _assign(graph, barriers, free_axis):
+        barriers |= moved
     for node in graph.nodes:
         # Calls of one layer have to agree, so what refuses one refuses all.
         others = node.operation.nodes
@@ -58,6 +57,47 @@ def find_rules(graph):
             if node.rule is not BARRIER:
                 node.reasons.append("kept as it is: shared with other uses")
             node.rule = BARRIER
+
+
+def _assign(graph, barriers, free_axis):
+    """Gives nodes their rules; returns which moved channels out of place."""
+    moved = set()
+    for node in graph.nodes:
+        node.reasons.clear()
+        for value in node.outputs:
+            value.axis = free_axis(value)
+        node.rule, reason = rule_of(node)
+        if node in barriers:
+            node.rule = BARRIER
+            reason = "moves channels to where a later layer has other ones"
+        if reason:
+            node.reasons.append(f"kept as it is: {reason}")
+        if isinstance(reason, OtherAxis):
+            moved |= _movers(node, free_axis)
+        axis = node.rule.output_axis(node)
+        if axis is not None:
+            for value in node.outputs:
+                value.axis = axis
+    return moved
+
+
+def _movers(node, free_axis):
+    """The nodes that brought the channels of a node's inputs out of place."""
+
+    def out_of_place(value):
+        return value.producer and value.axis != free_axis(value)
+
+    found, seen, stack = set(), set(), [node]
+    while stack:
+        for value in filter(out_of_place, stack.pop().inputs):
+            producer = value.producer
+            if any(map(out_of_place, producer.inputs)):
+                if producer not in seen:
+                    seen.add(producer)
+                    stack.append(producer)
+            elif not getattr(producer.layer, "weights", None):
+                found.add(producer)
+    return found
 
 
 def load_params(graph):
@@ -171,8 +211,8 @@ def _explain_more(node):
     if more:
         node.reasons.append(
             f"makes {more} units that nobody needs: they come together with "
-            "others, by groups, depth multiplier, recurrence or an activation "
-            "that may mix units"
+            "others, by groups, depth multiplier, recurrence, or a "
+            "normalization or an activation that may mix units"
         )
 
 

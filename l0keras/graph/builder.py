@@ -106,6 +106,9 @@ def _fill(layer, source, weights):
         for name, variable in weights_by_name(layer).items():
             if name in weights:
                 variable.assign(weights[name])
+        if hasattr(layer, "finalize_state"):
+            # Such as `Normalization`, which computes with copies.
+            layer.finalize_state()
     elif layer._layers:
         layer.set_weights(source.get_weights())
     else:

@@ -63,7 +63,7 @@ def _forwards(value, scale):
             steps.append((node.rule.scale_input, node, scale))
         elif len(node.inputs) == 1 and node.rule.is_homogeneous(node):
             outer = node.rule.scale_forwards(node, scale)
-            further = _forwards(node.output, outer)
+            further = None if outer is None else _forwards(node.output, outer)
             if further is None:
                 return None
             steps.extend(further)

@@ -3,6 +3,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.graph import activations
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -152,7 +153,7 @@ class BatchNormalization(Rule):
 
     def refuses(self, node):
         if node.layer.axis % node.input.rank != node.input.axis:
-            return "normalizes another axis than that of the channels"
+            return OtherAxis("normalizes another axis than the channels")
         return None
 
     def _affine(self, node):

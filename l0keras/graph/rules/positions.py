@@ -1,6 +1,7 @@
 import numpy as np
 
 from l0keras.graph.rules.linear import channel_axis
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -15,7 +16,7 @@ class Positions(Rule):
 
     def refuses(self, node):
         if node.input.axis != channel_axis(node.layer, node.input):
-            return "moves along the axis of the channels"
+            return OtherAxis("moves along the axis of the channels")
         return None
 
     def constants(self, node):

@@ -3,6 +3,13 @@ import numpy as np
 from l0keras.graph.graph import unknown
 
 
+class OtherAxis(str):
+    """A reason to refuse: the channels do not lie where the layer has them.
+
+    The layer is fine where whatever moved the channels is a barrier.
+    """
+
+
 class Rule:
     """How one type of layer or op makes and reads channels.
 
@@ -183,7 +190,10 @@ class Rule:
         return self.homogeneous
 
     def scale_forwards(self, node, scale):
-        """What scaling the input by `scale` does to the output's channels."""
+        """What scaling the input by `scale` does to the output's channels.
+
+        `None` if it does not scale each of them by one number.
+        """
         return scale[self.sources(node)[0]]
 
     def scale_backwards(self, node, scale):

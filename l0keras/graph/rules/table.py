@@ -15,10 +15,14 @@ from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
+from l0keras.graph.rules import normalization
 from l0keras.graph.rules import positions
 from l0keras.graph.rules import recurrent
+from l0keras.graph.rules import reshape
+from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
 from l0keras.graph.rules import time_distributed
+from l0keras.graph.rules import transposed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -27,7 +31,16 @@ _LAYERS = {
     linear.Dense(): "Dense",
     linear.Convolution(): "Conv1D Conv2D Conv3D",
     linear.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
+    separable.Separable(): "SeparableConv1D SeparableConv2D",
+    transposed.Transposed(): (
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
+    ),
     elementwise.BatchNormalization(): "BatchNormalization",
+    normalization.GroupNormalization(): "GroupNormalization",
+    normalization.RMSNormalization(): "RMSNormalization",
+    normalization.UnitNormalization(): "UnitNormalization",
+    normalization.Normalization(): "Normalization",
+    normalization.EachChannel(): "LayerNormalization Softmax",
     elementwise.Identity(): (
         "ActivityRegularization AlphaDropout Dropout GaussianDropout "
         "GaussianNoise Identity SpatialDropout1D SpatialDropout2D "
@@ -54,8 +67,9 @@ _LAYERS = {
         "GlobalMaxPooling3D"
     ),
     positions.Flatten(): "Flatten",
-    shapes.Reshape(): "Reshape",
+    reshape.Reshape(): "Reshape",
     shapes.Permute(): "Permute",
+    shapes.RepeatVector(): "RepeatVector",
     merge.Add(): "Add",
     merge.Average(): "Average",
     merge.Subtract(): "Subtract",
@@ -78,8 +92,10 @@ _NUMPY_OPS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
-    shapes.Reshape(): "Reshape",
-    shapes.Permute(): "Transpose",
+    reshape.Reshape(): "Reshape",
+    shapes.Permute(): "Moveaxis Swapaxes Transpose",
+    shapes.ExpandDims(): "ExpandDims",
+    shapes.Squeeze(): "Squeeze",
     shapes.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Elementwise(): (
@@ -88,6 +104,8 @@ _NUMPY_OPS = {
     ),
 }
 _NN_OPS = {
+    normalization.UnitNormalization(): "Normalize",
+    normalization.EachChannel(): "LogSoftmax Softmax",
     elementwise.Homogeneous(): "LeakyRelu Relu",
     elementwise.Elementwise(): (
         "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
@@ -96,7 +114,7 @@ _NN_OPS = {
     ),
 }
 # By exact type: a subclass may do anything.
-_RULES = {
+RULES = {
     getattr(place, name): rule
     for place, table in (
         (keras.layers, _LAYERS),
@@ -106,7 +124,7 @@ _RULES = {
     for rule, names in table.items()
     for name in names.split()
 }
-_RULES.update(
+RULES.update(
     {
         SharedGate: gates.SharedGate(),
         CustomScaleLayer: merge.ScaledAdd(),
@@ -128,7 +146,7 @@ def rule_of(node):
         A rule and a string, or a rule and `None`.
     """
     kind = type(node.layer)
-    rule = _RULES.get(kind)
+    rule = RULES.get(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
     if node.training:
