@@ -4,6 +4,7 @@ from keras import ops
 
 from l0keras.graph import BARRIER
 from l0keras.graph import Value
+from l0keras.graph import as_functional
 from l0keras.graph import weights_by_name
 
 
@@ -25,6 +26,8 @@ class _Builder:
         self.tensors = {}
         self.layers = {}
         self.names = {node.name for node in graph.nodes}
+        # Operations that have the name they are to have.
+        self.named = set()
 
     def model(self):
         model = self.graph.model
@@ -32,8 +35,9 @@ class _Builder:
         for node in self.graph.nodes:
             if node.alive:
                 self._call(node)
+        names = iter(as_functional(model).output_names)
         outputs = keras.tree.map_structure(
-            lambda value: self.tensors[id(value)], self.graph.outputs
+            lambda value: self._output(value, next(names)), self.graph.outputs
         )
         result = keras.Model(inputs, outputs, name=model.name)
         if not model.trainable:
@@ -43,8 +47,21 @@ class _Builder:
     def _input(self, value):
         layer = value.tensor._keras_history.operation
         clone = type(layer).from_config(layer.get_config())
+        self.names.add(clone.name)
+        self.named.add(id(clone))
         self.tensors[id(value)] = clone.output
         return clone.output
+
+    def _output(self, value, name):
+        """An output under its name, by which losses may be chosen."""
+        tensor = self.tensors[id(value)]
+        structured = isinstance(self.graph.outputs, dict)
+        if structured or tensor._keras_history.operation.name == name:
+            return tensor
+        if name in self.names:
+            return tensor
+        self.names.add(name)
+        return keras.layers.Identity(name=name, dtype=tensor.dtype)(tensor)
 
     def _call(self, node):
         given = iter([self._given(node, i) for i in range(len(node.inputs))])
@@ -61,6 +78,7 @@ class _Builder:
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
+            self._name(tensor, f"{node.name}_op")
             self.tensors[id(value)] = tensor
 
     def _given(self, node, position):
@@ -77,22 +95,46 @@ class _Builder:
         value = node.inputs[position]
         indices = np.searchsorted(value.kept, node.takes[position]).tolist()
         tensor = ops.take(self.tensors[id(value)], indices, axis=value.axis)
-        name = f"{node.name}_inputs"
+        self._name(tensor, f"{node.name}_inputs")
+        return tensor
+
+    def _name(self, tensor, name):
+        """Names the operations that were added to make a tensor.
+
+        Keras counts their names up from the start of the process, which would
+        clash with those of a model that was loaded.
+        """
+        history = tensor._keras_history
+        operation = history.operation
+        if id(operation) in self.named:
+            return
         while name in self.names:
             name += "_"
         self.names.add(name)
-        # Keras counts such names up from the start of the process, which
-        # would clash with those of a model that was loaded.
-        tensor._keras_history.operation.name = name
-        return tensor
+        self.named.add(id(operation))
+        operation.name = name
+        call = operation._inbound_nodes[history.node_index]
+        for given in call.input_tensors:
+            self._name(given, name)
 
     def _layer(self, node):
         key = id(node.operation)
         if key not in self.layers:
             self.layers[key] = self._clone(node)
+            self.named.add(id(self.layers[key][0]))
         return self.layers[key][0]
 
     def _clone(self, node):
+        if not isinstance(node.layer, keras.Layer) and node.rule is BARRIER:
+            # Not every op has a configuration, not even for a copy.
+            clone = object.__new__(type(node.layer))
+            vars(clone).update(
+                vars(node.layer),
+                name=node.name,
+                _inbound_nodes=[],
+                _outbound_nodes=[],
+            )
+            return clone, None
         config = {**node.layer.get_config(), "name": node.name}
         weights = None
         if node.rule is not BARRIER:

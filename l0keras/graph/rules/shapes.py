@@ -36,7 +36,9 @@ class Reshape(Moved):
             if shape[axis] == value.size:
                 return axis
         if len(shape) == 2 and None not in value.shape[1:]:
-            return 1
+            # Other sizes would also move examples.
+            if shape[1] == np.prod(value.shape[1:]):
+                return 1
         return None
 
     def output_axis(self, node):

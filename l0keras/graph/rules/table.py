@@ -70,8 +70,9 @@ _NUMPY_OPS = {
     shapes.Permute(): "Transpose",
     shapes.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
+    elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (
-        "Arctan Arctanh Ceil Clip Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
+        "Arctan Arctanh Ceil Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
         "Round Sign Sin Sinh Sqrt Square Tan Tanh"
     ),
 }
