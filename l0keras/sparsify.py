@@ -235,7 +235,7 @@ class _Sparsifier(Builder):
         gate = HardConcreteGate(
             axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
         )
-        return gate(tensor)
+        return self.own(gate)(tensor)
 
     def _vector(self, group, dtype):
         """The gates of a group, of shape (1 or batch, size)."""
@@ -246,9 +246,10 @@ class _Sparsifier(Builder):
             if known:
                 vector = ops.cast(known[0], dtype)
             else:
-                vector = SharedGate(
+                gate = SharedGate(
                     group.size, dtype=dtype, **self._arguments(group)
-                )(anchor)
+                )
+                vector = self.own(gate)(anchor)
             self.vectors[key] = vector
         return self.vectors[key]
 
@@ -274,7 +275,7 @@ class _Sparsifier(Builder):
                 ones = keras.layers.Rescaling(
                     0.0, 1.0, dtype=dtype, name=self.unique("ungated")
                 )
-                factors.append(ones(spare))
+                factors.append(self.own(ones)(spare))
                 continue
             vector = self._vector(group, dtype)
             if not np.array_equal(labels, group.labels):
@@ -313,4 +314,4 @@ class _Sparsifier(Builder):
             shape[value.axis] = value.size
             factors = ops.reshape(factors, shape)
         gated = ops.multiply(tensor, factors)
-        return self.named(f"{value.producer.name}_gated", gated)
+        return self.name(gated, f"{value.producer.name}_gated")

@@ -78,6 +78,10 @@ def _assign(graph, barriers, free_axis):
         if axis is not None:
             for value in node.outputs:
                 value.axis = axis
+        if node.rule is not BARRIER:
+            for value in node.outputs:
+                # Keras has any product with a number claim to be sparse.
+                value.sparse &= any(given.sparse for given in node.inputs)
     return moved
 
 
@@ -176,6 +180,7 @@ def _find_live(node, min_units, round_to):
     else:
         node.made = node.rule.makes(node, node.output.live)
         _explain_more(node)
+        _stand_in(node)
         _keep_some(node, min_units, round_to)
         node.output.live = node.made
     node.reads = node.rule.reads(node, node.made)
@@ -214,6 +219,15 @@ def _explain_more(node):
             "others, by groups, depth multiplier, recurrence, or a "
             "normalization or an activation that may mix units"
         )
+
+
+def _stand_in(node):
+    """Has a merge that nobody reads make one unit: all inputs the same."""
+    joins = node.rule.aligns or node.rule.optional_inputs
+    if joins and not np.any(node.made):
+        node.made = node.made.copy()
+        node.made[np.argmin(np.isnan(node.output.constants))] = True
+        node.reasons.append("would lose all of its units; keeps 1")
 
 
 def _keep_some(node, min_units, round_to):

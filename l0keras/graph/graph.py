@@ -13,6 +13,7 @@ class Value:
         producer: the `Node` that makes it, `None` for an input of the model.
         readers: a list of `(node, position among the node's inputs)`.
         is_output: whether the model hands it out.
+        sparse: whether it may be a sparse tensor.
         constants: float64, shape `(size,)`: the value that a channel has at
             every position for whatever input, NaN where there is none.
         live: bool, shape `(size,)`: whether anybody needs the channel.
@@ -24,6 +25,7 @@ class Value:
         self.producer = producer
         self.readers = []
         self.is_output = False
+        self.sparse = bool(getattr(tensor, "sparse", False))
         self.axis = None
         self.constants = None
         self.live = None
@@ -47,7 +49,7 @@ class Value:
         """Whether an index selection may follow; it would drop a mask."""
         return not (
             getattr(self.tensor, "_keras_mask", None) is not None
-            or getattr(self.tensor, "sparse", False)
+            or self.sparse
             or getattr(self.tensor, "ragged", False)
         )
 

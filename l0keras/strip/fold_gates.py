@@ -18,7 +18,11 @@ def fold_gates(graph):
             continue
         scale = node.rule.channel_scale(node)
         if scale is None:
-            node.reasons.append("its gates stay: not one for each channel")
+            if not np.any(node.layer.offset):
+                node.reasons.append("its gates stay: not one for each channel")
+            continue
+        if np.any(scale < 0):
+            # Such as a difference with zero: a ReLU lets no sign through.
             continue
         steps = _backwards(node.input, scale)
         if steps is None:

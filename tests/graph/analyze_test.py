@@ -144,6 +144,6 @@ def test_a_graph_prints_who_makes_and_reads_what():
         "'x' (Input): 4 channels, read by 'a'",
         "'a' (Dense): 3 channels, read by 'b', 'sum'",
         "'b' (Softmax): 3 channels, read by 'sum'",
-        "  kept as it is: no rule for Softmax",
+        "  kept as it is: each of its channels depends on all channels",
         "'sum' (Add): 3 channels, read by the outputs",
     ]

@@ -50,6 +50,15 @@ class Elementwise(Rule):
         return np.where(known, outputs, np.nan)
 
 
+class Clip(Elementwise):
+    """`ops.clip` to limits that are the same for all channels."""
+
+    def refuses(self, node):
+        if np.ndim(node.layer.x_min) + np.ndim(node.layer.x_max):
+            return "clips by arrays"
+        return None
+
+
 class Homogeneous(Elementwise):
     homogeneous = True
 

@@ -98,8 +98,9 @@ _NUMPY_OPS = {
     shapes.Squeeze(): "Squeeze",
     shapes.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
+    elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (
-        "Arctan Arctanh Ceil Clip Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
+        "Arctan Arctanh Ceil Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
         "Round Sign Sin Sinh Sqrt Square Tan Tanh"
     ),
 }
@@ -169,4 +170,4 @@ def rule_of(node):
 
 
 # It asks for the rule of the layer inside.
-_RULES[keras.layers.TimeDistributed] = time_distributed.TimeDistributed(rule_of)
+RULES[keras.layers.TimeDistributed] = time_distributed.TimeDistributed(rule_of)
