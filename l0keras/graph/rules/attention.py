@@ -156,9 +156,10 @@ class Attention(Rule):
             masks[position] |= connected & np.isnan(node.constants(position))
         return masks
 
-    def _cut(self, node, made):
-        """The heads kept, and the weights; biases whether used or not."""
-        heads, _ = self._heads(node, made)
+    def _cut(self, node):
+        """The heads kept, changes to the configuration, and the weights."""
+        heads, _ = self._heads(node, node.made)
+        kept = self.keeps(node)
         params = {}
         for name, position in self._readers(node).items():
             kernel = node.params[f"{name}/kernel"]
@@ -172,11 +173,11 @@ class Attention(Rule):
             params[f"{name}/kernel"] = kernel[node.got(position)][:, index]
             params[f"{name}/bias"] = (bias + folded)[index]
         kernel = node.params["attention_output/kernel"]
-        kernel = kernel[heads.reshape(-1)][..., made]
+        kernel = kernel[heads.reshape(-1)][..., kept]
         bias = node.params.get("attention_output/bias")
         params["attention_output/kernel"] = kernel
         params["attention_output/bias"] = (
-            np.zeros(kernel.shape[-1]) if bias is None else bias[made]
+            np.zeros(kernel.shape[-1]) if bias is None else bias[kept]
         )
         use_bias = "query/bias" in node.params or any(
             np.any(params[f"{name}/bias"]) for name in self._readers(node)
@@ -217,7 +218,7 @@ class MultiHead(Attention):
         return True
 
     def shrink(self, node):
-        heads, config, params = self._cut(node, node.made)
+        heads, config, params = self._cut(node)
         config["num_heads"] = len(heads)
         outputs = int(node.made.sum())
         query = self._positions(node)["query"]
@@ -281,9 +282,7 @@ class GroupQuery(Attention):
         return node.got(self._positions(node)["query"])
 
     def shrink(self, node):
-        kept = np.zeros(node.output.size, bool)
-        kept[node.output.kept] = True
-        heads, config, params = self._cut(node, kept)
+        heads, config, params = self._cut(node)
         config["num_key_value_heads"], repeats = heads.shape
         config["num_query_heads"] = heads.shape[0] * repeats
         return config, params
