@@ -2,6 +2,7 @@ import os
 
 import keras
 import numpy as np
+from keras.src.ops import numpy as numpy_ops
 
 
 class Value:
@@ -47,9 +48,23 @@ class Value:
         """Whether an index selection may follow; it would drop a mask."""
         return not (
             getattr(self.tensor, "_keras_mask", None) is not None
-            or getattr(self.tensor, "sparse", False)
+            or self.sparse
             or getattr(self.tensor, "ragged", False)
         )
+
+    @property
+    def sparse(self):
+        if not getattr(self.tensor, "sparse", False):
+            return False
+        if self.producer is None:
+            return True
+        inputs = self.producer.inputs
+        marked = [v for v in inputs if getattr(v.tensor, "sparse", False)]
+        if marked:
+            return any(value.sparse for value in marked)
+        # Keras also calls the product of a dense tensor and a number sparse.
+        product = (numpy_ops.Multiply, numpy_ops.Matmul)
+        return not isinstance(self.producer.layer, product)
 
 
 class Operation:

@@ -100,9 +100,7 @@ def test_others_that_need_more_of_what_is_unflattened():
 
 def test_the_input_of_a_model_is_unflattened():
     rng = np.random.default_rng(0)
-    model = build(
-        (24,), UNFLATTEN[0], layers.Conv2D(3, 2, name="all_after")
-    )
+    model = build((24,), UNFLATTEN[0], layers.Conv2D(3, 2, name="all_after"))
     unread(model.get_layer("all_after"), [0])
     stripped = checks.check(model, rng)
     assert stripped.get_layer("all_after").kernel.shape[-2] == 3
@@ -224,9 +222,7 @@ def test_positions_of_unknown_number():
 
     stripped = strip(model)
     x = rng.normal(size=(2, 4, 3)).astype("float32")
-    checks.same(
-        checks.outputs_of(stripped, [x]), checks.outputs_of(model, [x])
-    )
+    checks.same(checks.outputs_of(stripped, [x]), checks.outputs_of(model, [x]))
     assert stripped.get_layer("before").units == 4
 
 
