@@ -5,6 +5,7 @@ from l0keras.graph.graph import unknown
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import OtherAxis
 from l0keras.graph.rules import rule_of
+from l0keras.graph.split_apart import split_apart
 from l0keras.graph.trace import trace
 
 
@@ -32,7 +33,13 @@ def channel_graph(model):
 
 
 def find_rules(graph):
-    """Gives every value its channel axis and every node its rule."""
+    """Gives every value its channel axis and every node its rule.
+
+    Args:
+        graph: a `Graph`; ops with several outputs are replaced, see
+            `split_apart`.
+    """
+    split_apart(graph)
     channels_first = any(
         getattr(node.layer, "data_format", None) == "channels_first"
         for node in graph.nodes

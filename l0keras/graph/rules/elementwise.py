@@ -63,6 +63,19 @@ class Homogeneous(Elementwise):
     homogeneous = True
 
 
+class Cast(Elementwise):
+    """`ops.cast`: to integers a constant may be rounded to either side."""
+
+    def constants(self, node):
+        constants = super().constants(node)
+        if "float" in node.output.tensor.dtype:
+            return constants
+        return np.where(node.input.constants == 0, constants, np.nan)
+
+    def is_homogeneous(self, node):
+        return "float" in node.output.tensor.dtype
+
+
 class Activation(Elementwise):
     """`Activation`, if its function is known to be elementwise."""
 

@@ -179,6 +179,23 @@ class Divide(Merge):
         return 1.0 / operands[1], 0.0
 
 
+class Power(Merge):
+    def function(self, node, operands):
+        with np.errstate(all="ignore"):
+            power = np.power(operands[0], operands[1])
+        return np.where(np.isfinite(power), power, np.nan)
+
+
+class Binary(Merge):
+    """Other functions of two numbers, whose constants are not followed.
+
+    Some of them jump, so that rounding would decide on which side.
+    """
+
+    def function(self, node, operands):
+        return np.full(node.output.size, np.nan)
+
+
 class Maximum(Merge):
     def function(self, node, operands):
         return np.max(operands, axis=0)

@@ -34,6 +34,20 @@ class Upsampling(Positions):
         return np.where(constants == 0, constants, np.nan)
 
 
+class Resize(Upsampling):
+    """`ops.image.resize`, which may pad too."""
+
+    def constants(self, node):
+        constants = super().constants(node)
+        if node.layer.pad_to_aspect_ratio:
+            filling = node.layer.fill_value
+            return np.where(constants == filling, constants, np.nan)
+        return constants
+
+    def is_homogeneous(self, node):
+        return not (node.layer.pad_to_aspect_ratio and node.layer.fill_value)
+
+
 class GlobalPooling(Positions):
     def output_axis(self, node):
         return node.input.axis if node.layer.keepdims else 1

@@ -2,6 +2,7 @@ import keras
 from keras.src.applications.convnext import LayerScale
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.ops import core
+from keras.src.ops import image
 from keras.src.ops import math
 from keras.src.ops import nn
 from keras.src.ops import numpy as numpy_ops
@@ -15,10 +16,13 @@ from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
+from l0keras.graph.rules import move
 from l0keras.graph.rules import normalization
 from l0keras.graph.rules import positions
 from l0keras.graph.rules import recurrent
+from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
+from l0keras.graph.rules import select
 from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
 from l0keras.graph.rules import time_distributed
@@ -91,7 +95,24 @@ _NUMPY_OPS = {
     merge.Divide(): "Divide TrueDivide",
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
+    merge.Power(): "Power",
+    merge.Binary(): (
+        "Arctan2 DivideNoNan FloorDivide Fmod Hypot Logaddexp Mod"
+    ),
     merge.Concatenate(): "Concatenate",
+    reduce.Reduce(): "Amax Amin Max Median Min",
+    reduce.Sum(): "Sum",
+    reduce.Mean(): "Mean",
+    reduce.Product(): "Prod",
+    reduce.Deviation(): "Std",
+    reduce.Variance(): "Var",
+    move.Flip(): "Flip",
+    move.Roll(): "Roll",
+    move.Repeat(): "Repeat",
+    move.Tile(): "Tile",
+    move.BroadcastTo(): "BroadcastTo",
+    move.Pad(): "Pad",
+    select.GetItem(): "GetItem",
     reshape.Reshape(): "Reshape",
     shapes.Permute(): "Moveaxis Swapaxes Transpose",
     shapes.ExpandDims(): "ExpandDims",
@@ -100,13 +121,17 @@ _NUMPY_OPS = {
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (
-        "Arctan Arctanh Ceil Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
-        "Round Sign Sin Sinh Sqrt Square Tan Tanh"
+        "Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cbrt Ceil Cos Cosh "
+        "Exp Exp2 Expm1 Floor Log Log10 Log1p Log2 Reciprocal Round Sign Sin "
+        "Sinc Sinh Sqrt Square Tan Tanh Trunc"
     ),
 }
 _NN_OPS = {
     normalization.UnitNormalization(): "Normalize",
     normalization.EachChannel(): "LogSoftmax Softmax",
+    positions.Positions(): (
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"
+    ),
     elementwise.Homogeneous(): "LeakyRelu Relu",
     elementwise.Elementwise(): (
         "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
@@ -132,7 +157,11 @@ RULES.update(
         LayerScale: elementwise.LayerScale(),
         math.Erf: elementwise.Elementwise(),
         math.Rsqrt: elementwise.Elementwise(),
+        math.Logsumexp: reduce.LogSumExp(),
         core.StopGradient: elementwise.Homogeneous(),
+        core.Cast: elementwise.Cast(),
+        core.SaturateCast: elementwise.Cast(),
+        image.Resize: positions.Resize(),
     }
 )
 

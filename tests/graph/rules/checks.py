@@ -121,3 +121,20 @@ def barriers(model):
         for node in plan(model).nodes
         if node.rule is BARRIER
     }
+
+
+def around(step, shape=(4, 5, 3), flat=True):
+    """An op between a layer named "before" and one that reads all of it."""
+    inputs = keras.Input(shape)
+    x = keras.layers.Dense(6, name="before")(inputs)
+    x = step(x)
+    if flat and len(x.shape) > 2:
+        x = keras.layers.Flatten()(keras.layers.Activation("sigmoid")(x))
+    return keras.Model(inputs, keras.layers.Dense(2, name="all_after")(x))
+
+
+def closed(model, rng, units=(1, 4), bias=0.0, tmp_path=None):
+    """Closes units of "before", checks, and returns how many are left."""
+    randomize(model, rng, closed=0.0)
+    close(model.get_layer("before"), list(units), bias)
+    return check(model, rng, tmp_path).get_layer("before").units
