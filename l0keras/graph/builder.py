@@ -40,6 +40,24 @@ class Builder:
     def call(self, node, layer, args, kwargs):
         return layer(*args, **kwargs)
 
+    def fill(self, layer, source, weights):
+        """Gives a layer that was just built its weights."""
+        if weights is not None:
+            for name, variable in weights_by_name(layer).items():
+                if name in weights:
+                    variable.assign(weights[name])
+            if hasattr(layer, "finalize_state"):
+                # Such as `Normalization`, which computes with copies.
+                layer.finalize_state()
+        elif layer._layers:
+            layer.set_weights(source.get_weights())
+        else:
+            # Unlike `set_weights` this also brings back what some layers
+            # derive from their weights, such as `Normalization`.
+            store = {}
+            source.save_own_variables(store)
+            layer.load_own_variables(store)
+
     def place(self, value, tensor):
         """Takes in the new tensor of a value."""
         self.tensors[id(value)] = tensor
@@ -125,7 +143,7 @@ class Builder:
         layer, weights = self._layers[key]
         outputs = self.call(node, layer, args, kwargs)
         if node.operation.nodes[0] is node and isinstance(layer, keras.Layer):
-            _fill(layer, node.layer, weights)
+            self.fill(layer, node.layer, weights)
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
@@ -139,22 +157,3 @@ def _copy(operation, name):
         vars(operation), name=name, _inbound_nodes=[], _outbound_nodes=[]
     )
     return copy
-
-
-def _fill(layer, source, weights):
-    """Gives a layer that was just built its weights."""
-    if weights is not None:
-        for name, variable in weights_by_name(layer).items():
-            if name in weights:
-                variable.assign(weights[name])
-        if hasattr(layer, "finalize_state"):
-            # Such as `Normalization`, which computes with copies.
-            layer.finalize_state()
-    elif layer._layers:
-        layer.set_weights(source.get_weights())
-    else:
-        # Unlike `set_weights` this also brings back what some layers
-        # derive from their weights, such as `Normalization`.
-        store = {}
-        source.save_own_variables(store)
-        layer.load_own_variables(store)

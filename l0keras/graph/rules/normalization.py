@@ -58,6 +58,11 @@ class GroupNormalization(Rule):
             "center": "beta" in params,
         }, params
 
+    def ties(self, node):
+        channels = np.arange(node.output.size)
+        first = channels - channels % (len(channels) // node.layer.groups)
+        return [(-1, channels, 0, channels), (0, channels, 0, first)]
+
     def weights(self, node):
         return [(len(node.params), [(-1, np.arange(node.output.size))])]
 
@@ -72,6 +77,10 @@ class GroupNormalization(Rule):
 
 class _SumOfSquares(Rule):
     """Normalizations of channels to which one that is 0 adds nothing."""
+
+    def pins(self, node):
+        # Behind it a gate would come too late: each channel is in the sum.
+        return [np.ones(value.size, bool) for value in node.inputs]
 
     def makes(self, node, live):
         varies = node.constants() != 0
@@ -123,6 +132,11 @@ class UnitNormalization(_SumOfSquares):
     """`UnitNormalization`: divides by a norm, over the channels or not."""
 
     per_call = True
+
+    def pins(self, node):
+        if node.input.axis in axes_of(node, node.layer.axis):
+            return super().pins(node)
+        return Rule.pins(self, node)
 
     def makes(self, node, live):
         if node.input.axis in axes_of(node, node.layer.axis):

@@ -73,6 +73,10 @@ class _OfChannels(Reduce):
         total = self._total(super().constants(node))
         return np.full(node.output.size, total)
 
+    def pins(self, node):
+        # It reads them without gates.
+        return [np.ones(node.input.size, bool)]
+
     def _reduced(self, constants, count):
         return constants * count
 

@@ -139,6 +139,14 @@ class _Regrouping(_Reshape):
         alive[0] |= not np.any(alive)
         return alive[relation.outputs]
 
+    def ties(self, node):
+        relation = self._relation(node)
+        first = np.unique(relation.outputs, return_index=True)[1]
+        return [
+            (position, np.arange(len(sets)), -1, first[sets])
+            for position, sets in ((0, relation.inputs), (-1, relation.outputs))
+        ]
+
     def reads(self, node, made):
         relation = self._relation(node)
         return [np.isin(relation.inputs, relation.outputs[made])]

@@ -159,8 +159,12 @@ class Rule:
 
     def pins(self, node):
         """Which input channels have to stay: a list of bool masks."""
+        known = self.channel_inputs(node)
         return [
-            np.full(value.size, self._serves_all(node, position))
+            np.full(
+                value.size,
+                position not in known or self._serves_all(node, position),
+            )
             for position, value in enumerate(node.inputs)
         ]
 

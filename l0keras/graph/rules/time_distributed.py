@@ -52,6 +52,13 @@ class TimeDistributed(Rule):
         (first,) = self._ask(node, "sources")
         return [first, *(np.full(len(first), -1) for _ in node.inputs[1:])]
 
+    def ties(self, node):
+        return self._ask(node, "ties")
+
+    def pins(self, node):
+        (first,) = self._ask(node, "pins")
+        return [first, *(np.ones(v.size, bool) for v in node.inputs[1:])]
+
     def constants(self, node):
         return self._ask(node, "constants")
 
