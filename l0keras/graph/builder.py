@@ -103,9 +103,9 @@ class Builder:
 def _fill(layer, source, weights):
     """Gives a layer that was just built its weights."""
     if weights is not None:
-        for name, variable in weights_by_name(layer).items():
-            if name in weights:
-                variable.assign(weights[name])
+        variables = weights_by_name(layer)
+        for name, array in weights.items():
+            variables[name].assign(array)
     elif layer._layers:
         layer.set_weights(source.get_weights())
     else:
