@@ -9,22 +9,21 @@ classes and the smallest images that it allows. A row says what came of it, see
 rows are kept, and those of a run that was interrupted are not made again.
 """
 
-import concurrent.futures
 import functools
 import inspect
 import json
-import multiprocessing
 import os
 import re
-import resource
 import sys
 import time
 import traceback
+from concurrent.futures import process
 
 import keras
 from absl import app
 from absl import flags
 
+from trainers import memory
 from trainers import program
 from trainers import proof
 from trainers.workdir import replacing
@@ -166,8 +165,7 @@ def make_row(name, prove):
         row["errors"] = [f"{type(error).__name__}: {error}"]
     row["name"] = name
     row["seconds"]["all"] = round(time.perf_counter() - start, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    row["peak_gib"] = round(peak / 2**20, 2)
+    row["peak_gib"] = round(memory.peak() / 2**30, 2)
     return row
 
 
@@ -183,13 +181,11 @@ def in_a_process(name, settings):
     So that all of its memory is free again, and if there was too little of it
     only this network fails.
     """
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-        try:
-            return pool.submit(_work, name, settings).result()
-        except concurrent.futures.process.BrokenProcessPool:
-            errors = ["its process was killed, perhaps for want of memory"]
-            return {"name": name, "errors": errors}
+    try:
+        return memory.in_a_process(_work, name, settings)
+    except process.BrokenProcessPool:
+        errors = ["its process was killed, perhaps for want of memory"]
+        return {"name": name, "errors": errors}
 
 
 def sweep(names, settings, folder=None, make=in_a_process, file=None):

@@ -5,6 +5,7 @@ import pytest
 from absl import flags
 
 import l0keras
+from tests import networks
 from trainers import benchmark
 
 
@@ -105,3 +106,25 @@ def test_refuses_what_cannot_be_timed(run, tmp_path):
         run("mlp")
     with pytest.raises(flags.IllegalFlagValueError, match="rounds"):
         run("--rounds=1")
+
+
+def test_times_strip_and_measures_its_memory():
+    summary = benchmark.benchmark_strip(
+        {"small": networks.chain, "deep": networks.residual}, 2
+    )
+    for row in summary.values():
+        assert row["build_s"] > 0 and row["strip_s"] > 0
+        assert row["ratio"] > 0
+        assert row["peak"] >= row["held"]
+    assert summary["deep"]["layers"] > summary["small"]["layers"]
+    assert summary["small"]["growth"] == 1
+    lines = benchmark.format_strip_table(summary).splitlines()
+    assert lines[1].split()[0] == "small"
+    assert f"{summary['deep']['ratio']:.2f}" in lines[2]
+
+
+def test_strips_networks_of_keras_only(run):
+    (build,) = benchmark.applications(["MobileNet"]).values()
+    assert build.func is keras.applications.MobileNet
+    with pytest.raises(SystemExit, match="`strip`.*Received: none"):
+        run("--strip=none")
