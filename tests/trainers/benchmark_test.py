@@ -109,18 +109,14 @@ def test_refuses_what_cannot_be_timed(run, tmp_path):
 
 
 def test_times_strip_and_measures_its_memory():
-    summary = benchmark.benchmark_strip(
-        {"small": networks.chain, "deep": networks.residual}, 2
-    )
-    for row in summary.values():
-        assert row["build_s"] > 0 and row["strip_s"] > 0
-        assert row["ratio"] > 0
-        assert row["peak"] >= row["held"]
-    assert summary["deep"]["layers"] > summary["small"]["layers"]
-    assert summary["small"]["growth"] == 1
-    lines = benchmark.format_strip_table(summary).splitlines()
-    assert lines[1].split()[0] == "small"
-    assert f"{summary['deep']['ratio']:.2f}" in lines[2]
+    summary = benchmark.benchmark_strip({"small": networks.chain}, 2)
+    row = summary["small"]
+    assert row["build_s"] > 0 and row["strip_s"] > 0 and row["ratio"] > 0
+    assert row["peak"] >= row["held"]
+    assert row["growth"] == 1
+    line = benchmark.format_strip_table(summary).splitlines()[1]
+    assert line.split()[0] == "small"
+    assert f"{row['ratio']:.2f}" in line
 
 
 def test_strips_networks_of_keras_only(run):
