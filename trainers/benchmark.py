@@ -2,13 +2,18 @@ r"""Compares speeds within one run, the only way they can be compared.
 
     python -m trainers.benchmark --model=lenet5
     python -m trainers.benchmark --tflite=dense.tflite --tflite=small.tflite
+    python -m trainers.benchmark --strip=ResNet50,ResNet101,ResNet152 --rounds=5
 
 The first times a training step of a gated network against one of the plain
-network; the second the latency of LiteRT files, one example at a time. All
+network; the second the latency of LiteRT files, one example at a time; the
+third `strip` of networks of `keras.applications`, with half of their gates
+closed, against building them, and measures the memory that it takes. All
 candidates take turns, round by round, so that a busy machine slows them alike;
 ratios are taken within each round.
 """
 
+import functools
+import gc
 import os
 import statistics
 import sys
@@ -23,7 +28,9 @@ from absl import flags
 import l0keras
 from trainers import config as config_lib
 from trainers import devices
+from trainers import memory
 from trainers import program
+from trainers import zoo
 from trainers.workdir import write_json
 
 FLAGS = flags.FLAGS
@@ -46,6 +53,13 @@ def define_flags(flag_values=FLAGS):
         "tflite",
         [],
         "LiteRT files to time instead, the one to compare with first.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "strip",
+        [],
+        "Networks of keras.applications to strip instead, from the most "
+        "shallow to the deepest.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -238,6 +252,126 @@ def benchmark_tflite(paths, num_threads, rounds):
     return summarize(seconds)
 
 
+def applications(names):
+    """What builds networks of `keras.applications`, with random weights.
+
+    Args:
+        names: a list of names of its functions.
+
+    Returns:
+        A dictionary from the names to functions without arguments.
+
+    Raises:
+        ValueError: no such function.
+    """
+    known = zoo.architectures()
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                "Argument `strip` must name functions of keras.applications: "
+                f"{', '.join(known)}. Received: {name}"
+            )
+    return {
+        name: functools.partial(known[name], weights=None) for name in names
+    }
+
+
+def benchmark_strip(builders, rounds):
+    """Times `strip` against building the network, and measures its memory.
+
+    Args:
+        builders: a dictionary from names to functions without arguments that
+            return a functional `keras.Model`, the most shallow first. Their
+            modules have to be importable by name.
+        rounds: how often each is timed.
+
+    Returns:
+        A dictionary from the names to the number of `layers`, the medians
+        `build_s` and `strip_s`, `ratio` (the median, over the rounds, of
+        strip by build), `growth` (`strip_s` for each layer, divided by that of
+        the first network: 1 where time is linear in depth), and `peak` and
+        `held`: the most memory that a process of its own held while it
+        stripped, and what it held before, in multiples of the bytes of the
+        gated model's weights. From both is taken off what such a process
+        holds before it builds the model.
+    """
+    candidates, layers = {}, {}
+    for name, build in builders.items():
+        gated = _half_closed(build)
+        layers[name] = len(gated.layers)
+        candidates[name, "build"] = build
+        candidates[name, "strip"] = functools.partial(l0keras.strip, gated)
+    seconds = interleave(candidates, rounds)
+    summary = {}
+    for name, build in builders.items():
+        times = [seconds[name, step] for step in ("build", "strip")]
+        medians = [statistics.median(values) for values in times]
+        ratios = [strip / build for build, strip in zip(*times)]
+        held, peak = memory.in_a_process(_strip_memory, build)
+        summary[name] = {
+            "layers": layers[name],
+            "build_s": medians[0],
+            "strip_s": medians[1],
+            "ratio": statistics.median(ratios),
+            "growth": medians[1] / layers[name],
+            "held": held,
+            "peak": peak,
+        }
+    first = next(iter(summary.values()))["growth"]
+    for row in summary.values():
+        row["growth"] /= first
+    return summary
+
+
+def _half_closed(build):
+    model = l0keras.sparsify(build(), l0=L0, seed=0)
+    for gate in l0keras.gates_of(model):
+        shut = np.arange(gate.log_alpha.shape[0]) % 2
+        gate.log_alpha.assign(np.where(shut, -4.0, 2.0))
+    return model
+
+
+def _strip_memory(build):
+    # What TensorFlow and Keras set up once is not the model's.
+    small = keras.Sequential(
+        [keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1)]
+    )
+    l0keras.strip(small)
+    start = memory.resident()
+    model = _half_closed(build)
+    gc.collect()
+    held = memory.resident()
+    memory.forget_peak()
+    l0keras.strip(model)
+    peak = memory.peak()
+    size = sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
+    return [float((value - start) / size) for value in (held, peak)]
+
+
+def format_strip_table(summary):
+    """Sets what `benchmark_strip` returns as lines of text."""
+    width = max(len(name) for name in summary)
+    lines = [
+        f"{'':{width}}  {'layers':>6}  {'build s':>7}  {'strip s':>7}"
+        f"  {'ratio':>6}  {'growth':>6}  {'memory':>6}"
+    ]
+    for name, row in summary.items():
+        lines.append(
+            f"{name:{width}}  {row['layers']:6}  {row['build_s']:7.2f}"
+            f"  {row['strip_s']:7.2f}  {row['ratio']:6.2f}"
+            f"  {row['growth']:6.2f}  {row['peak']:6.2f}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "ratio: strip to build; growth: strip for each layer, to that of "
+            "the first network;",
+            "memory: the most held while stripping, the gated network itself "
+            "included, to its weights.",
+        ]
+    )
+
+
 def main(argv):
     try:
         program.start(argv)
@@ -253,6 +387,8 @@ def main(argv):
             summary = benchmark_tflite(
                 FLAGS.tflite, FLAGS.tflite_threads, FLAGS.rounds
             )
+        elif FLAGS.strip:
+            summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
         else:
             summary = benchmark_training(
                 FLAGS.model,
@@ -262,7 +398,7 @@ def main(argv):
             )
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(format_table(summary))
+    print((format_strip_table if FLAGS.strip else format_table)(summary))
     if FLAGS.output:
         write_json(FLAGS.output, summary)
 

@@ -15,8 +15,9 @@ from l0keras.graph import as_functional
 from l0keras.strip import strip
 
 # How far the file may stray from the model, as a share of the largest output
-# and at least absolutely.
-TOLERANCE = 1e-5
+# and at least absolutely. LiteRT sums in another order; through dozens of
+# layers that adds up.
+TOLERANCE = 1e-4
 HALF_PRECISION_TOLERANCE = 1e-2
 
 
@@ -60,7 +61,7 @@ def export_tflite(model, path):
         ValueError: `path` or `model` is not as above; the backend is not
             TensorFlow.
         RuntimeError: the file's outputs differ from the model's by more than
-            1e-5 (1e-2 where a layer computes in half precision), absolutely
+            1e-4 (1e-2 where a layer computes in half precision), absolutely
             and as a share of the largest output, or are not finite.
 
     Example:

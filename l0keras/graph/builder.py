@@ -43,9 +43,9 @@ class Builder:
     def fill(self, layer, source, weights):
         """Gives a layer that was just built its weights."""
         if weights is not None:
-            for name, variable in weights_by_name(layer).items():
-                if name in weights:
-                    variable.assign(weights[name])
+            variables = weights_by_name(layer)
+            for name, array in weights.items():
+                variables[name].assign(array)
             if hasattr(layer, "finalize_state"):
                 # Such as `Normalization`, which computes with copies.
                 layer.finalize_state()

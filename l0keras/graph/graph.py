@@ -1,4 +1,5 @@
 import os
+import re
 
 import keras
 import numpy as np
@@ -97,10 +98,16 @@ def weights_by_name(layer):
     weights = getattr(layer, "weights", [])
     folders = [weight.path.split("/")[:-1] for weight in weights]
     shared = os.path.commonprefix(folders)
-    return {
-        "/".join(weight.path.split("/")[len(shared) :]): weight
-        for weight in weights
-    }
+    named = {}
+    for weight in weights:
+        name = "/".join(weight.path.split("/")[len(shared) :])
+        # Keras counts those without a name up from the start of the process,
+        # so that they are called otherwise in each copy of a layer.
+        name = re.sub(r"\bvariable_\d+$", "variable", name)
+        while name in named:
+            name += "_"
+        named[name] = weight
+    return named
 
 
 class Node:

@@ -5,6 +5,7 @@ import pytest
 from absl import flags
 
 import l0keras
+from tests import networks
 from trainers import benchmark
 
 
@@ -105,3 +106,21 @@ def test_refuses_what_cannot_be_timed(run, tmp_path):
         run("mlp")
     with pytest.raises(flags.IllegalFlagValueError, match="rounds"):
         run("--rounds=1")
+
+
+def test_times_strip_and_measures_its_memory():
+    summary = benchmark.benchmark_strip({"small": networks.chain}, 2)
+    row = summary["small"]
+    assert row["build_s"] > 0 and row["strip_s"] > 0 and row["ratio"] > 0
+    assert row["peak"] >= row["held"]
+    assert row["growth"] == 1
+    line = benchmark.format_strip_table(summary).splitlines()[1]
+    assert line.split()[0] == "small"
+    assert f"{row['ratio']:.2f}" in line
+
+
+def test_strips_networks_of_keras_only(run):
+    (build,) = benchmark.applications(["MobileNet"]).values()
+    assert build.func is keras.applications.MobileNet
+    with pytest.raises(SystemExit, match="`strip`.*Received: none"):
+        run("--strip=none")
