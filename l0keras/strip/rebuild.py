@@ -25,6 +25,7 @@ class _Builder:
         self.graph = graph
         self.tensors = {}
         self.layers = {}
+        self.filled = set()
         self.names = {node.name for node in graph.nodes}
         # Operations that have the name they are to have.
         self.named = set()
@@ -146,10 +147,9 @@ class _Builder:
     def _fill(self, node):
         """Gives a layer that was just built its weights."""
         layer, weights = self.layers[id(node.operation)]
-        if node.operation.nodes[0] is not node:
+        if id(layer) in self.filled or not isinstance(layer, keras.Layer):
             return
-        if not isinstance(layer, keras.Layer):
-            return
+        self.filled.add(id(layer))
         if weights is not None:
             for name, variable in weights_by_name(layer).items():
                 variable.assign(weights[name])
