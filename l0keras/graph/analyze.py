@@ -151,23 +151,34 @@ def find_live(graph, min_units=1, round_to=1):
         round_to: widths are rounded up to multiples of this.
     """
     reasons = {id(node): len(node.reasons) for node in graph.nodes}
-    shared = {}
+    while True:
+        _settle(graph, reasons, min_units, round_to)
+        idle = [node for node in graph.nodes if not node.alive]
+        if not any(node.operation.shared for node in idle):
+            return
+        # The other calls need not agree with these.
+        graph.drop(idle)
+        propagate_constants(graph)
+
+
+def _settle(graph, reasons, min_units, round_to):
+    needed, agreed = {}, {}
     stable = False
-    # Masks only grow, and only where calls of a shared layer disagree.
+    # What shared layers need only grows, until all calls agree.
     while not stable:
         stable = True
         for value in graph.values:
             value.live = np.full(value.size, value.is_output)
         for node in reversed(graph.nodes):
             del node.reasons[reasons[id(node)] :]
-            _find_live(node, min_units, round_to)
+            _find_live(node, min_units, round_to, needed)
             if node.operation.shared and node.alive:
-                stable &= _agree(node, shared)
+                stable &= _agree(node, agreed)
             for value, mask in zip(node.inputs, node.reads, strict=True):
                 value.live = value.live | mask
 
 
-def _find_live(node, min_units, round_to):
+def _find_live(node, min_units, round_to, needed):
     node.alive = any(
         value.is_output
         or any(
@@ -188,34 +199,25 @@ def _find_live(node, min_units, round_to):
         node.made = node.rule.makes(node, node.output.live)
         _explain_more(node)
         _stand_in(node)
+        if node.operation.shared:
+            known = needed.get(id(node.operation), False)
+            node.made = node.rule.makes(node, node.made | known)
+            needed[id(node.operation)] = node.made
         _keep_some(node, min_units, round_to)
         node.output.live = node.made
     node.reads = node.rule.reads(node, node.made)
 
 
-def _agree(node, shared):
-    """Makes a call need what other calls need; whether that was known."""
-    before = shared.get(
-        id(node.operation),
-        (np.zeros_like(node.made), [np.zeros_like(m) for m in node.reads]),
-    )
-    made = node.rule.makes(node, before[0] | node.made)
-    reads = [
-        mask | old | new
-        for mask, old, new in zip(
-            node.reads, before[1], node.rule.reads(node, made), strict=True
-        )
-    ]
-    for mask in reads:
+def _agree(node, agreed):
+    """Makes all calls read the same; whether this is what was known."""
+    others = [node.rule.reads(n, node.made) for n in node.operation.nodes]
+    node.reads = [np.any(masks, axis=0) for masks in zip(*others, strict=True)]
+    for mask in node.reads:
         # Which of many unread ones stands in has to be the same everywhere.
         mask[:1] |= not np.any(mask)
-    agreed = np.array_equal(made, before[0]) and all(
-        np.array_equal(a, b) for a, b in zip(reads, before[1])
-    )
-    shared[id(node.operation)] = made, reads
-    node.made, node.reads = made, reads
-    node.output.live = made
-    return agreed
+    before = agreed.get(id(node.operation))
+    agreed[id(node.operation)] = now = [node.made, *node.reads]
+    return before is not None and all(map(np.array_equal, before, now))
 
 
 def _explain_more(node):
@@ -249,7 +251,8 @@ def _keep_some(node, min_units, round_to):
         return
     spare = np.flatnonzero(~node.made)
     # A unit that is constant does not keep other units alive.
-    varies = np.isnan(node.output.constants[spare])
+    calls = node.operation.nodes if node.operation.shared else [node]
+    varies = sum(np.isnan(call.output.constants[spare]) for call in calls)
     chosen = spare[np.argsort(varies, kind="stable")][: wanted - count]
     made = node.made.copy()
     made[chosen] = True
@@ -317,7 +320,7 @@ def _selection(node, position):
 
 def _explain(node):
     """Notes constant channels that had to stay because of this node."""
-    if not node.rule.creates(node):
+    if not (node.rule.creates(node) and node.rule.shrinks_with_input):
         return
     constants = node.constants()
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)

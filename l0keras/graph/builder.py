@@ -20,6 +20,7 @@ class Builder:
         self.graph = graph
         self.tensors = {}
         self._layers = {}
+        self._filled = set()
         self._names = {node.name for node in graph.nodes}
         # Operations that have the name they are to have.
         self._named = set()
@@ -142,7 +143,8 @@ class Builder:
             self.own(self._layers[key][0])
         layer, weights = self._layers[key]
         outputs = self.call(node, layer, args, kwargs)
-        if node.operation.nodes[0] is node and isinstance(layer, keras.Layer):
+        if isinstance(layer, keras.Layer) and id(layer) not in self._filled:
+            self._filled.add(id(layer))
             self.fill(layer, node.layer, weights)
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True

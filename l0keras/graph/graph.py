@@ -259,6 +259,20 @@ class Graph:
         node.operation.nodes.remove(node)
         self.nodes.remove(node)
 
+    def drop(self, nodes):
+        """Takes out nodes whose outputs nobody reads but each other."""
+        for node in nodes:
+            for position, value in enumerate(node.inputs):
+                value.readers.remove((node, position))
+            node.operation.nodes.remove(node)
+            self.nodes.remove(node)
+
+    def drop_unread(self):
+        """Takes out nodes from which no way leads to an output."""
+        for node in reversed(list(self.nodes)):
+            if not any(v.readers or v.is_output for v in node.outputs):
+                self.drop([node])
+
     def replace(self, node, operation, position):
         """Puts a call of another operation on one input in a node's place."""
         for other, value in enumerate(node.inputs):

@@ -28,6 +28,7 @@ def simplify(graph):
         new.rule, _ = rule_of(new)
         if np.all(scale == 1) and not np.any(offset):
             graph.remove(new)
+    graph.drop_unread()
 
 
 def _name(graph, node):
