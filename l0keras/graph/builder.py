@@ -143,7 +143,7 @@ class Builder:
             self.own(self._layers[key][0])
         layer, weights = self._layers[key]
         outputs = self.call(node, layer, args, kwargs)
-        if isinstance(layer, keras.Layer) and id(layer) not in self._filled:
+        if getattr(layer, "built", False) and id(layer) not in self._filled:
             self._filled.add(id(layer))
             self.fill(layer, node.layer, weights)
         for value, tensor in zip(
