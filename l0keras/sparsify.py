@@ -281,32 +281,34 @@ class _Sparsifier(Builder):
 
     def _factors(self, value, dtype):
         """Factors for all channels of a value, or `None` for all ones."""
-        labels = self.ties.labels(value)
-        pieces = []
-        for label in labels.tolist():
-            group = self.ties.group_of(label)
-            if id(group) not in self.gates or group in self.hoisted.values():
-                group = None
-            if not pieces or pieces[-1][0] is not group:
-                pieces.append((group, []))
-            pieces[-1][1].append(label)
-        groups = [group for group, _ in pieces if group is not None]
-        if not groups:
+        labels, indices = self.ties.labels(value), self.ties.indices(value)
+        hoisted = {id(group) for group in self.hoisted.values()}
+        for group in self.ties.groups_at(value):
+            if id(group) not in self.gates or id(group) in hoisted:
+                indices = np.where(np.isin(labels, group.labels), -1, indices)
+        if np.all(indices < 0):
             return None
+        gated = self.ties.groups[indices[indices >= 0][0]]
         factors = []
-        for group, labels in pieces:
-            if group is None:
-                spare = self._vector(groups[0], dtype)
-                spare = ops.take(spare, [0] * len(labels), axis=1)
+        ends = np.flatnonzero(np.diff(indices)) + 1
+        for index, own in zip(
+            indices[np.concatenate([[0], ends])],
+            np.split(labels, ends),
+            strict=True,
+        ):
+            if index < 0:
+                spare = self._vector(gated, dtype)
+                spare = ops.take(spare, [0] * len(own), axis=1)
                 ones = keras.layers.Rescaling(
                     0.0, 1.0, dtype=dtype, name=self.unique("ungated")
                 )
                 factors.append(self.own(ones)(spare))
                 continue
+            group = self.ties.groups[index]
             vector = self._vector(group, dtype)
-            if not np.array_equal(labels, group.labels):
-                indices = np.searchsorted(group.labels, labels).tolist()
-                vector = ops.take(vector, indices, axis=1)
+            if not np.array_equal(own, group.labels):
+                channels = np.searchsorted(group.labels, own).tolist()
+                vector = ops.take(vector, channels, axis=1)
             factors.append(vector)
         if len(factors) > 1:
             return ops.concatenate(factors, axis=1)

@@ -146,7 +146,12 @@ def _compare(row, name, outputs, expected):
 
 
 def _images(model, rng):
-    images = rng.random((EXAMPLES, *model.input_shape[1:]), "float32")
+    shape = (EXAMPLES, *model.input_shape[1:])
+    # Patches and noise: of noise alone, deep layers see hardly any difference.
+    patches = rng.random((EXAMPLES, 4, 4, shape[-1]), "float32")
+    rows, columns = (np.arange(size) * 4 // size for size in shape[1:3])
+    images = patches[:, rows[:, None], columns]
+    images = 0.7 * images + 0.3 * rng.random(shape, "float32")
     scalings = (keras.layers.Rescaling, keras.layers.Normalization)
     if any(isinstance(layer, scalings) for layer in model.layers):
         # It wants pixels as they are, and takes care of them.
@@ -158,11 +163,14 @@ def _randomize(model, rng):
     """Moves biases and scales off their initial values."""
     for weight in model.trainable_weights:
         if len(weight.shape) == 1:
-            noise = 0.2 * rng.standard_normal(weight.shape)
-            # Above 0 most of a signal passes a ReLU, and rounding errors grow
-            # less from layer to layer.
-            shift = 0.5 if weight.name == "beta" else 0.0
-            weight.assign_add(noise + shift)
+            noise = rng.standard_normal(weight.shape)
+            # Biases small beside the signal, where nothing normalizes it.
+            # Offsets above 0: most of a signal then passes a ReLU, and
+            # rounding errors grow less from layer to layer.
+            scale, shift = {"bias": (0.05, 0.0), "beta": (0.2, 0.5)}.get(
+                weight.name, (0.2, 0.0)
+            )
+            weight.assign_add(scale * noise + shift)
 
 
 def _fit_statistics(model, images, rng):

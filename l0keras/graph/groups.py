@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 from scipy import sparse
@@ -217,34 +219,31 @@ class Ties:
                 own = self.labels(node.output)
                 key = int(joined[own[0]])
                 by_group.setdefault(key, set()).update(own.tolist())
-        self._group_of = {}
+        self._indices = np.full(classes, -1)
         groups = []
-        for key, labels in by_group.items():
-            reasons = []
-            for label in labels:
-                for reason in self._fixed.get(label, ()):
-                    if reason not in reasons:
-                        reasons.append(reason)
+        for labels in by_group.values():
             labels = np.array(sorted(labels))
-            group = Group(labels, weights[labels], reasons)
-            groups.append(group)
-            self._group_of.update(dict.fromkeys(labels.tolist(), group))
+            self._indices[labels] = len(groups)
+            reasons = [self._fixed.get(label, ()) for label in labels.tolist()]
+            # Each once, in order.
+            reasons = list(dict.fromkeys(itertools.chain(*reasons)))
+            groups.append(Group(labels, weights[labels], reasons))
         return groups
 
-    def group_of(self, label):
-        """The group of a class of tied channels, `None` if nobody makes it."""
-        return self._group_of.get(label)
+    def indices(self, value):
+        """For each channel the index of its group, -1 if nobody makes it."""
+        return self._indices[self.labels(value)]
 
     def groups_at(self, value):
         """The groups that run through a value, each once."""
-        found = []
-        for label in np.unique(self.labels(value)).tolist():
-            group = self.group_of(label)
-            if group is not None and group not in found:
-                found.append(group)
-        return found
+        found = np.unique(self.indices(value)).tolist()
+        return [self.groups[index] for index in found if index >= 0]
 
     def _describe(self):
+        at = {
+            id(value): set(map(id, self.groups_at(value)))
+            for value in self.graph.values
+        }
         for node in self.graph.nodes:
             if _makes(node):
                 for group in self.groups_at(node.output):
@@ -261,7 +260,7 @@ class Ties:
                 before = [
                     value.producer.name
                     for value in node.inputs
-                    if value.producer and group in self.groups_at(value)
+                    if value.producer and id(group) in at[id(value)]
                 ]
                 group.passes.append((node.name, before))
 

@@ -46,11 +46,13 @@ def _rescaling(node, name, scale, offset):
     shape[node.output.axis] = -1
     if not np.any(offset):
         offset = np.zeros(1)
+    # Arrays, because Keras wraps lists number by number; if the layer stays,
+    # its rule turns them into lists.
     layer = keras.layers.Rescaling(
-        scale.reshape(shape).tolist(),
+        scale.reshape(shape),
         float(offset[0])
         if np.all(offset == offset[0])
-        else offset.reshape(shape).tolist(),
+        else offset.reshape(shape),
         name=name,
         dtype=node.output.tensor.dtype,
     )
