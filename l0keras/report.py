@@ -143,7 +143,7 @@ def report(before, after):
         kept=[
             {"layer": node.name, "reason": reason}
             for node in graph.nodes
-            for reason in node.reasons
+            for reason in node.explanations
         ],
         removed=[
             name

@@ -150,9 +150,8 @@ def find_live(graph, min_units=1, round_to=1):
             chooses them for itself.
         round_to: widths are rounded up to multiples of this.
     """
-    reasons = {id(node): len(node.reasons) for node in graph.nodes}
     while True:
-        _settle(graph, reasons, min_units, round_to)
+        _settle(graph, min_units, round_to)
         idle = [node for node in graph.nodes if not node.alive]
         if not any(node.operation.shared for node in idle):
             return
@@ -161,7 +160,7 @@ def find_live(graph, min_units=1, round_to=1):
         propagate_constants(graph)
 
 
-def _settle(graph, reasons, min_units, round_to):
+def _settle(graph, min_units, round_to):
     needed, agreed = {}, {}
     stable = False
     # What shared layers need only grows, until all calls agree.
@@ -170,7 +169,7 @@ def _settle(graph, reasons, min_units, round_to):
         for value in graph.values:
             value.live = np.full(value.size, value.is_output)
         for node in reversed(graph.nodes):
-            del node.reasons[reasons[id(node)] :]
+            node.notes.clear()
             _find_live(node, min_units, round_to, needed)
             if node.operation.shared and node.alive:
                 stable &= _agree(node, agreed)
@@ -223,7 +222,7 @@ def _agree(node, agreed):
 def _explain_more(node):
     more = int(np.sum(node.made & ~node.output.live))
     if more:
-        node.reasons.append(
+        node.notes.append(
             f"makes {more} units that nobody needs: they come together with "
             "others, by groups, depth multiplier, recurrence, or a "
             "normalization or an activation that may mix units"
@@ -236,7 +235,7 @@ def _stand_in(node):
     if joins and not np.any(node.made):
         node.made = node.made.copy()
         node.made[np.argmin(np.isnan(node.output.constants))] = True
-        node.reasons.append("would lose all of its units; keeps 1")
+        node.notes.append("would lose all of its units; keeps 1")
 
 
 def _keep_some(node, min_units, round_to):
@@ -259,7 +258,7 @@ def _keep_some(node, min_units, round_to):
     node.made = node.rule.makes(node, made)
     if count < min(min_units, size):
         lost = f"all but {count}" if count else "all"
-        node.reasons.append(
+        node.notes.append(
             f"would lose {lost} of its units; keeps {int(node.made.sum())}"
         )
 
@@ -325,7 +324,7 @@ def _explain(node):
     constants = node.constants()
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)
     if np.any(stay):
-        node.reasons.append(
+        node.notes.append(
             f"reads {int(stay.sum())} channels that carry a constant: its "
             "bias cannot stand in for them, because the constant ends at "
             "padded borders or a whole group is read"

@@ -68,6 +68,7 @@ class Builder:
     def model(self):
         """The new functional model, not compiled."""
         source = self.graph.model
+        self._name_outputs()
         inputs = keras.tree.map_structure(self._input, self.graph.inputs)
         for node in self.graph.nodes:
             if node.alive:
@@ -80,6 +81,23 @@ class Builder:
         if not source.trainable:
             model.trainable = False
         return model
+
+    def _name_outputs(self):
+        """Lets nodes that make outputs have the names of these.
+
+        Of several calls of a gate only one can have its name.
+        """
+        names = as_functional(self.graph.model).output_names
+        values = keras.tree.flatten(self.graph.outputs)
+        for value, name in zip(values, names, strict=True):
+            node = value.producer
+            if node is None or isinstance(self.graph.outputs, dict):
+                continue
+            for other in self.graph.nodes:
+                if other.name == name and other.operation is not node.operation:
+                    if not any(v.is_output for v in other.outputs):
+                        other.operation.name = node.name
+                        node.operation.name = name
 
     def unique(self, name):
         """A name that no layer of the new model has yet."""

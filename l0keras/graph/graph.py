@@ -124,7 +124,8 @@ class Node:
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
             as integers, or `None` to read what there is.
-        reasons: why something here was kept, a list of strings.
+        reasons: what is not known of it, a list of strings.
+        notes: what it could not do without, a list of strings.
     """
 
     def __init__(self, operation, args, kwargs, inputs, outputs):
@@ -139,11 +140,17 @@ class Node:
         self.reads = None
         self.takes = [None] * len(inputs)
         self.reasons = []
+        self.notes = []
         operation.nodes.append(self)
         for position, value in enumerate(inputs):
             value.readers.append((self, position))
         for value in outputs:
             value.producer = self
+
+    @property
+    def explanations(self):
+        """Why something here was kept."""
+        return [*self.reasons, *self.notes]
 
     @property
     def name(self):

@@ -19,7 +19,7 @@ def fold_gates(graph):
         scale = node.rule.channel_scale(node)
         if scale is None:
             if not np.any(node.layer.offset):
-                node.reasons.append("its gates stay: not one for each channel")
+                _note(node, "its gates stay: not one for each channel")
             continue
         if np.any(scale < 0):
             # Such as a difference with zero: a ReLU lets no sign through.
@@ -30,14 +30,20 @@ def fold_gates(graph):
         if steps is None and np.all(scale == 1):
             steps = []
         if steps is None:
-            node.reasons.append(
+            _note(
+                node,
                 "its gates stay as a scaling: neither the layer before nor "
-                "all those after it can take them in"
+                "all those after it can take them in",
             )
             continue
         for step, target, by in steps:
             step(target, by)
         graph.remove(node)
+
+
+def _note(node, reason):
+    if reason not in node.reasons:
+        node.reasons.append(reason)
 
 
 def _backwards(value, scale):

@@ -14,7 +14,7 @@ def plan(model, min_units=1, round_to=None):
 
     Returns:
         A `Graph`: `value.kept` and `node.takes` say what stays of each
-        tensor, `node.reasons` why something could not be cut.
+        tensor, `node.explanations` why something could not be cut.
 
     Raises:
         ValueError: `model` is not a built Sequential or functional model or
@@ -33,8 +33,15 @@ def plan(model, min_units=1, round_to=None):
     channel_graph.load_params(graph)
     channel_graph.propagate_constants(graph)
     simplify(graph)
+    _find(graph, min_units, round_to)
+    # Among the channels that are needed, more may be trivial.
+    while simplify(graph):
+        _find(graph, min_units, round_to)
+    channel_graph.choose_kept(graph)
+    return graph
+
+
+def _find(graph, min_units, round_to):
     fold_gates(graph)
     channel_graph.propagate_constants(graph)
     channel_graph.find_live(graph, min_units, round_to)
-    channel_graph.choose_kept(graph)
-    return graph

@@ -15,13 +15,18 @@ def simplify(graph):
 
     Args:
         graph: a `Graph` with its constants; it is changed.
+
+    Returns:
+        Whether anything was replaced.
     """
+    changed = False
     for node in list(graph.nodes):
         form = None if node.rule is BARRIER else node.rule.affine(node)
         if form is None:
             continue
         if "float" not in node.output.tensor.dtype:
             continue
+        changed = True
         position, scale, offset = form
         operation = _rescaling(node, _name(graph, node), scale, offset)
         new = graph.replace(node, operation, position)
@@ -29,6 +34,7 @@ def simplify(graph):
         if np.all(scale == 1) and not np.any(offset):
             graph.remove(new)
     graph.drop_unread()
+    return changed
 
 
 def _name(graph, node):

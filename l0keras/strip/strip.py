@@ -57,7 +57,7 @@ def strip(model, round_to=None, min_units=1):
         graph = plan(model, min_units, round_to)
         stripped = rebuild(graph)
     for node in graph.nodes:
-        for reason in node.reasons:
+        for reason in node.explanations:
             if reason.startswith("would lose"):
                 _log.warning("Layer '%s' %s.", node.name, reason)
             else:

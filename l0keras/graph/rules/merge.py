@@ -83,6 +83,9 @@ class Merge(Rule):
     def affine(self, node):
         operands = self.operands(node)
         arrays = [self._by_channel(node, operand) for operand in operands]
+        if node.output.live is not None:
+            # What nobody needs may be anything.
+            arrays = [np.where(node.output.live, x, 0.0) for x in arrays]
         open_ones = [i for i, x in enumerate(arrays) if np.any(np.isnan(x))]
         values = [i for i, x in enumerate(operands) if isinstance(x, Value)]
         # There has to be a tensor that can go, and one that stays.
