@@ -9,3 +9,6 @@ class Flip(keras.layers.Layer):
 
     def call(self, inputs):
         return keras.ops.flip(inputs, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
