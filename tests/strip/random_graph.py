@@ -353,14 +353,19 @@ class Blocks(Layers):
         """What changes the places of positions, or how many there are."""
         *sizes, width = x.shape[1:]
         y = self.like(x)
-        return self.pick(
-            lambda: keras.layers.Concatenate(axis=1)([x, y]),
-            lambda: ops.concatenate([x, y], axis=len(sizes)),
+        kinds = [
             lambda: keras.layers.Reshape((int(np.prod(sizes)), width))(x),
             lambda: ops.reshape(x, (-1, int(np.prod(sizes)), width)),
             lambda: ops.reshape(x, (-1, int(np.prod(sizes)) * width)),
             lambda: ops.reshape(x, (-1, *sizes[::-1], width)),
-        )()
+        ]
+        if not self.generic:
+            # Half of a channel may be constant then.
+            kinds += [
+                lambda: keras.layers.Concatenate(axis=1)([x, y]),
+                lambda: ops.concatenate([x, y], axis=len(sizes)),
+            ]
+        return self.pick(*kinds)()
 
 
 def random_graph(data, data_format="channels_last", generic=False):
