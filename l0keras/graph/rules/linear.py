@@ -20,6 +20,11 @@ def channel_axis(layer, value):
     return value.rank - 1
 
 
+def times(array, scale):
+    """A product that takes no more memory than the array."""
+    return np.multiply(array, scale, dtype=array.dtype, casting="same_kind")
+
+
 class Linear(Rule):
     """Dense layers and convolutions: a kernel, a bias, an activation.
 
@@ -212,7 +217,7 @@ class Linear(Rule):
 
     def scale_output(self, node, scale):
         for name in node.params:
-            node.params[name] = node.params[name] * scale
+            node.params[name] = times(node.params[name], scale)
 
     def takes_input_scale(self, node):
         return True
@@ -223,7 +228,7 @@ class Linear(Rule):
         # (inputs of a group, groups) -> one column for each unit.
         columns = scale.reshape(groups, -1).T
         columns = np.repeat(columns, kernel.shape[-1] // groups, axis=1)
-        node.params["kernel"] = kernel * columns
+        node.params["kernel"] = times(kernel, columns)
 
 
 class Convolution(Linear):
