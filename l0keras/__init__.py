@@ -2,6 +2,7 @@
 
 from l0keras import callbacks
 from l0keras import export
+from l0keras import graph
 from l0keras import hard_concrete
 from l0keras import layers
 from l0keras import models
@@ -13,6 +14,7 @@ from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
 from l0keras.graph import channel_groups
+from l0keras.graph import register_channel_rule
 from l0keras.report import report
 from l0keras.sparsify import sparsify
 from l0keras.strip import strip
@@ -27,9 +29,11 @@ __all__ = [
     "export",
     "export_tflite",
     "gates_of",
+    "graph",
     "hard_concrete",
     "layers",
     "models",
+    "register_channel_rule",
     "regularizers",
     "report",
     "sparsify",

@@ -24,6 +24,8 @@ _TRANSPOSED = (
     _layers.Conv2DTranspose,
     _layers.Conv3DTranspose,
 )
+_RECURRENT = (_layers.SimpleRNN, _layers.LSTM, _layers.GRU)
+_ATTENTION = (_layers.MultiHeadAttention, _layers.GroupQueryAttention)
 
 
 def count_macs(model):
@@ -35,8 +37,10 @@ def count_macs(model):
     activations and pooling do not count. Gated layers count in full, whatever
     their gates say; strip the model to see what is left.
 
-    Counted are Dense, EinsumDense, and all convolutions: plain, depthwise,
-    separable and transposed. Other layers count 0.
+    Counted are Dense, EinsumDense, all convolutions (plain, depthwise,
+    separable and transposed), SimpleRNN, LSTM and GRU, attention with heads
+    (projections, scores and weighted sums), and these inside `TimeDistributed`
+    and `Bidirectional`. Other layers count 0.
 
     Args:
         model: a built `Sequential` or functional model whose shapes are
@@ -79,34 +83,77 @@ def macs_by_layer(model):
 
 
 def _macs(node):
-    layer = node.layer
+    try:
+        shapes = [value.shape for value in node.inputs]
+        output = node.outputs[0].shape if node.outputs else ()
+        return _layer_macs(node.layer, shapes, output)
+    except TypeError:
+        raise ValueError(
+            "Argument `model` must have fixed shapes, except for the batch. "
+            f"Received: layer '{node.name}' with input shape "
+            f"{node.input.shape} and output shape {node.output.shape}"
+        ) from None
+
+
+def _layer_macs(layer, inputs, output):
+    """The count for one layer; a `TypeError` where a size is `None`."""
     if is_functional(layer):
         return count_macs(layer)
     if isinstance(layer, _layers.Dense):
-        positions = node.output.shape[1:-1]
-        weights = [layer.kernel]
-    elif isinstance(layer, _layers.EinsumDense):
-        positions = node.output.shape[1:]
-        return _product(node, positions) * _contracted(layer)
-    elif isinstance(layer, _CONVOLUTIONS):
-        positions = _positions(layer, node.output)
-        weights = [layer.kernel]
-    elif isinstance(layer, _SEPARABLE):
-        positions = _positions(layer, node.output)
-        weights = [layer.depthwise_kernel, layer.pointwise_kernel]
-    elif isinstance(layer, _TRANSPOSED):
-        positions = _positions(layer, node.input)
-        weights = [layer.kernel]
-    else:
-        return 0
-    size = sum(math.prod(weight.shape) for weight in weights)
-    return _product(node, positions) * size
+        return math.prod(output[1:-1]) * _size(layer.kernel)
+    if isinstance(layer, _layers.EinsumDense):
+        return math.prod(output[1:]) * _contracted(layer)
+    if isinstance(layer, _CONVOLUTIONS):
+        return _positions(layer, output) * _size(layer.kernel)
+    if isinstance(layer, _SEPARABLE):
+        weights = layer.depthwise_kernel, layer.pointwise_kernel
+        return _positions(layer, output) * sum(map(_size, weights))
+    if isinstance(layer, _TRANSPOSED):
+        return _positions(layer, inputs[0]) * _size(layer.kernel)
+    if isinstance(layer, _RECURRENT):
+        weights = layer.cell.kernel, layer.cell.recurrent_kernel
+        return math.prod(inputs[0][1:2]) * sum(map(_size, weights))
+    if isinstance(layer, _layers.Bidirectional):
+        both = layer.forward_layer, layer.backward_layer
+        return sum(_layer_macs(one, inputs, output) for one in both)
+    if isinstance(layer, _layers.TimeDistributed):
+        steps = math.prod(inputs[0][1:2])
+        inner = [(shape[0], *shape[2:]) for shape in inputs]
+        return steps * _layer_macs(layer.layer, inner, (None, *output[2:]))
+    if isinstance(layer, _ATTENTION):
+        return _attention(layer, inputs)
+    return 0
 
 
-def _positions(layer, value):
+def _attention(layer, inputs):
+    """Projections, scores and weighted sums of values of all heads."""
+    query, value = inputs[0], inputs[1]
+    queries, keys = math.prod(query[1:-1]), math.prod(value[1:-1])
+    query_kernel, output_kernel, key_kernel, value_kernel = (
+        getattr(layer, f"_{name}_dense").kernel
+        for name in ("query", "output", "key", "value")
+    )
+    axes = getattr(layer, "_attention_axes", (1,))
+    seen = math.prod(value[axis] for axis in axes)
+    # Entries of a score and of a sum of values, for all heads.
+    width = _size(query_kernel) // query[-1]
+    width += math.prod(output_kernel.shape[:2])
+    return (
+        queries * (_size(query_kernel) + _size(output_kernel))
+        + keys * (_size(key_kernel) + _size(value_kernel))
+        + queries * seen * width
+    )
+
+
+def _size(weight):
+    return math.prod(weight.shape)
+
+
+def _positions(layer, shape):
+    spatial = shape[1:-1]
     if layer.data_format == "channels_first":
-        return value.shape[2:]
-    return value.shape[1:-1]
+        spatial = shape[2:]
+    return math.prod(spatial)
 
 
 def _contracted(layer):
@@ -118,16 +165,6 @@ def _contracted(layer):
         for label, size in zip(labels, layer.kernel.shape, strict=True)
         if label not in output
     )
-
-
-def _product(node, sizes):
-    if None in sizes:
-        raise ValueError(
-            "Argument `model` must have fixed shapes, except for the batch. "
-            f"Received: layer '{node.name}' with input shape "
-            f"{node.input.shape} and output shape {node.output.shape}"
-        )
-    return math.prod(sizes)
 
 
 def architecture(model, gated=None):

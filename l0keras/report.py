@@ -4,11 +4,15 @@ import numpy as np
 
 from l0keras.accounting import architecture
 from l0keras.accounting import macs_by_layer
+from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
 from l0keras.graph import trace
+from l0keras.report_plot import draw
 from l0keras.strip.plan import plan
 
 _COLUMNS = ("units", "params", "macs", "bytes")
+_GATES = tuple(kind.__name__ for kind in (HardConcreteGate, SharedGate))
 
 
 class Report:
@@ -23,15 +27,18 @@ class Report:
         total: the sums over all layers, a dictionary of such lists.
         kept: why something could not be cut: a list of dictionaries with
             `layer` and `reason`.
+        removed: the names of layers that are gone as a whole, gates
+            excepted: a list of strings.
         selected: where an index selection stands in front of a layer: a list
             of dictionaries with `layer`, `reads` and `of`.
     """
 
-    def __init__(self, architecture, layers, total, kept, selected):
+    def __init__(self, architecture, layers, total, kept, removed, selected):
         self.architecture = architecture
         self.layers = layers
         self.total = total
         self.kept = kept
+        self.removed = removed
         self.selected = selected
 
     def to_dict(self):
@@ -46,6 +53,14 @@ class Report:
         """
         return json.dumps(self.to_dict(), **kwargs)
 
+    def plot(self):
+        """Draws the parameters and MACs of each layer before and after.
+
+        Returns:
+            A matplotlib figure; its `savefig(path)` writes a picture.
+        """
+        return draw(self.layers, self.total)
+
     def __str__(self):
         rows = [("layer", "type", *_COLUMNS)]
         for layer in self.layers:
@@ -56,6 +71,14 @@ class Report:
         lines = _table(rows)
         if self.architecture:
             lines.append(f"Architecture: {self.architecture}")
+        if not self.removed and all(
+            row["units"][0] == row["units"][1]
+            for row in self.layers
+            if row["type"] not in _GATES
+        ):
+            lines.append("Nothing was cut: no channel is closed.")
+        if self.removed:
+            lines.append(f"Removed: {', '.join(self.removed)}")
         for item in self.selected:
             lines.append(
                 f"Selected: '{item['layer']}' reads {item['reads']} of "
@@ -121,6 +144,11 @@ def report(before, after):
             {"layer": node.name, "reason": reason}
             for node in graph.nodes
             for reason in node.reasons
+        ],
+        removed=[
+            name
+            for name, row in rows_before.items()
+            if name not in rows_after and row["type"] not in _GATES
         ],
         selected=[
             {"layer": node.name, "reads": len(take), "of": len(value.kept)}

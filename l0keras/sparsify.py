@@ -5,12 +5,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from l0keras import layers
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
+from l0keras.graph import BARRIER
 from l0keras.graph import Builder
 from l0keras.graph import Ties
 
 _log = logging.getLogger(__name__)
+# Layers whose units or heads only gates of their own can close.
+_GATED = {
+    keras.layers.GRU: layers.L0GRU,
+    keras.layers.LSTM: layers.L0LSTM,
+    keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,
+}
 _GATE_ARGUMENTS = (
     "droprate_init",
     "gamma",
@@ -21,6 +29,7 @@ _GATE_ARGUMENTS = (
     "temperature",
     "zeta",
 )
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
 def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
@@ -31,7 +40,9 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
     The gates stand in front of the layers that read the channels, after
     normalization and activation, so a closed gate is an exact zero there and
     `strip` can cut whatever made the channel. Each gate is charged for the
-    weights that its channel would free.
+    weights that its channel would free. LSTM, GRU and MultiHeadAttention
+    become `L0LSTM`, `L0GRU` and `L0MultiHeadAttention`, whose gates are on
+    units and heads.
 
     Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
     (arXiv:1712.01312), section 2.2; the paper places them by hand.
@@ -77,10 +88,25 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
     arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
     chooser = _Chooser(arguments, rules)
     ties = Ties(model)
-    chooser.check(name for group in ties.groups for name in group.makers)
-    gates = {}
+    inside = {
+        node.name: type(node.layer)
+        for node in ties.graph.nodes
+        if type(node.layer) in _GATED and node.rule is not BARRIER
+    }
+    makers = [name for group in ties.groups for name in group.makers]
+    chooser.check([*makers, *inside])
+    gates = {name: chooser.choice([name]) for name in inside}
+    recurrent = {
+        node.name
+        for node in ties.graph.nodes
+        if isinstance(
+            node.layer, (keras.layers.RNN, keras.layers.Bidirectional)
+        )
+    }
     for group in ties.groups:
         reason = _reason_for_none(group)
+        if recurrent & set(group.makers):
+            reason = "no gates from outside: recurrent units also read it"
         choice = None if reason else chooser.choice(group.makers)
         if choice is not None:
             gates[id(group)] = choice
@@ -235,7 +261,7 @@ class _Sparsifier(Builder):
         gate = HardConcreteGate(
             axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
         )
-        return gate(tensor)
+        return self.own(gate)(tensor)
 
     def _vector(self, group, dtype):
         """The gates of a group, of shape (1 or batch, size)."""
@@ -246,9 +272,10 @@ class _Sparsifier(Builder):
             if known:
                 vector = ops.cast(known[0], dtype)
             else:
-                vector = SharedGate(
+                gate = SharedGate(
                     group.size, dtype=dtype, **self._arguments(group)
-                )(anchor)
+                )
+                vector = self.own(gate)(anchor)
             self.vectors[key] = vector
         return self.vectors[key]
 
@@ -275,7 +302,7 @@ class _Sparsifier(Builder):
                 ones = keras.layers.Rescaling(
                     0.0, 1.0, dtype=dtype, name=self.unique("ungated")
                 )
-                factors.append(ones(spare))
+                factors.append(self.own(ones)(spare))
                 continue
             group = self.ties.groups[index]
             vector = self._vector(group, dtype)
@@ -288,6 +315,23 @@ class _Sparsifier(Builder):
         return factors[0]
 
     # === The copy ===
+
+    def clone(self, node):
+        arguments = self.gates.get(node.name)
+        if arguments is None or type(node.layer) not in _GATED:
+            return super().clone(node)
+        config = {**node.layer.get_config(), **arguments, "name": node.name}
+        if arguments.get("seed") is not None:
+            config["seed"] += self.graph.nodes.index(node)
+        return _GATED[type(node.layer)].from_config(config), None
+
+    def fill(self, layer, source, weights):
+        if type(source) not in _GATED or not hasattr(layer, "gate"):
+            return super().fill(layer, source, weights)
+        own = [w for w in layer.weights if w is not layer.gate.log_alpha]
+        for variable, weight in zip(own, source.weights, strict=True):
+            variable.assign(weight)
+        layer.trainable = source.trainable
 
     def place(self, value, tensor):
         if id(value) in self.hoisted:
@@ -315,4 +359,4 @@ class _Sparsifier(Builder):
             shape[value.axis] = value.size
             factors = ops.reshape(factors, shape)
         gated = ops.multiply(tensor, factors)
-        return self.named(f"{value.producer.name}_gated", gated)
+        return self.name(gated, f"{value.producer.name}_gated")

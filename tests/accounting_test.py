@@ -57,11 +57,35 @@ def test_macs_of_lenet5():
         (layers.SeparableConv2D(4, 3), (6, 5, 3), 12 * (27 + 12)),
         (layers.Conv2DTranspose(4, 3, strides=2), (6, 5, 2), 30 * 9 * 2 * 4),
         (layers.BatchNormalization(), (6, 5, 2), 0),
+        (layers.SimpleRNN(4), (6, 3), 6 * (12 + 16)),
+        (layers.LSTM(4), (6, 3), 6 * 4 * (12 + 16)),
+        (layers.GRU(4), (6, 3), 6 * 3 * (12 + 16)),
+        (layers.Bidirectional(layers.LSTM(4)), (6, 3), 2 * 6 * 112),
+        (layers.TimeDistributed(layers.Dense(4)), (6, 5, 3), 6 * 5 * 12),
+        (
+            layers.TimeDistributed(layers.Conv2D(4, 3)),
+            (2, 6, 5, 3),
+            2 * 12 * 9 * 3 * 4,
+        ),
     ],
 )
 def test_macs_by_hand(layer, shape, macs):
     model = keras.Sequential([keras.Input(shape), layer])
     assert l0keras.count_macs(model) == macs
+
+
+def test_macs_of_attention_by_hand():
+    query, value = keras.Input((5, 7)), keras.Input((4, 6))
+    layer = layers.MultiHeadAttention(2, key_dim=3, value_dim=8)
+    model = keras.Model([query, value], layer(query, value))
+    projections = 5 * 7 * 6 + 4 * 6 * 6 + 4 * 6 * 16 + 5 * 16 * 7
+    scores, sums = 2 * 5 * 4 * 3, 2 * 5 * 4 * 8
+    assert l0keras.count_macs(model) == projections + scores + sums
+    value = keras.Input((4, 7))
+    layer = layers.GroupQueryAttention(3, 4, 2)
+    model = keras.Model([query, value], layer(query, value))
+    projections = 5 * 7 * 12 + 2 * 4 * 7 * 6 + 5 * 12 * 7
+    assert l0keras.count_macs(model) == projections + 2 * 4 * 5 * 4 * 3
 
 
 @pytest.mark.skipif(
@@ -99,6 +123,7 @@ def test_unknown_sizes_are_refused_by_name():
         pytest.param("VGG16", 15.47e9, marks=pytest.mark.slow),
         pytest.param("ResNet50", 3.86e9, marks=pytest.mark.slow),
         ("MobileNet", 568.7e6),
+        ("MobileNetV2", 300.8e6),
     ],
 )
 def test_published_macs(name, macs):

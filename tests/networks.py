@@ -130,6 +130,36 @@ def nested():
     return keras.Model(inputs, head(x))
 
 
+def sequence():
+    inputs = keras.Input((7, 5))
+    x = layers.Dense(9, activation="relu")(inputs)
+    x = layers.LSTM(8, return_sequences=True)(x)
+    x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
+    x = layers.GRU(6)(layers.TimeDistributed(layers.Dense(5))(x))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def transformer():
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(12)(inputs)
+    for norm in (layers.RMSNormalization, layers.LayerNormalization):
+        y = norm()(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(4, 3)(y, y)])
+        y = layers.Dense(20, activation="gelu")(norm()(x))
+        x = layers.Add()([x, layers.EinsumDense("abc,cd->abd", (5, 12))(y)])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def regrouped():
+    """A vector that becomes an image, and normalization by groups."""
+    inputs = keras.Input((6,))
+    x = layers.Dense(2 * 2 * 8, activation="relu")(inputs)
+    x = layers.Conv2DTranspose(8, 3)(layers.Reshape((2, 2, 8))(x))
+    x = layers.GroupNormalization(4)(x)
+    x = layers.SeparableConv2D(6, 3, activation="relu")(x)
+    return keras.Model(inputs, head(x))
+
+
 ALL = [
     chain,
     residual,
@@ -144,6 +174,9 @@ ALL = [
     shared_layer,
     two_outputs,
     nested,
+    sequence,
+    transformer,
+    regrouped,
 ]
 
 

@@ -8,6 +8,7 @@ from keras import layers
 import l0keras
 from l0keras.layers import L0Conv2D
 from l0keras.layers import L0Dense
+from tests import networks
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def test_print(models):
     )
     assert any(line.startswith("all ") for line in lines)
     assert "Architecture: 2-3" in lines
+    assert "Nothing was cut" not in text
     assert "Kept: 'softmax' kept as it is: no rule for Softmax" in lines
 
 
@@ -88,6 +90,7 @@ def test_a_model_without_gates():
     assert report.architecture == ""
     assert report.total["params"] == [8, 8]
     assert report.kept == []
+    assert "Nothing was cut" in str(report)
 
 
 def test_macs_are_open_where_shapes_are():
@@ -98,3 +101,27 @@ def test_macs_are_open_where_shapes_are():
     assert report.layers[0]["macs"] == [-1, -1]
     assert report.total["macs"] == [-1, -1]
     assert "?" in str(report)
+
+
+def test_layers_that_are_gone_are_named():
+    model = networks.residual()
+    gated = l0keras.sparsify(model)
+    closed = [gate for gate in gated.layers if gate.name.endswith("_gate")][1]
+    closed.log_alpha.assign(np.full(closed.log_alpha.shape, -5.0))
+    report = l0keras.report(gated, l0keras.strip(gated))
+    convs = [x.name for x in model.layers if isinstance(x, layers.Conv2D)]
+    assert set(convs[1:3]) <= set(report.removed)
+    assert not set(report.removed) & {convs[0], *convs[3:], closed.name}
+    assert f"Removed: {report.removed[0]}" in str(report)
+
+
+def test_plot(models, tmp_path):
+    report = l0keras.report(*models)
+    figure = report.plot()
+    left, right = figure.axes
+    widths = [[bar.get_width() for bar in bars] for bars in left.containers]
+    assert widths == [[44, 389], [20, 20]]
+    assert [x.get_text() for x in left.get_yticklabels()] == ["conv", "dense"]
+    assert left.get_title(loc="left") == "parameters: 433 to 40 (9.2%)"
+    assert right.get_title(loc="left") == "MACs: 896 to 303 (33.8%)"
+    figure.savefig(tmp_path / "report.png")

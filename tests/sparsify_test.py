@@ -53,9 +53,15 @@ def test_closed_gates_cut_what_made_and_what_read_them(network):
     assert_same(stripped, gated, inputs)
     assert not l0keras.gates_of(stripped)
     # Without a gate's unit, nothing else needs it: widths are open gates.
-    open_units = sum(g.count_open() for g in l0keras.gates_of(gated))
-    left = [g for g in l0keras.channel_groups(stripped) if not g.fixed]
-    assert sum(group.size for group in left) <= open_units
+    open_units = {
+        gate.name: gate.count_open()
+        for gate in gated.layers
+        if isinstance(gate, l0keras.HardConcreteGate)
+    }
+    for group in l0keras.channel_groups(stripped):
+        name = f"{group.name}_gate"
+        if name in open_units:
+            assert group.size <= max(open_units[name], 1)
     again = l0keras.strip(stripped)
     assert again.count_params() == stripped.count_params()
     assert len(again.layers) == len(stripped.layers)
@@ -174,6 +180,26 @@ def test_seeds_differ_and_repeat():
     sizes = [len(a) for a in first]
     same = [i for i, size in enumerate(sizes) if size == 4]
     assert np.any(first[same[0]] != first[same[1]])
+
+
+def test_units_and_heads_get_gates_inside():
+    model = networks.sequence()
+    gated = l0keras.sparsify(model, l0=0.5, rules={"^gru": False})
+    kinds = {x.name: type(x) for x in gated.layers}
+    (lstm,) = [n for n, kind in kinds.items() if kind is l0keras.layers.L0LSTM]
+    assert gated.get_layer(lstm).gate.l0 == 0.5
+    assert layers.GRU in kinds.values()
+    gated = l0keras.sparsify(networks.transformer(), l0=0.5, seed=1)
+    one, two = [
+        x
+        for x in gated.layers
+        if isinstance(x, l0keras.layers.L0MultiHeadAttention)
+    ]
+    assert one.gate.log_alpha.shape == (4,)
+    assert np.any(one.gate.log_alpha.numpy() != two.gate.log_alpha.numpy())
+    one.gate.log_alpha.assign([5.0, -5.0, -5.0, 5.0])
+    stripped = l0keras.strip(gated)
+    assert stripped.get_layer(one.name).num_heads == 2
 
 
 def test_frozen_layers_stay_frozen():

@@ -1,5 +1,6 @@
 """The channel graph: which channels exist, who makes them, who reads them."""
 
+from l0keras.graph.analyze import channel_graph
 from l0keras.graph.analyze import choose_kept
 from l0keras.graph.analyze import find_live
 from l0keras.graph.analyze import find_rules
@@ -13,7 +14,9 @@ from l0keras.graph.graph import weights_by_name
 from l0keras.graph.groups import Group
 from l0keras.graph.groups import Ties
 from l0keras.graph.groups import channel_groups
+from l0keras.graph.register import register_channel_rule
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules import Rule
 from l0keras.graph.rules import rule_of
 from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import is_functional
@@ -25,9 +28,11 @@ __all__ = [
     "Graph",
     "Group",
     "Operation",
+    "Rule",
     "Ties",
     "Value",
     "as_functional",
+    "channel_graph",
     "channel_groups",
     "choose_kept",
     "find_live",
@@ -35,6 +40,7 @@ __all__ = [
     "is_functional",
     "load_params",
     "propagate_constants",
+    "register_channel_rule",
     "rule_of",
     "trace",
     "weights_by_name",

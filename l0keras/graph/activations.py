@@ -44,4 +44,7 @@ def apply(activation, array):
         return array
     known = ~np.isnan(array)
     filled = ops.convert_to_tensor(np.where(known, array, 0.0), "float32")
-    return np.where(known, ops.convert_to_numpy(activation(filled)), np.nan)
+    outputs = ops.convert_to_numpy(activation(filled))
+    # Such as a large exponential: better not known than infinite.
+    known &= np.isfinite(outputs)
+    return np.where(known, outputs, np.nan)

@@ -3,11 +3,43 @@ import numpy as np
 
 from l0keras.graph.graph import unknown
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules import OtherAxis
 from l0keras.graph.rules import rule_of
+from l0keras.graph.split_apart import split_apart
+from l0keras.graph.trace import trace
+
+
+def channel_graph(model):
+    """Reads which channels a model has, who makes and who reads them.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`. It is only
+            read; nested models become part of the graph.
+
+    Returns:
+        A `Graph`. Printing it shows one line for each tensor, and what is
+        not known about a layer.
+
+    Raises:
+        ValueError: `model` is subclassed, not built or no Keras model.
+
+    Example:
+
+    >>> print(channel_graph(model))
+    """
+    graph = trace(model, baked=False)
+    find_rules(graph)
+    return graph
 
 
 def find_rules(graph):
-    """Gives every value its channel axis and every node its rule."""
+    """Gives every value its channel axis and every node its rule.
+
+    Args:
+        graph: a `Graph`; ops with several outputs are replaced, see
+            `split_apart`.
+    """
+    split_apart(graph)
     channels_first = any(
         getattr(node.layer, "data_format", None) == "channels_first"
         for node in graph.nodes
@@ -16,22 +48,67 @@ def find_rules(graph):
     def free_axis(value):
         return 1 if channels_first and value.rank > 2 else value.rank - 1
 
-    for value in keras.tree.flatten(graph.inputs):
+    for value in graph.values:
         value.axis = free_axis(value)
-    for node in graph.nodes:
-        node.rule, reason = rule_of(node)
-        if reason:
-            node.reasons.append(f"kept as it is: {reason}")
-        axis = node.rule.output_axis(node)
-        for value in node.outputs:
-            value.axis = free_axis(value) if axis is None else axis
+    barriers = set()
+    # Where a layer finds the channels along another axis than its own, it is
+    # better that what put them there loses sight of them.
+    while moved := _assign(graph, barriers, free_axis):
+        barriers |= moved
     for node in graph.nodes:
         # Calls of one layer have to agree, so what refuses one refuses all.
         others = node.operation.nodes
-        if any(n.rule is not others[0].rule for n in others):
+        if any(n.rule is not others[0].rule for n in others) or (
+            node.operation.shared and len({len(n.inputs) for n in others}) > 1
+        ):
             if node.rule is not BARRIER:
                 node.reasons.append("kept as it is: shared with other uses")
             node.rule = BARRIER
+
+
+def _assign(graph, barriers, free_axis):
+    """Gives nodes their rules; returns which moved channels out of place."""
+    moved = set()
+    for node in graph.nodes:
+        node.reasons.clear()
+        for value in node.outputs:
+            value.axis = free_axis(value)
+        node.rule, reason = rule_of(node)
+        if node in barriers:
+            node.rule = BARRIER
+            reason = "moves channels to where a later layer has other ones"
+        if reason:
+            node.reasons.append(f"kept as it is: {reason}")
+        if isinstance(reason, OtherAxis):
+            moved |= _movers(node, free_axis)
+        axis = node.rule.output_axis(node)
+        if axis is not None:
+            for value in node.outputs:
+                value.axis = axis
+        if node.rule is not BARRIER:
+            for value in node.outputs:
+                # Keras has any product with a number claim to be sparse.
+                value.sparse &= any(given.sparse for given in node.inputs)
+    return moved
+
+
+def _movers(node, free_axis):
+    """The nodes that brought the channels of a node's inputs out of place."""
+
+    def out_of_place(value):
+        return value.producer and value.axis != free_axis(value)
+
+    found, seen, stack = set(), set(), [node]
+    while stack:
+        for value in filter(out_of_place, stack.pop().inputs):
+            producer = value.producer
+            if any(map(out_of_place, producer.inputs)):
+                if producer not in seen:
+                    seen.add(producer)
+                    stack.append(producer)
+            elif not getattr(producer.layer, "weights", None):
+                found.add(producer)
+    return found
 
 
 def load_params(graph):
@@ -74,23 +151,34 @@ def find_live(graph, min_units=1, round_to=1):
         round_to: widths are rounded up to multiples of this.
     """
     reasons = {id(node): len(node.reasons) for node in graph.nodes}
-    shared = {}
+    while True:
+        _settle(graph, reasons, min_units, round_to)
+        idle = [node for node in graph.nodes if not node.alive]
+        if not any(node.operation.shared for node in idle):
+            return
+        # The other calls need not agree with these.
+        graph.drop(idle)
+        propagate_constants(graph)
+
+
+def _settle(graph, reasons, min_units, round_to):
+    needed, agreed = {}, {}
     stable = False
-    # Masks only grow, and only where calls of a shared layer disagree.
+    # What shared layers need only grows, until all calls agree.
     while not stable:
         stable = True
         for value in graph.values:
             value.live = np.full(value.size, value.is_output)
         for node in reversed(graph.nodes):
             del node.reasons[reasons[id(node)] :]
-            _find_live(node, min_units, round_to)
+            _find_live(node, min_units, round_to, needed)
             if node.operation.shared and node.alive:
-                stable &= _agree(node, shared)
+                stable &= _agree(node, agreed)
             for value, mask in zip(node.inputs, node.reads, strict=True):
                 value.live = value.live | mask
 
 
-def _find_live(node, min_units, round_to):
+def _find_live(node, min_units, round_to, needed):
     node.alive = any(
         value.is_output
         or any(
@@ -110,34 +198,26 @@ def _find_live(node, min_units, round_to):
     else:
         node.made = node.rule.makes(node, node.output.live)
         _explain_more(node)
+        _stand_in(node)
+        if node.operation.shared:
+            known = needed.get(id(node.operation), False)
+            node.made = node.rule.makes(node, node.made | known)
+            needed[id(node.operation)] = node.made
         _keep_some(node, min_units, round_to)
         node.output.live = node.made
     node.reads = node.rule.reads(node, node.made)
 
 
-def _agree(node, shared):
-    """Makes a call need what other calls need; whether that was known."""
-    before = shared.get(
-        id(node.operation),
-        (np.zeros_like(node.made), [np.zeros_like(m) for m in node.reads]),
-    )
-    made = node.rule.makes(node, before[0] | node.made)
-    reads = [
-        mask | old | new
-        for mask, old, new in zip(
-            node.reads, before[1], node.rule.reads(node, made), strict=True
-        )
-    ]
-    for mask in reads:
+def _agree(node, agreed):
+    """Makes all calls read the same; whether this is what was known."""
+    others = [node.rule.reads(n, node.made) for n in node.operation.nodes]
+    node.reads = [np.any(masks, axis=0) for masks in zip(*others, strict=True)]
+    for mask in node.reads:
         # Which of many unread ones stands in has to be the same everywhere.
-        mask[0] |= not np.any(mask)
-    agreed = np.array_equal(made, before[0]) and all(
-        np.array_equal(a, b) for a, b in zip(reads, before[1])
-    )
-    shared[id(node.operation)] = made, reads
-    node.made, node.reads = made, reads
-    node.output.live = made
-    return agreed
+        mask[:1] |= not np.any(mask)
+    before = agreed.get(id(node.operation))
+    agreed[id(node.operation)] = now = [node.made, *node.reads]
+    return before is not None and all(map(np.array_equal, before, now))
 
 
 def _explain_more(node):
@@ -145,9 +225,18 @@ def _explain_more(node):
     if more:
         node.reasons.append(
             f"makes {more} units that nobody needs: they come together with "
-            "others, by groups, depth multiplier or an activation that may "
-            "mix units"
+            "others, by groups, depth multiplier, recurrence, or a "
+            "normalization or an activation that may mix units"
         )
+
+
+def _stand_in(node):
+    """Has a merge that nobody reads make one unit: all inputs the same."""
+    joins = node.rule.aligns or node.rule.optional_inputs
+    if joins and not np.any(node.made):
+        node.made = node.made.copy()
+        node.made[np.argmin(np.isnan(node.output.constants))] = True
+        node.reasons.append("would lose all of its units; keeps 1")
 
 
 def _keep_some(node, min_units, round_to):
@@ -162,7 +251,8 @@ def _keep_some(node, min_units, round_to):
         return
     spare = np.flatnonzero(~node.made)
     # A unit that is constant does not keep other units alive.
-    varies = np.isnan(node.output.constants[spare])
+    calls = node.operation.nodes if node.operation.shared else [node]
+    varies = sum(np.isnan(call.output.constants[spare]) for call in calls)
     chosen = spare[np.argsort(varies, kind="stable")][: wanted - count]
     made = node.made.copy()
     made[chosen] = True
@@ -200,7 +290,11 @@ def choose_kept(graph):
 def _align(node):
     """Gives all inputs of a merge the same channels."""
     size = node.output.size
-    full = [i for i, value in enumerate(node.inputs) if value.size == size]
+    full = [
+        position
+        for position in node.rule.channel_inputs(node)
+        if node.inputs[position].size == size
+    ]
     common = np.ones(size, bool)
     for position in full:
         common &= np.isin(np.arange(size), node.inputs[position].kept)
@@ -226,7 +320,7 @@ def _selection(node, position):
 
 def _explain(node):
     """Notes constant channels that had to stay because of this node."""
-    if not node.rule.creates(node):
+    if not (node.rule.creates(node) and node.rule.shrinks_with_input):
         return
     constants = node.constants()
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)

@@ -12,14 +12,17 @@ def bake(call):
 
     Returns:
         The operation itself where it is no gate, or a gate that is told to
-        sample at test time too. For a gated layer its plain layer, for a gate
-        of its own a `Rescaling` by the test gates.
+        sample at test time too. For a gated layer its plain layer, also
+        inside `TimeDistributed`, for a gate of its own a `Rescaling` by the
+        test gates.
     """
     layer = call.operation
     if call.arguments.kwargs.get("training"):
         return layer
     if isinstance(layer, GatedLayer):
         return layer.bake()
+    if type(layer) is keras.layers.TimeDistributed:
+        return _bake_inside(layer)
     if type(layer) is not HardConcreteGate:
         return layer
     shape = call.input_tensors[0].shape
@@ -35,3 +38,16 @@ def bake(call):
     )
     rescaling.trainable = layer.trainable
     return rescaling
+
+
+def _bake_inside(wrapper):
+    """A wrapper around a plain layer, or as it is where it has one."""
+    if not isinstance(wrapper.layer, GatedLayer):
+        return wrapper
+    plain = wrapper.layer.bake()
+    config = wrapper.get_config()
+    config["layer"] = keras.saving.serialize_keras_object(plain)
+    baked = type(wrapper).from_config(config)
+    baked.build(wrapper.get_build_config()["input_shape"])
+    baked.set_weights(plain.get_weights())
+    return baked

@@ -2,6 +2,7 @@ import keras
 
 from l0keras.graph.graph import Value
 from l0keras.graph.graph import weights_by_name
+from l0keras.graph.trace import as_functional
 
 
 class Builder:
@@ -19,7 +20,10 @@ class Builder:
         self.graph = graph
         self.tensors = {}
         self._layers = {}
+        self._filled = set()
         self._names = {node.name for node in graph.nodes}
+        # Operations that have the name they are to have.
+        self._named = set()
 
     # === What a subclass may change ===
 
@@ -29,11 +33,31 @@ class Builder:
 
     def clone(self, node):
         """The new layer or op, and its weights by name or `None` for all."""
+        if not isinstance(node.layer, keras.Layer):
+            return _copy(node.layer, node.name), None
         config = {**node.layer.get_config(), "name": node.name}
         return type(node.layer).from_config(config), None
 
     def call(self, node, layer, args, kwargs):
         return layer(*args, **kwargs)
+
+    def fill(self, layer, source, weights):
+        """Gives a layer that was just built its weights."""
+        if weights is not None:
+            variables = weights_by_name(layer)
+            for name, array in weights.items():
+                variables[name].assign(array)
+            if hasattr(layer, "finalize_state"):
+                # Such as `Normalization`, which computes with copies.
+                layer.finalize_state()
+        elif layer._layers:
+            layer.set_weights(source.get_weights())
+        else:
+            # Unlike `set_weights` this also brings back what some layers
+            # derive from their weights, such as `Normalization`.
+            store = {}
+            source.save_own_variables(store)
+            layer.load_own_variables(store)
 
     def place(self, value, tensor):
         """Takes in the new tensor of a value."""
@@ -48,8 +72,9 @@ class Builder:
         for node in self.graph.nodes:
             if node.alive:
                 self._call(node)
+        names = iter(as_functional(source).output_names)
         outputs = keras.tree.map_structure(
-            lambda value: self.tensors[id(value)], self.graph.outputs
+            lambda value: self._output(value, next(names)), self.graph.outputs
         )
         model = keras.Model(inputs, outputs, name=source.name)
         if not source.trainable:
@@ -63,20 +88,45 @@ class Builder:
         self._names.add(name)
         return name
 
-    def named(self, name, tensor):
-        """Gives the op that made a tensor a name of its own.
+    def own(self, layer):
+        """Takes note of a layer that a subclass made and named."""
+        self._named.add(id(layer))
+        return layer
 
-        Keras counts the names of ops up from the start of the process, which
-        would clash with those of a model that was loaded.
+    def name(self, tensor, name):
+        """Names the operations that were added to make a tensor.
+
+        Keras counts their names up from the start of the process, which would
+        clash with those of a model that was loaded.
         """
-        tensor._keras_history.operation.name = self.unique(name)
+        history = tensor._keras_history
+        operation = history.operation
+        if id(operation) in self._named:
+            return tensor
+        operation.name = self.unique(name)
+        self._named.add(id(operation))
+        call = operation._inbound_nodes[history.node_index]
+        for given in call.input_tensors:
+            self.name(given, name)
         return tensor
 
     def _input(self, value):
         layer = value.tensor._keras_history.operation
-        clone = type(layer).from_config(layer.get_config())
+        clone = self.own(type(layer).from_config(layer.get_config()))
+        self._names.add(clone.name)
         self.place(value, clone.output)
         return clone.output
+
+    def _output(self, value, name):
+        """An output under its name, by which losses may be chosen."""
+        tensor = self.tensors[id(value)]
+        structured = isinstance(self.graph.outputs, dict)
+        if structured or tensor._keras_history.operation.name == name:
+            return tensor
+        if name in self._names:
+            return tensor
+        self._names.add(name)
+        return keras.layers.Identity(name=name, dtype=tensor.dtype)(tensor)
 
     def _call(self, node):
         given = iter([self.given(node, i) for i in range(len(node.inputs))])
@@ -90,27 +140,22 @@ class Builder:
         key = id(node.operation)
         if key not in self._layers:
             self._layers[key] = self.clone(node)
+            self.own(self._layers[key][0])
         layer, weights = self._layers[key]
         outputs = self.call(node, layer, args, kwargs)
-        if node.operation.nodes[0] is node and isinstance(layer, keras.Layer):
-            _fill(layer, node.layer, weights)
+        if getattr(layer, "built", False) and id(layer) not in self._filled:
+            self._filled.add(id(layer))
+            self.fill(layer, node.layer, weights)
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
-            self.place(value, tensor)
+            self.place(value, self.name(tensor, f"{node.name}_op"))
 
 
-def _fill(layer, source, weights):
-    """Gives a layer that was just built its weights."""
-    if weights is not None:
-        variables = weights_by_name(layer)
-        for name, array in weights.items():
-            variables[name].assign(array)
-    elif layer._layers:
-        layer.set_weights(source.get_weights())
-    else:
-        # Unlike `set_weights` this also brings back what some layers
-        # derive from their weights, such as `Normalization`.
-        store = {}
-        source.save_own_variables(store)
-        layer.load_own_variables(store)
+def _copy(operation, name):
+    """A copy of an op: not every one has a configuration."""
+    copy = object.__new__(type(operation))
+    vars(copy).update(
+        vars(operation), name=name, _inbound_nodes=[], _outbound_nodes=[]
+    )
+    return copy

@@ -14,6 +14,7 @@ class Value:
         producer: the `Node` that makes it, `None` for an input of the model.
         readers: a list of `(node, position among the node's inputs)`.
         is_output: whether the model hands it out.
+        sparse: whether it may be a sparse tensor.
         constants: float64, shape `(size,)`: the value that a channel has at
             every position for whatever input, NaN where there is none.
         live: bool, shape `(size,)`: whether anybody needs the channel.
@@ -25,6 +26,7 @@ class Value:
         self.producer = producer
         self.readers = []
         self.is_output = False
+        self.sparse = bool(getattr(tensor, "sparse", False))
         self.axis = None
         self.constants = None
         self.live = None
@@ -48,7 +50,7 @@ class Value:
         """Whether an index selection may follow; it would drop a mask."""
         return not (
             getattr(self.tensor, "_keras_mask", None) is not None
-            or getattr(self.tensor, "sparse", False)
+            or self.sparse
             or getattr(self.tensor, "ragged", False)
         )
 
@@ -226,6 +228,23 @@ class Graph:
             found.extend(node.outputs)
         return found
 
+    def __str__(self):
+        lines = []
+        for value in self.values:
+            producer = value.producer
+            name = producer.name if producer else value.tensor.name
+            kind = type(producer.layer).__name__ if producer else "Input"
+            readers = [f"'{node.name}'" for node, _ in value.readers]
+            if value.is_output:
+                readers.append("the outputs")
+            lines.append(
+                f"'{name}' ({kind}): {value.size or 'unknown'} channels, "
+                f"read by {', '.join(readers) or 'nobody'}"
+            )
+            if producer:
+                lines.extend(f"  {reason}" for reason in producer.reasons)
+        return "\n".join(lines)
+
     def remove(self, node):
         """Takes out a node that does nothing; its readers read its input."""
         source, output = node.input, node.output
@@ -239,6 +258,20 @@ class Graph:
         )
         node.operation.nodes.remove(node)
         self.nodes.remove(node)
+
+    def drop(self, nodes):
+        """Takes out nodes whose outputs nobody reads but each other."""
+        for node in nodes:
+            for position, value in enumerate(node.inputs):
+                value.readers.remove((node, position))
+            node.operation.nodes.remove(node)
+            self.nodes.remove(node)
+
+    def drop_unread(self):
+        """Takes out nodes from which no way leads to an output."""
+        for node in reversed(list(self.nodes)):
+            if not any(v.readers or v.is_output for v in node.outputs):
+                self.drop([node])
 
     def replace(self, node, operation, position):
         """Puts a call of another operation on one input in a node's place."""

@@ -4,10 +4,9 @@ import keras
 import numpy as np
 from scipy import sparse
 
-from l0keras.graph.analyze import find_rules
+from l0keras.graph.analyze import channel_graph
 from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
-from l0keras.graph.trace import trace
 
 
 class Group:
@@ -94,8 +93,7 @@ class Ties:
     """
 
     def __init__(self, model):
-        self.graph = trace(model, baked=False)
-        find_rules(self.graph)
+        self.graph = channel_graph(model)
         _load_shapes(self.graph)
         self._number()
         self._tie()

@@ -71,6 +71,13 @@ def _as_it_is(call):
     return call.operation
 
 
+def _fits(shape, wanted):
+    """Whether a tensor of a shape may be given where another is wanted."""
+    return len(shape) == len(wanted) and all(
+        size in (None, own) for own, size in zip(shape, wanted)
+    )
+
+
 class _Tracer:
     def __init__(self, functional, source_of):
         self.source_of = source_of
@@ -105,7 +112,10 @@ class _Tracer:
             for tensor, result in zip(
                 call.outputs, keras.tree.flatten(inner.output), strict=True
             ):
-                self.values[id(tensor)] = self.value(result)
+                value = self.values[id(tensor)] = self.value(result)
+                if value.producer is not None:
+                    # Outside sizes may be known that are not inside.
+                    value.tensor = tensor
 
     def _calls(self, functional):
         """The calls of a model, each after those that it depends on."""
@@ -143,7 +153,11 @@ class _Tracer:
         """The functional model that a call enters, if it can be opened."""
         if not is_functional(layer):
             return None
-        if any(v is not None for v in call.arguments.kwargs.values()):
+        given = dict(call.arguments.kwargs)
+        if layer is not call.operation and not given.get("training"):
+            # A plain layer is the same in training and at test time.
+            given.pop("training", None)
+        if any(v is not None for v in given.values()):
             return None
         inner = layer
         if isinstance(layer, keras.Sequential):
@@ -154,7 +168,7 @@ class _Tracer:
         wanted = keras.tree.flatten(inner.input)
         if len(given) != len(wanted):
             return None
-        if any(a.shape != b.shape for a, b in zip(given, wanted)):
+        if not all(_fits(a.shape, b.shape) for a, b in zip(given, wanted)):
             return None
         return inner
 

@@ -1,7 +1,7 @@
 import keras
 from keras import ops
 
-from l0keras.layers.gated_layer import GatedLayer
+from l0keras.layers.gated_linear_layer import GatedLinearLayer
 
 
 def _gated_matmul(inputs, gates, kernel):
@@ -52,7 +52,7 @@ def _is_learned(tensor):
 
 
 @keras.saving.register_keras_serializable("l0keras")
-class L0Dense(GatedLayer, keras.layers.Dense):
+class L0Dense(GatedLinearLayer, keras.layers.Dense):
     """A `keras.layers.Dense` with hard-concrete gates on its weights.
 
     With every gate at 1 it is exactly the plain layer.
@@ -91,14 +91,6 @@ class L0Dense(GatedLayer, keras.layers.Dense):
 
     default_granularity = "input"
     plain_class = keras.layers.Dense
-
-    def _gate_layout(self):
-        inputs, units = self.kernel.shape
-        return {
-            "input": (inputs, 1),
-            "output": (1, units),
-            "weight": (inputs, units),
-        }[self.granularity]
 
     def _linear(self, inputs, kernel):
         return ops.matmul(inputs, kernel)

@@ -1,11 +1,11 @@
 import keras
 from keras import ops
 
-from l0keras.layers.gated_layer import GatedLayer
+from l0keras.layers.gated_linear_layer import GatedLinearLayer
 
 
 @keras.saving.register_keras_serializable("l0keras")
-class L0DepthwiseConv2D(GatedLayer, keras.layers.DepthwiseConv2D):
+class L0DepthwiseConv2D(GatedLinearLayer, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` with gates on its weights.
 
     With every gate at 1 it is exactly the plain layer.
@@ -46,14 +46,7 @@ class L0DepthwiseConv2D(GatedLayer, keras.layers.DepthwiseConv2D):
     default_granularity = "output"
     plain_class = keras.layers.DepthwiseConv2D
 
-    def _gate_layout(self):
-        *window, channels, multiplier = self.kernel.shape
-        ones = (1,) * len(window)
-        return {
-            "input": (*ones, channels, 1),
-            "output": (*ones, channels, multiplier),
-            "weight": (*window, channels, multiplier),
-        }[self.granularity]
+    _output_axes = (-2, -1)
 
     def _linear(self, inputs, kernel):
         return ops.depthwise_conv(

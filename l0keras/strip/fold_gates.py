@@ -18,7 +18,11 @@ def fold_gates(graph):
             continue
         scale = node.rule.channel_scale(node)
         if scale is None:
-            node.reasons.append("its gates stay: not one for each channel")
+            if not np.any(node.layer.offset):
+                node.reasons.append("its gates stay: not one for each channel")
+            continue
+        if np.any(scale < 0):
+            # Such as a difference with zero: a ReLU lets no sign through.
             continue
         steps = _backwards(node.input, scale)
         if steps is None:
@@ -63,7 +67,7 @@ def _forwards(value, scale):
             steps.append((node.rule.scale_input, node, scale))
         elif len(node.inputs) == 1 and node.rule.is_homogeneous(node):
             outer = node.rule.scale_forwards(node, scale)
-            further = _forwards(node.output, outer)
+            further = None if outer is None else _forwards(node.output, outer)
             if further is None:
                 return None
             steps.extend(further)

@@ -28,7 +28,7 @@ class _Rebuilder(Builder):
         value = node.inputs[position]
         indices = np.searchsorted(value.kept, node.takes[position]).tolist()
         selected = ops.take(tensor, indices, axis=value.axis)
-        return self.named(f"{node.name}_inputs", selected)
+        return self.name(selected, f"{node.name}_inputs")
 
     def clone(self, node):
         if node.rule is BARRIER:

@@ -20,15 +20,28 @@ def simplify(graph):
         form = None if node.rule is BARRIER else node.rule.affine(node)
         if form is None:
             continue
+        if "float" not in node.output.tensor.dtype:
+            continue
         position, scale, offset = form
-        operation = _rescaling(node, scale, offset)
+        operation = _rescaling(node, _name(graph, node), scale, offset)
         new = graph.replace(node, operation, position)
         new.rule, _ = rule_of(new)
         if np.all(scale == 1) and not np.any(offset):
             graph.remove(new)
+    graph.drop_unread()
 
 
-def _rescaling(node, scale, offset):
+def _name(graph, node):
+    """The node's own name, unless other calls of its operation have it."""
+    name = node.name
+    if len(node.operation.nodes) > 1:
+        names = {other.name for other in graph.nodes}
+        while name in names:
+            name += "_"
+    return name
+
+
+def _rescaling(node, name, scale, offset):
     shape = [1] * node.output.rank
     shape[node.output.axis] = -1
     if not np.any(offset):
@@ -40,7 +53,7 @@ def _rescaling(node, scale, offset):
         float(offset[0])
         if np.all(offset == offset[0])
         else offset.reshape(shape),
-        name=node.name,
+        name=name,
         dtype=node.output.tensor.dtype,
     )
-    return Operation(layer, node.name, gate=True, baked=True)
+    return Operation(layer, name, gate=True, baked=True)

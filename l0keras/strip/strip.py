@@ -41,7 +41,7 @@ def strip(model, round_to=None, min_units=1):
         policies and trainable flags of `model`'s layers and its inputs. It
         holds Keras's own layers and ops, and the caller's own, so it loads
         where this library is not installed. (Gated layers inside a wrapper
-        such as `TimeDistributed` stay gated; the log warns of them.)
+        other than `TimeDistributed` stay gated; the log warns of them.)
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has

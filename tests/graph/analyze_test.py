@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from keras import layers
 
 from l0keras import graph as channel_graph
-from tests.strip.random_chain import random_chain
+from l0keras.graph import Value
+from tests.strip.random_graph import random_graph
+from tests.strip.random_graph import random_inputs
 
 to_numpy = keras.ops.convert_to_numpy
 
@@ -24,18 +26,37 @@ def constants_of(model):
 @settings(max_examples=20 if keras.backend.backend() == "jax" else 40)
 @given(st.data())
 def test_constants_are_what_the_model_computes(data):
-    model, rng = random_chain(data)
+    model, rng = random_graph(data)
     graph = constants_of(model)
-    values = graph.values
-    probe = keras.Model(model.input, [value.tensor for value in values])
-    x = 3.0 * rng.normal(size=(4, *model.input_shape[1:]))
-    tensors = probe(x.astype("float32"), training=False)
-    for value, tensor in zip(values, tensors, strict=True):
+    arrays = computed(graph, random_inputs(model, rng, scale=3.0))
+    for value in graph.values:
         known = ~np.isnan(value.constants)
-        array = np.moveaxis(to_numpy(tensor), value.axis, -1)
+        array = arrays[id(value)]
+        if not np.any(known):
+            continue
+        array = np.moveaxis(array, value.axis, -1)
         array = array.reshape(-1, value.size)[:, known]
         expected = np.broadcast_to(value.constants[known], array.shape)
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-5)
+
+
+def computed(graph, inputs):
+    """What each value of a graph is, by calling one layer after the other."""
+    arrays = {
+        id(value): array
+        for value, array in zip(
+            keras.tree.flatten(graph.inputs), keras.tree.flatten(inputs)
+        )
+    }
+    for node in graph.nodes:
+        args, kwargs = keras.tree.map_structure(
+            lambda x: arrays[id(x)] if isinstance(x, Value) else x,
+            (node.args, node.kwargs),
+        )
+        outputs = keras.tree.flatten(node.layer(*args, **kwargs))
+        for value, output in zip(node.outputs, outputs, strict=True):
+            arrays[id(value)] = to_numpy(output)
+    return arrays
 
 
 def chain(*rest, shape=(6, 6, 2)):
@@ -132,3 +153,18 @@ def test_selection_in_front_of_what_shrinks():
     np.testing.assert_array_equal(norm.takes[0], [1, 4])
     assert last.takes == [None]
     np.testing.assert_array_equal(last.got(), [1, 4])
+
+
+def test_a_graph_prints_who_makes_and_reads_what():
+    inputs = keras.Input((4,), name="x")
+    a = layers.Dense(3, name="a")(inputs)
+    b = layers.Softmax(name="b")(a)
+    outputs = layers.Add(name="sum")([a, b])
+    graph = channel_graph.channel_graph(keras.Model(inputs, outputs))
+    assert str(graph).splitlines() == [
+        "'x' (Input): 4 channels, read by 'a'",
+        "'a' (Dense): 3 channels, read by 'b', 'sum'",
+        "'b' (Softmax): 3 channels, read by 'sum'",
+        "  kept as it is: each of its channels depends on all channels",
+        "'sum' (Add): 3 channels, read by the outputs",
+    ]

@@ -2,6 +2,8 @@ import keras
 
 
 def pytest_generate_tests(metafunc):
+    if metafunc.cls is None:
+        return
     if "variant" in metafunc.fixturenames:
         variants = metafunc.cls.variants
         if keras.backend.backend() == "jax":
@@ -13,4 +15,6 @@ def pytest_generate_tests(metafunc):
         ]
         metafunc.parametrize("variant", variants, ids=ids)
     if "granularity" in metafunc.fixturenames:
-        metafunc.parametrize("granularity", ["input", "output", "weight"])
+        metafunc.parametrize("granularity", metafunc.cls.granularities)
+    if "per_example" in metafunc.fixturenames:
+        metafunc.parametrize("per_example", metafunc.cls.per_example)

@@ -42,6 +42,13 @@ class GatedLayerTests:
         other_arguments: for each argument of the Keras layer, a value that is
             not its default.
         default_granularity: what the paper chose.
+        granularities: all that the layer has.
+        per_example: those of which each example can have its own gates.
+        unused: the parts of names of weights without influence on the
+            output of the first variant.
+
+    A layer that is not called on one tensor of floats also says how it is
+    called, in the helpers below.
     """
 
     layer_class = None
@@ -49,8 +56,41 @@ class GatedLayerTests:
     variants = ()
     other_arguments = {}
     default_granularity = None
+    granularities = ("input", "output", "weight")
+    per_example = ("input", "output")
+    unused = ()
 
     # === Helpers ===
+
+    def inputs(self, shape, seed=0):
+        return random(shape, seed)
+
+    def symbolic(self, shape):
+        return keras.Input(shape[1:])
+
+    def build(self, layer, shape):
+        layer.build(shape)
+
+    def run(self, layer, inputs, **arguments):
+        """The output of a call, as an array."""
+        return numpy(layer(inputs, **arguments))
+
+    def model(self, layer, shape):
+        inputs = self.symbolic(shape)
+        return keras.Model(inputs, layer(inputs))
+
+    def is_baked(self, baked):
+        return type(baked) is self.plain_class
+
+    def plain_weights(self, layer):
+        """The gated layer's weights that the plain one has, in its order."""
+        return [w for w in layer.weights if w is not layer.gate.log_alpha]
+
+    def set_plain_weights(self, layer, values):
+        for weight, value in zip(
+            self.plain_weights(layer), values, strict=True
+        ):
+            weight.assign(value)
 
     def make(self, variant, **arguments):
         """A built gated layer and the plain one of the same weights."""
@@ -61,34 +101,38 @@ class GatedLayerTests:
         plain = self.plain_class(
             **own, dtype=arguments.get("dtype", keras.config.dtype_policy())
         )
-        layer.build(input_shape)
-        plain.build(input_shape)
+        self.build(layer, input_shape)
+        self.build(plain, input_shape)
         weights = [random(w.shape, i) for i, w in enumerate(plain.weights)]
         plain.set_weights(weights)
-        layer.kernel.assign(weights[0])
-        if layer.use_bias:
-            layer.bias.assign(weights[1])
+        self.set_plain_weights(layer, weights)
         return layer, plain
+
+    def with_weights(self, plain, shape, weights, **changes):
+        """A plain layer of the same arguments, but those, and weights."""
+        config = {**plain.get_config(), **changes}
+        layer = self.plain_class.from_config(config)
+        self.build(layer, shape)
+        layer.set_weights(weights)
+        return layer
 
     def gate(self, plain, granularity, inputs, gates):
         """What the plain layer gives with gates, by the definition."""
-        channels_first = getattr(plain, "data_format", None) == "channels_first"
-        shape = [1] * inputs.ndim
-        shape[1 if channels_first else -1] = -1
+        shape = [-1]
+        if getattr(plain, "data_format", None) == "channels_first":
+            shape += [1] * (inputs.ndim - 2)
+        weights = plain.get_weights()
         if granularity == "input":
             return numpy(plain(inputs * gates.reshape(shape)))
         if granularity == "output":
-            config = {**plain.get_config(), "activation": None}
-            linear = self.plain_class.from_config(config)
-            linear.build(inputs.shape)
-            linear.set_weights(plain.get_weights())
+            linear = self.with_weights(
+                plain, inputs.shape, weights, activation=None
+            )
             outputs = linear(inputs) * gates.reshape(shape)
             return numpy(plain.activation(outputs))
-        kernel, *bias = plain.get_weights()
-        closed = self.plain_class.from_config(plain.get_config())
-        closed.build(inputs.shape)
-        closed.set_weights([kernel * gates, *bias])
-        return numpy(closed(inputs))
+        kernel, *bias = weights
+        gated = self.with_weights(plain, inputs.shape, [kernel * gates, *bias])
+        return numpy(gated(inputs))
 
     def weights_of_each_gate(self, layer):
         """Which weights become 0 as each gate closes, found by closing it."""
@@ -106,13 +150,14 @@ class GatedLayerTests:
 
     def test_equals_the_plain_layer_with_open_gates(self, variant, granularity):
         layer, plain = self.make(variant, granularity=granularity)
-        inputs = random(variant[1], seed=5)
+        inputs = self.inputs(variant[1], seed=5)
         shape = layer.gate.log_alpha.shape
+        expected = self.run(plain, inputs)
         layer.gate.log_alpha.assign(np.full(shape, 5.0))
-        np.testing.assert_array_equal(layer(inputs), plain(inputs))
+        np.testing.assert_array_equal(self.run(layer, inputs), expected)
         layer.gate.log_alpha.assign(np.full(shape, 100.0))
         np.testing.assert_array_equal(
-            layer(inputs, training=True), plain(inputs)
+            self.run(layer, inputs, training=True), expected
         )
 
     @pytest.mark.parametrize("training", [False, True])
@@ -120,7 +165,7 @@ class GatedLayerTests:
         self, variant, granularity, training
     ):
         layer, plain = self.make(variant, granularity=granularity)
-        inputs = random(variant[1], seed=5)
+        inputs = self.inputs(variant[1], seed=5)
         shape = tuple(layer.gate.log_alpha.shape)
         if training:
             gates = np.random.default_rng(3).integers(0, 2, shape)
@@ -132,62 +177,62 @@ class GatedLayerTests:
         expected = self.gate(
             plain, granularity, inputs, gates.astype("float32")
         )
-        outputs = layer(inputs, training=training)
+        outputs = self.run(layer, inputs, training=training)
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
         if not training:
             baked = layer.bake()
-            assert type(baked) is self.plain_class
+            assert self.is_baked(baked)
             assert baked.name == layer.name
             np.testing.assert_allclose(
-                baked(inputs), expected, rtol=1e-4, atol=1e-5
+                self.run(baked, inputs), expected, rtol=1e-4, atol=1e-5
             )
 
-    @pytest.mark.parametrize("per_example", ["input", "output"])
     def test_gates_for_each_example(self, variant, per_example):
         layer, plain = self.make(
             variant, granularity=per_example, sample_per="example", seed=1
         )
-        inputs = random(variant[1], seed=5)
+        inputs = self.inputs(variant[1], seed=5)
         shape = tuple(layer.gate.log_alpha.shape)
         gates = np.random.default_rng(3).integers(0, 2, shape)
         layer.gate.log_alpha.assign(np.where(gates, 100.0, -100.0))
         expected = self.gate(
             plain, per_example, inputs, gates.astype("float32")
         )
-        outputs = layer(inputs, training=True)
+        outputs = self.run(layer, inputs, training=True)
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
     # === Sampling ===
 
     def test_samples_while_training(self, variant, granularity):
         layer, _ = self.make(variant, granularity=granularity, seed=1)
-        inputs = np.concatenate([random((1, *variant[1][1:]), seed=5)] * 3)
-        first = numpy(layer(inputs, training=True))
-        second = numpy(layer(inputs, training=True))
+        inputs = np.concatenate([self.inputs((1, *variant[1][1:]), 5)] * 3)
+        first = self.run(layer, inputs, training=True)
+        second = self.run(layer, inputs, training=True)
         # One sample for the batch, another one for the next.
         np.testing.assert_allclose(first[0], first[1], rtol=1e-5, atol=1e-6)
         assert np.abs(first - second).max() > 1e-3
         # None at test time, nor once it is frozen.
-        np.testing.assert_array_equal(layer(inputs), layer(inputs))
+        at_test = self.run(layer, inputs)
+        np.testing.assert_array_equal(self.run(layer, inputs), at_test)
         layer.gate.trainable = False
         np.testing.assert_array_equal(
-            layer(inputs, training=True), layer(inputs)
+            self.run(layer, inputs, training=True), at_test
         )
-        if granularity == "weight":
+        if granularity not in self.per_example:
             return
         layer, _ = self.make(
             variant, granularity=granularity, seed=1, sample_per="example"
         )
-        outputs = numpy(layer(inputs, training=True))
+        outputs = self.run(layer, inputs, training=True)
         for a, b in ((0, 1), (0, 2), (1, 2)):
             assert np.abs(outputs[a] - outputs[b]).max() > 1e-3
 
     def test_a_seed_fixes_start_and_samples(self):
-        inputs = random(self.variants[0][1])
+        inputs = self.inputs(self.variants[0][1])
 
         def run(seed):
             layer, _ = self.make(self.variants[0], seed=seed)
-            return [numpy(layer(inputs, training=True)) for _ in range(2)]
+            return [self.run(layer, inputs, training=True) for _ in range(2)]
 
         np.testing.assert_array_equal(run(3), run(3))
         assert (np.array(run(3)) != np.array(run(4))).any()
@@ -195,9 +240,9 @@ class GatedLayerTests:
     def test_a_layer_frozen_before_building_does_not_sample(self):
         arguments, shape = self.variants[0]
         layer = self.layer_class(**arguments, trainable=False)
-        inputs = random(shape)
+        inputs = self.inputs(shape)
         np.testing.assert_array_equal(
-            layer(inputs, training=True), layer(inputs)
+            self.run(layer, inputs, training=True), self.run(layer, inputs)
         )
         assert layer.trainable_variables == []
 
@@ -219,9 +264,7 @@ class GatedLayerTests:
         )
         closed = self.weights_of_each_gate(layer)
         weights = plain.get_weights()
-        layer.kernel.assign(weights[0])
-        if layer.use_bias:
-            layer.bias.assign(weights[1])
+        self.set_plain_weights(layer, weights)
         shape = tuple(layer.gate.log_alpha.shape)
         log_alpha = random(shape, seed=8)
         layer.gate.log_alpha.assign(log_alpha)
@@ -244,14 +287,14 @@ class GatedLayerTests:
         layer = self.layer_class(
             **arguments, granularity=granularity, l0=100.0, seed=1
         )
-        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        model = self.model(layer, shape)
         (loss,) = model.losses
         prob = layer.gate.prob_open()
         expected = 100.0 * layer.gate.group_size * prob.sum()
         assert float(loss) == pytest.approx(expected, rel=1e-4)
         before = numpy(layer.gate.log_alpha)
-        inputs = random(shape)
-        targets = np.zeros(model.compute_output_shape(shape), "float32")
+        inputs = self.inputs(shape)
+        targets = np.zeros((shape[0], *model.output_shape[1:]), "float32")
         assert train_steps(model, inputs, targets, 2) > 1.0
         assert (numpy(layer.gate.log_alpha) < before).all()
 
@@ -263,7 +306,7 @@ class GatedLayerTests:
     def test_dtype_policies(self, policy, granularity):
         variant = self.variants[0]
         for sample_per in ("batch", "example"):
-            if (granularity, sample_per) == ("weight", "example"):
+            if sample_per == "example" and granularity not in self.per_example:
                 continue
             if keras.backend.backend() == "jax" and policy == "float64":
                 # JAX computes in float32 unless its process is told not to.
@@ -276,21 +319,24 @@ class GatedLayerTests:
                 l0=0.1,
                 l2=0.1,
             )
-            inputs = ops.convert_to_tensor(
-                random(variant[1]), dtype=layer.compute_dtype
-            )
+            inputs = ops.convert_to_tensor(self.inputs(variant[1]))
+            if keras.backend.is_float_dtype(inputs.dtype):
+                inputs = ops.cast(inputs, layer.compute_dtype)
             dtype = keras.backend.standardize_dtype
-            outputs = layer(inputs, training=True)
+            outputs = self.run(layer, inputs, training=True)
             assert dtype(outputs.dtype) == layer.compute_dtype
-            assert dtype(layer.kernel.dtype) == layer.variable_dtype
+            for weight in self.plain_weights(layer):
+                assert dtype(weight.dtype) == layer.variable_dtype
             assert dtype(layer.gate.log_alpha.dtype) == "float32"
             assert dtype(layer.losses[0].dtype) == "float32"
             layer.gate.log_alpha.assign(
                 np.full(layer.gate.log_alpha.shape, 100.0)
             )
-            expected = plain(inputs)
-            np.testing.assert_array_equal(layer(inputs), expected)
-            np.testing.assert_array_equal(layer.bake()(inputs), expected)
+            expected = self.run(plain, inputs)
+            np.testing.assert_array_equal(self.run(layer, inputs), expected)
+            np.testing.assert_array_equal(
+                self.run(layer.bake(), inputs), expected
+            )
 
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
     def test_trains_in_mixed_precision(self, policy, granularity):
@@ -298,17 +344,20 @@ class GatedLayerTests:
         layer = self.layer_class(
             **arguments, granularity=granularity, l0=0.1, dtype=policy
         )
-        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        model = self.model(layer, shape)
         before = [numpy(v) for v in layer.trainable_variables]
-        targets = np.ones(model.compute_output_shape(shape), "float32")
-        loss = train_steps(model, random(shape), targets, 2, optimizer="adam")
+        targets = np.ones((shape[0], *model.output_shape[1:]), "float32")
+        inputs = self.inputs(shape)
+        loss = train_steps(model, inputs, targets, 2, optimizer="adam")
         assert np.isfinite(loss)
         for old, new in zip(before, layer.trainable_variables):
             assert np.isfinite(numpy(new)).all()
-            assert (numpy(new) != old).any()
+            used = not any(part in new.path for part in self.unused)
+            assert not used or (numpy(new) != old).any(), new.path
 
     def test_config_keeps_all_arguments(self):
         arguments = {**self.other_arguments, **GATE_ARGUMENTS}
+        arguments["granularity"] = self.per_example[-1]
         signature = set(inspect.signature(self.plain_class).parameters)
         assert signature - {"kwargs"} <= set(arguments)
         layer = self.layer_class(**arguments, name="mine")
@@ -316,30 +365,27 @@ class GatedLayerTests:
         plain_config = self.plain_class(**self.other_arguments).get_config()
         for name, value in plain_config.items():
             assert name == "name" or config[name] == value, name
-        for name, value in GATE_ARGUMENTS.items():
+        for name in GATE_ARGUMENTS:
+            value = arguments[name]
             assert config[name] == value, name
         again = self.layer_class.from_config(config)
         assert again.get_config() == config
 
     def test_saves_and_loads(self, granularity, tmp_path):
         arguments, shape = self.variants[0]
-        model = keras.Sequential(
-            [
-                keras.Input(shape[1:]),
-                self.layer_class(
-                    **arguments, granularity=granularity, l0=0.1, l2=0.2
-                ),
-            ]
+        layer = self.layer_class(
+            **arguments, granularity=granularity, l0=0.1, l2=0.2
         )
-        (layer,) = model.layers
-        inputs = random(shape)
-        targets = np.ones(model.compute_output_shape(shape), "float32")
+        model = self.model(layer, shape)
+        inputs = self.inputs(shape)
+        targets = np.ones((shape[0], *model.output_shape[1:]), "float32")
         train_steps(model, inputs, targets, 2)
         model.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
-        assert again.layers[0].get_config() == layer.get_config()
+        loaded = again.get_layer(layer.name)
+        assert loaded.get_config() == layer.get_config()
         np.testing.assert_array_equal(
-            again.layers[0].gate.log_alpha, layer.gate.log_alpha
+            loaded.gate.log_alpha, layer.gate.log_alpha
         )
         np.testing.assert_array_equal(
             again.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
@@ -378,9 +424,27 @@ class GatedLayerTests:
         with pytest.raises(ValueError, match=rf"`{name}`.*Received: {name}="):
             self.layer_class(**arguments, **{name: value})
 
+    def test_refuses_the_granularities_it_lacks(self):
+        arguments, _ = self.variants[0]
+        for granularity in {"input", "output", "weight", "head"}:
+            if granularity in self.granularities:
+                continue
+            message = f"`granularity` must be one of .*{self.granularities[0]}"
+            with pytest.raises(ValueError, match=message):
+                self.layer_class(**arguments, granularity=granularity)
+
     def test_refuses_a_sample_of_each_weight_for_each_example(self):
         arguments, _ = self.variants[0]
+        if "weight" not in self.granularities:
+            pytest.skip("the layer has no gates on single weights")
         with pytest.raises(ValueError, match="`sample_per`.*weight"):
             self.layer_class(
                 **arguments, granularity="weight", sample_per="example"
             )
+
+    def test_refuses_lora(self):
+        if "lora_rank" not in self.other_arguments:
+            pytest.skip("the Keras layer has no LoRA")
+        arguments, _ = self.variants[0]
+        with pytest.raises(ValueError, match="`lora_rank`.*lora_rank=2"):
+            self.layer_class(**arguments, lora_rank=2)

@@ -3,6 +3,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.graph import activations
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -49,8 +50,30 @@ class Elementwise(Rule):
         return np.where(known, outputs, np.nan)
 
 
+class Clip(Elementwise):
+    """`ops.clip` to limits that are the same for all channels."""
+
+    def refuses(self, node):
+        if np.ndim(node.layer.x_min) + np.ndim(node.layer.x_max):
+            return "clips by arrays"
+        return None
+
+
 class Homogeneous(Elementwise):
     homogeneous = True
+
+
+class Cast(Elementwise):
+    """`ops.cast`: to integers a constant may be rounded to either side."""
+
+    def constants(self, node):
+        constants = super().constants(node)
+        if "float" in node.output.tensor.dtype:
+            return constants
+        return np.where(node.input.constants == 0, constants, np.nan)
+
+    def is_homogeneous(self, node):
+        return "float" in node.output.tensor.dtype
 
 
 class Activation(Elementwise):
@@ -152,7 +175,7 @@ class BatchNormalization(Rule):
 
     def refuses(self, node):
         if node.layer.axis % node.input.rank != node.input.axis:
-            return "normalizes another axis than that of the channels"
+            return OtherAxis("normalizes another axis than the channels")
         return None
 
     def _affine(self, node):

@@ -1,7 +1,10 @@
 import numpy as np
 
 from l0keras.graph import activations
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
+
+_OTHER_AXIS = OtherAxis("reads along another axis than that of the channels")
 
 
 def cannot_read(layer):
@@ -29,11 +32,19 @@ class Linear(Rule):
     """Dense layers and convolutions: a kernel, a bias, an activation.
 
     The kernel is `(*window, inputs of one group, units)`; a dense layer has
-    no window.
+    no window. Where a layer keeps it in another shape, `kernel` and `stored`
+    go from one to the other.
     """
 
     shrinks_with_input = True
     units_argument = "filters"
+
+    def kernel(self, node):
+        return node.params["kernel"]
+
+    def stored(self, kernel):
+        """The weights for a kernel, by name: the inverse of `kernel`."""
+        return {"kernel": kernel}
 
     def sources(self, node):
         return [np.full(node.output.size, -1)]
@@ -43,8 +54,8 @@ class Linear(Rule):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
-        if node.layer.groups > 1 and not node.input.selectable:
+            return _OTHER_AXIS
+        if self.groups(node) > 1 and not node.input.selectable:
             return "is grouped and its input carries a mask or is sparse"
         return None
 
@@ -59,7 +70,7 @@ class Linear(Rule):
 
     def _window(self, node, function):
         """A function over the window, spread to all inputs x all units."""
-        kernel = node.params["kernel"]
+        kernel = self.kernel(node)
         axes = tuple(range(kernel.ndim - 2))
         small = function(kernel, axes)
         groups = self.groups(node)
@@ -83,7 +94,7 @@ class Linear(Rule):
         Few inputs are constants other than 0, so only their rows are summed.
         """
         rows = np.flatnonzero(values)
-        kernel = node.params["kernel"]
+        kernel = self.kernel(node)
         groups = self.groups(node)
         total = np.zeros(kernel.shape[-1])
         per_group = kernel.shape[-2]
@@ -97,8 +108,7 @@ class Linear(Rule):
         return total
 
     def _bias(self, node):
-        kernel = node.params["kernel"]
-        return node.params.get("bias", np.zeros(kernel.shape[-1]))
+        return node.params.get("bias", np.zeros(node.output.size))
 
     def _foldable(self, node):
         """Which inputs are constants that the bias can stand in for."""
@@ -111,7 +121,7 @@ class Linear(Rule):
     def _sees_borders(self, node):
         # Each output of a window of 1 sees one position, none beyond.
         return node.layer.padding != "valid" and any(
-            size != 1 for size in node.params["kernel"].shape[:-2]
+            size != 1 for size in self.kernel(node).shape[:-2]
         )
 
     def constants(self, node):
@@ -154,7 +164,7 @@ class Linear(Rule):
 
     def shrink(self, node):
         got, kept = node.got(), np.flatnonzero(node.made)
-        kernel = node.params["kernel"][..., kept]
+        kernel = self.kernel(node)[..., kept]
         config = {self.units_argument: len(kept)}
         alive = self._groups_alive(node, node.made)
         if self.groups(node) > 1:
@@ -162,7 +172,7 @@ class Linear(Rule):
         if len(alive) == 1:
             kernel = self._rows(kernel, got, alive[0])
         # Several groups have all their inputs, along the same axis.
-        params = {"kernel": kernel}
+        params = self.stored(kernel)
         bias = self._bias(node)[kept] + self._folded(node, got, kept)
         if node.layer.use_bias or np.any(bias):
             config["use_bias"] = True
@@ -200,8 +210,7 @@ class Linear(Rule):
         return ties
 
     def weights(self, node):
-        kernel = node.params["kernel"]
-        *window, inputs, units = kernel.shape
+        *window, inputs, units = self.kernel(node).shape
         count = int(np.prod(window))
         groups = self.groups(node)
         columns = (-1, np.arange(units))
@@ -216,19 +225,20 @@ class Linear(Rule):
         return activations.is_homogeneous(node.layer.activation)
 
     def scale_output(self, node, scale):
-        for name in node.params:
-            node.params[name] = times(node.params[name], scale)
+        node.params.update(self.stored(times(self.kernel(node), scale)))
+        if "bias" in node.params:
+            node.params["bias"] = node.params["bias"] * scale
 
     def takes_input_scale(self, node):
         return True
 
     def scale_input(self, node, scale):
-        kernel = node.params["kernel"]
+        kernel = self.kernel(node)
         groups = self.groups(node)
         # (inputs of a group, groups) -> one column for each unit.
         columns = scale.reshape(groups, -1).T
         columns = np.repeat(columns, kernel.shape[-1] // groups, axis=1)
-        node.params["kernel"] = times(kernel, columns)
+        node.params.update(self.stored(times(kernel, columns)))
 
 
 class Convolution(Linear):
@@ -245,7 +255,7 @@ class Dense(Linear):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
+            return _OTHER_AXIS
         return None
 
     def output_axis(self, node):
@@ -272,7 +282,7 @@ class Depthwise(Rule):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return "reads along another axis than that of the channels"
+            return _OTHER_AXIS
         if not activations.is_elementwise(node.layer.activation):
             return "its activation mixes channels"
         return None

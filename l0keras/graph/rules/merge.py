@@ -19,14 +19,15 @@ class Merge(Rule):
     aligns = True
 
     def refuses(self, node):
-        ranks = {value.rank for value in node.inputs}
-        if len(ranks) > 1:
-            return "merges tensors of different ranks"
-        rank, axis = node.output.rank, node.input.axis
-        if rank != node.input.rank:
+        rank, axis = node.output.rank, self.output_axis(node)
+        if all(value.rank < rank for value in node.inputs):
             return "merges a tensor with an array of higher rank"
-        if any(value.axis != axis for value in node.inputs):
-            return "merges tensors whose channels lie along different axes"
+        for value in node.inputs:
+            # Tensors of lower rank are aligned at the last axis.
+            if value.axis < 1 or value.axis - value.rank != axis - rank:
+                return "merges tensors whose channels lie along different axes"
+            if value.rank < rank and axis != rank - 1:
+                return "merges tensors of different ranks"
         size = node.output.shape[axis]
         if not size or any(
             value.size not in (1, size) for value in node.inputs
@@ -35,6 +36,9 @@ class Merge(Rule):
         if len(node.inputs) > 1 and not all(v.selectable for v in node.inputs):
             return "merges tensors that carry a mask or are sparse"
         return None
+
+    def output_axis(self, node):
+        return node.input.axis - node.input.rank + node.output.rank
 
     def operands(self, node):
         """The operands in order: a `Value` or an array each."""
@@ -173,6 +177,23 @@ class Divide(Merge):
         if position == 1 or np.any(operands[1] == 0):
             return None
         return 1.0 / operands[1], 0.0
+
+
+class Power(Merge):
+    def function(self, node, operands):
+        with np.errstate(all="ignore"):
+            power = np.power(operands[0], operands[1])
+        return np.where(np.isfinite(power), power, np.nan)
+
+
+class Binary(Merge):
+    """Other functions of two numbers, whose constants are not followed.
+
+    Some of them jump, so that rounding would decide on which side.
+    """
+
+    def function(self, node, operands):
+        return np.full(node.output.size, np.nan)
 
 
 class Maximum(Merge):

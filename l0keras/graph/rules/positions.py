@@ -1,6 +1,7 @@
 import numpy as np
 
 from l0keras.graph.rules.linear import channel_axis
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -15,7 +16,7 @@ class Positions(Rule):
 
     def refuses(self, node):
         if node.input.axis != channel_axis(node.layer, node.input):
-            return "moves along the axis of the channels"
+            return OtherAxis("moves along the axis of the channels")
         return None
 
     def constants(self, node):
@@ -31,6 +32,20 @@ class Upsampling(Positions):
         if method in ("nearest", "bilinear"):
             return constants
         return np.where(constants == 0, constants, np.nan)
+
+
+class Resize(Upsampling):
+    """`ops.image.resize`, which may pad too."""
+
+    def constants(self, node):
+        constants = super().constants(node)
+        if node.layer.pad_to_aspect_ratio:
+            filling = node.layer.fill_value
+            return np.where(constants == filling, constants, np.nan)
+        return constants
+
+    def is_homogeneous(self, node):
+        return not (node.layer.pad_to_aspect_ratio and node.layer.fill_value)
 
 
 class GlobalPooling(Positions):

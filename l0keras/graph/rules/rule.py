@@ -3,6 +3,13 @@ import numpy as np
 from l0keras.graph.graph import unknown
 
 
+class OtherAxis(str):
+    """A reason to refuse: the channels do not lie where the layer has them.
+
+    The layer is fine where whatever moved the channels is a barrier.
+    """
+
+
 class Rule:
     """How one type of layer or op makes and reads channels.
 
@@ -39,6 +46,13 @@ class Rule:
     def refuses(self, node):
         """Why this node has to be a barrier, a string, or `None`."""
         return None
+
+    def channel_inputs(self, node):
+        """The positions of the inputs whose channels it tells apart.
+
+        It takes the others, such as masks, whole, of whatever size.
+        """
+        return range(len(node.inputs))
 
     def output_axis(self, node):
         """The channel axis of the output."""
@@ -145,8 +159,12 @@ class Rule:
 
     def pins(self, node):
         """Which input channels have to stay: a list of bool masks."""
+        known = self.channel_inputs(node)
         return [
-            np.full(value.size, self._serves_all(node, position))
+            np.full(
+                value.size,
+                position not in known or self._serves_all(node, position),
+            )
             for position, value in enumerate(node.inputs)
         ]
 
@@ -176,7 +194,10 @@ class Rule:
         return self.homogeneous
 
     def scale_forwards(self, node, scale):
-        """What scaling the input by `scale` does to the output's channels."""
+        """What scaling the input by `scale` does to the output's channels.
+
+        `None` if it does not scale each of them by one number.
+        """
         return scale[self.sources(node)[0]]
 
     def scale_backwards(self, node, scale):

@@ -13,70 +13,28 @@ class Moved(Rule):
         return node.input.constants
 
 
-class Reshape(Moved):
-    """`Reshape`, where each channel stays one channel, or all are flattened."""
-
-    rounds = False
-
-    def refuses(self, node):
-        if self._axis(node) is None:
-            return "reshapes the channels"
-        return None
-
-    def _axis(self, node):
-        """Where the channels lie in the output, `None` if torn apart."""
-        value, shape = node.input, node.output.shape
-        behind = value.shape[value.axis + 1 :]
-        if None in behind or shape[0] is not None and value.shape[0] is None:
-            return None
-        for axis in range(1, len(shape)):
-            rest = shape[axis + 1 :]
-            if None in rest or np.prod(rest) != np.prod(behind):
-                continue
-            if shape[axis] == value.size:
-                return axis
-        if len(shape) == 2 and None not in value.shape[1:]:
-            return 1
-        return None
-
-    def output_axis(self, node):
-        return self._axis(node)
-
-    def sources(self, node):
-        size = node.output.size
-        if size == node.input.size:
-            return [np.arange(size)]
-        shape = [1] * node.input.rank
-        shape[node.input.axis] = -1
-        channels = np.arange(node.input.size).reshape(shape)[0]
-        full = np.broadcast_to(channels, node.input.shape[1:])
-        return [full.reshape(-1)]
-
-    def constants(self, node):
-        return node.input.constants[self.sources(node)[0]]
-
-    def shrink(self, node):
-        name = (
-            "target_shape" if "target_shape" in vars(node.layer) else "newshape"
-        )
-        shape = list(getattr(node.layer, name))
-        axis = node.output.axis - (name == "target_shape")
-        if shape[axis] != -1:
-            shape[axis] = len(node.output.kept)
-        return {name: tuple(shape)}, {}
-
-
 class Permute(Moved):
-    """`Permute`, the layer, and `transpose`, the op."""
+    """`Permute`, `transpose`, `swapaxes` and `moveaxis`."""
 
     per_call = True
 
     def _order(self, node):
-        if hasattr(node.layer, "dims"):
-            return (0, *node.layer.dims)
-        if node.layer.axes is None:
-            return tuple(reversed(range(node.input.rank)))
-        return tuple(axis % node.input.rank for axis in node.layer.axes)
+        """For each axis of the output the axis of the input."""
+        layer, axes = node.layer, np.arange(node.input.rank)
+        if hasattr(layer, "dims"):
+            return [0, *layer.dims]
+        if hasattr(layer, "axis1"):
+            both = [layer.axis1, layer.axis2]
+            axes[both] = axes[both[::-1]]
+            return axes.tolist()
+        if hasattr(layer, "destination"):
+            # A tensor of which each axis has a size of its own.
+            probe = np.broadcast_to(0, axes + 1)
+            moved = np.moveaxis(probe, layer.source, layer.destination)
+            return [size - 1 for size in moved.shape]
+        if layer.axes is None:
+            return axes[::-1].tolist()
+        return [axis % len(axes) for axis in layer.axes]
 
     def refuses(self, node):
         if self._order(node)[0] != 0:
@@ -85,6 +43,58 @@ class Permute(Moved):
 
     def output_axis(self, node):
         return self._order(node).index(node.input.axis)
+
+
+class ExpandDims(Moved):
+    """`ops.expand_dims`."""
+
+    per_call = True
+
+    def _added(self, node):
+        axis = node.layer.axis
+        axes = [axis] if isinstance(axis, int) else axis
+        return {one % node.output.rank for one in axes}
+
+    def refuses(self, node):
+        return "moves the batch" if 0 in self._added(node) else None
+
+    def output_axis(self, node):
+        added = self._added(node)
+        left = [a for a in range(node.output.rank) if a not in added]
+        return left[node.input.axis]
+
+
+class Squeeze(Moved):
+    """`ops.squeeze`."""
+
+    def _gone(self, node):
+        axis, shape = node.layer.axis, node.input.shape
+        if axis is None:
+            return {a for a, size in enumerate(shape) if size == 1}
+        axes = [axis] if isinstance(axis, int) else axis
+        return {one % len(shape) for one in axes}
+
+    def refuses(self, node):
+        if self._gone(node) & {0, node.input.axis}:
+            return "takes away the axis of the batch or of the channels"
+        return None
+
+    def output_axis(self, node):
+        axis = node.input.axis
+        return axis - sum(gone < axis for gone in self._gone(node))
+
+    def shrink(self, node):
+        # Not all axes of size 1: there may be one channel left.
+        return {"axis": sorted(self._gone(node))}, {}
+
+
+class RepeatVector(Moved):
+    """`RepeatVector`, which puts an axis between batch and channels."""
+
+    per_call = True
+
+    def output_axis(self, node):
+        return 2
 
 
 class Take(Rule):

@@ -2,17 +2,31 @@ import keras
 from keras.src.applications.convnext import LayerScale
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.ops import core
+from keras.src.ops import image
 from keras.src.ops import math
 from keras.src.ops import nn
 from keras.src.ops import numpy as numpy_ops
 
 from l0keras.gates import SharedGate
+from l0keras.graph.rules import attention
+from l0keras.graph.rules import bidirectional
+from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
+from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
+from l0keras.graph.rules import move
+from l0keras.graph.rules import normalization
 from l0keras.graph.rules import positions
+from l0keras.graph.rules import recurrent
+from l0keras.graph.rules import reduce
+from l0keras.graph.rules import reshape
+from l0keras.graph.rules import select
+from l0keras.graph.rules import separable
 from l0keras.graph.rules import shapes
+from l0keras.graph.rules import time_distributed
+from l0keras.graph.rules import transposed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -21,7 +35,16 @@ _LAYERS = {
     linear.Dense(): "Dense",
     linear.Convolution(): "Conv1D Conv2D Conv3D",
     linear.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
+    separable.Separable(): "SeparableConv1D SeparableConv2D",
+    transposed.Transposed(): (
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
+    ),
     elementwise.BatchNormalization(): "BatchNormalization",
+    normalization.GroupNormalization(): "GroupNormalization",
+    normalization.RMSNormalization(): "RMSNormalization",
+    normalization.UnitNormalization(): "UnitNormalization",
+    normalization.Normalization(): "Normalization",
+    normalization.EachChannel(): "LayerNormalization Softmax",
     elementwise.Identity(): (
         "ActivityRegularization AlphaDropout Dropout GaussianDropout "
         "GaussianNoise Identity SpatialDropout1D SpatialDropout2D "
@@ -48,8 +71,9 @@ _LAYERS = {
         "GlobalMaxPooling3D"
     ),
     positions.Flatten(): "Flatten",
-    shapes.Reshape(): "Reshape",
+    reshape.Reshape(): "Reshape",
     shapes.Permute(): "Permute",
+    shapes.RepeatVector(): "RepeatVector",
     merge.Add(): "Add",
     merge.Average(): "Average",
     merge.Subtract(): "Subtract",
@@ -57,6 +81,12 @@ _LAYERS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
+    embedding.Embedding(): "Embedding",
+    einsum.EinsumDense(): "EinsumDense",
+    recurrent.Recurrent(): "SimpleRNN LSTM GRU",
+    bidirectional.Bidirectional(): "Bidirectional",
+    attention.MultiHead(): "MultiHeadAttention",
+    attention.GroupQuery(): "GroupQueryAttention",
 }
 _NUMPY_OPS = {
     merge.Add(): "Add",
@@ -65,17 +95,43 @@ _NUMPY_OPS = {
     merge.Divide(): "Divide TrueDivide",
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
+    merge.Power(): "Power",
+    merge.Binary(): (
+        "Arctan2 DivideNoNan FloorDivide Fmod Hypot Logaddexp Mod"
+    ),
     merge.Concatenate(): "Concatenate",
-    shapes.Reshape(): "Reshape",
-    shapes.Permute(): "Transpose",
+    reduce.Reduce(): "Amax Amin Max Median Min",
+    reduce.Sum(): "Sum",
+    reduce.Mean(): "Mean",
+    reduce.Product(): "Prod",
+    reduce.Deviation(): "Std",
+    reduce.Variance(): "Var",
+    move.Flip(): "Flip",
+    move.Roll(): "Roll",
+    move.Repeat(): "Repeat",
+    move.Tile(): "Tile",
+    move.BroadcastTo(): "BroadcastTo",
+    move.Pad(): "Pad",
+    select.GetItem(): "GetItem",
+    reshape.Reshape(): "Reshape",
+    shapes.Permute(): "Moveaxis Swapaxes Transpose",
+    shapes.ExpandDims(): "ExpandDims",
+    shapes.Squeeze(): "Squeeze",
     shapes.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
+    elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (
-        "Arctan Arctanh Ceil Clip Cos Cosh Exp Expm1 Floor Log1p Reciprocal "
-        "Round Sign Sin Sinh Sqrt Square Tan Tanh"
+        "Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cbrt Ceil Cos Cosh "
+        "Exp Exp2 Expm1 Floor Log Log10 Log1p Log2 Reciprocal Round Sign Sin "
+        "Sinc Sinh Sqrt Square Tan Tanh Trunc"
     ),
 }
 _NN_OPS = {
+    normalization.UnitNormalization(): "Normalize",
+    normalization.EachChannel(): "LogSoftmax Softmax",
+    positions.Positions(): (
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"
+    ),
     elementwise.Homogeneous(): "LeakyRelu Relu",
     elementwise.Elementwise(): (
         "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
@@ -84,7 +140,7 @@ _NN_OPS = {
     ),
 }
 # By exact type: a subclass may do anything.
-_RULES = {
+RULES = {
     getattr(place, name): rule
     for place, table in (
         (keras.layers, _LAYERS),
@@ -94,14 +150,18 @@ _RULES = {
     for rule, names in table.items()
     for name in names.split()
 }
-_RULES.update(
+RULES.update(
     {
         SharedGate: gates.SharedGate(),
         CustomScaleLayer: merge.ScaledAdd(),
         LayerScale: elementwise.LayerScale(),
         math.Erf: elementwise.Elementwise(),
         math.Rsqrt: elementwise.Elementwise(),
+        math.Logsumexp: reduce.LogSumExp(),
         core.StopGradient: elementwise.Homogeneous(),
+        core.Cast: elementwise.Cast(),
+        core.SaturateCast: elementwise.Cast(),
+        image.Resize: positions.Resize(),
     }
 )
 
@@ -116,7 +176,7 @@ def rule_of(node):
         A rule and a string, or a rule and `None`.
     """
     kind = type(node.layer)
-    rule = _RULES.get(kind)
+    rule = RULES.get(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
     if node.training:
@@ -125,13 +185,18 @@ def rule_of(node):
         return BARRIER, "called with further arguments"
     if rule.inputs not in (None, len(node.inputs)) or len(node.outputs) != 1:
         return BARRIER, "does not map one tensor to one"
-    if not all(value.size for value in node.inputs):
+    inputs = [node.inputs[i] for i in rule.channel_inputs(node)]
+    if not all(value.size for value in inputs):
         return BARRIER, "its number of channels is not fixed"
     if len(node.operation.nodes) > 1 and not rule.per_call:
-        if not all(value.selectable for value in node.inputs):
+        if not all(value.selectable for value in inputs):
             return BARRIER, "shared, and its input carries a mask or is sparse"
     for candidate in (rule, *rule.alternatives):
         reason = candidate.refuses(node)
         if not reason:
             return candidate, None
     return BARRIER, reason
+
+
+# It asks for the rule of the layer inside.
+RULES[keras.layers.TimeDistributed] = time_distributed.TimeDistributed(rule_of)

@@ -1,4 +1,4 @@
-"""Random chains of layers with random gates, for property tests."""
+"""Random layers with random weights and gates, for property tests."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import l0keras
 from l0keras import layers as gated
+from tests.strip.flip import Flip
 
 ACTIVATIONS = [
     "relu",
@@ -16,11 +17,11 @@ ACTIVATIONS = [
     "leaky_relu",
     "relu6",
     "softplus",
-    "exponential",
     "gelu",
     "hard_sigmoid",
     "softmax",
 ]
+INJECTIVE = [None, "sigmoid", "tanh", "elu", "leaky_relu", "softplus"]
 CONVS = {
     1: (gated.L0Conv1D, keras.layers.Conv1D),
     2: (gated.L0Conv2D, keras.layers.Conv2D),
@@ -36,13 +37,23 @@ def ranked(name, rank):
     return getattr(keras.layers, f"{name}{rank}D")
 
 
-class Chain:
-    """Draws one layer after the other and applies it."""
+class Layers:
+    """Draws layers for the tensor `x`; whoever derives applies them.
 
-    def __init__(self, draw, data_format="channels_last"):
+    Args:
+        draw: what hypothesis gives for drawing.
+        data_format: of all layers that have one.
+        generic: whether to leave out what makes it hard to say, from outside,
+            whether a unit is needed: activations with flat parts, groups,
+            barriers. All that is left is injective, or mixes by weights.
+    """
+
+    def __init__(self, draw, data_format="channels_last", generic=False):
         self.draw = draw
         self.data_format = data_format
         self.axis = -1 if data_format == "channels_last" else 1
+        self.generic = generic
+        self.x = None
 
     @property
     def rank(self):
@@ -60,24 +71,8 @@ class Chain:
     def pick(self, *options):
         return pick(self.draw, *options)
 
-    def model(self):
-        rank = self.pick(0, 1, 2, 2, 3)
-        sizes = tuple(self.pick(4, 5, 7) for _ in range(rank))
-        channels = self.pick(1, 2, 4)
-        shape = (*sizes, channels) if self.axis == -1 else (channels, *sizes)
-        if rank == 0:
-            shape = (self.pick(3, 9),)
-        inputs = self.x = keras.Input(shape)
-        if rank:
-            for _ in range(self.draw(st.integers(1, 5))):
-                self.x = self.spatial()(self.x)
-            self.x = self.end_of_space()(self.x)
-        if len(self.x.shape) == 2:
-            for _ in range(self.draw(st.integers(1, 4))):
-                self.x = self.flat()(self.x)
-        return keras.Model(inputs, self.x)
-
     def spatial(self):
+        """A layer that may change positions as well as channels."""
         return self.pick(
             self.conv,
             self.conv,
@@ -102,6 +97,36 @@ class Chain:
             self.odd,
         )()
 
+    def keeping(self):
+        """A layer that keeps the positions."""
+        return self.pick(
+            self.linear,
+            self.linear,
+            self.linear,
+            self.thin,
+            self.normalize,
+            self.activate,
+            self.own_gate,
+            self.odd,
+        )()
+
+    def linear(self, width=None):
+        """A layer with a kernel, of any width, that keeps the positions."""
+        if self.rank < 1 or self.axis == -1 and self.pick(0, 0, 0, 1):
+            return self.dense(width)
+        moves = {
+            "kernel_size": self.pick(1, 2, 3),
+            "padding": "same",
+            "data_format": self.data_format,
+        }
+        return self.conv(width, moves)
+
+    def thin(self):
+        if self.rank != 2:
+            return self.normalize()
+        moves = {"kernel_size": self.pick(1, 3), "padding": "same"}
+        return self.depthwise({**moves, "data_format": self.data_format})
+
     def gates(self):
         return {"granularity": self.pick(None, "input", "output", "weight")}
 
@@ -119,47 +144,54 @@ class Chain:
             "data_format": self.data_format,
         }
 
-    def shared(self):
+    def activations(self):
+        return INJECTIVE if self.generic else ["relu", *ACTIVATIONS]
+
+    def options(self):
         return {
             "use_bias": self.pick(True, True, False),
-            "activation": self.pick("relu", *ACTIVATIONS),
+            "activation": self.pick(*self.activations()),
         }
 
-    def conv(self):
+    def conv(self, width=None, moves=None):
         l0_class, plain_class = CONVS[self.rank]
-        moves = self.moves()
-        if self.rank == 1 and self.axis == -1 and self.pick(0, 0, 1):
+        causal = moves is None
+        moves = moves or self.moves()
+        if causal and self.rank == 1 and self.axis == -1 and self.pick(0, 0, 1):
             moves["padding"] = "causal"
         groups = self.pick(1, 1, 1, 2, self.channels)
         if self.channels % groups or keras.backend.backend() == "tensorflow":
             # The CPU kernels of TensorFlow know grouped convolutions in two
             # dimensions only, and not with dilation.
-            simple = self.rank == 2 and moves["dilation_rate"] == 1
+            simple = self.rank == 2 and moves.get("dilation_rate", 1) == 1
             groups = groups if simple and self.channels % groups == 0 else 1
+        if self.generic or (width or 0) % groups:
+            groups = 1
         arguments = {
             **moves,
-            **self.shared(),
-            "filters": groups * self.pick(1, 2, 3),
+            **self.options(),
+            "filters": width or groups * self.pick(1, 2, 3, 5),
             "groups": groups,
         }
         if self.pick(True, True, False):
             return l0_class(**arguments, **self.gates())
         return plain_class(**arguments)
 
-    def depthwise(self):
+    def depthwise(self, moves=None):
         if self.rank != 2:
             return self.conv()
         arguments = {
-            **self.moves(),
-            **self.shared(),
-            "depth_multiplier": self.pick(1, 2),
+            **(moves or self.moves()),
+            **self.options(),
+            "depth_multiplier": 1 if self.generic else self.pick(1, 2),
         }
         if self.pick(True, False):
             return gated.L0DepthwiseConv2D(**arguments, **self.gates())
         return keras.layers.DepthwiseConv2D(**arguments)
 
-    def dense(self):
-        arguments = {**self.shared(), "units": self.pick(1, 3, 6)}
+    def dense(self, width=None):
+        units = width or self.pick(1, 3, 6)
+        arguments = {**self.options(), "units": units}
         if self.pick(True, True, False):
             return gated.L0Dense(**arguments, **self.gates())
         return keras.layers.Dense(**arguments)
@@ -172,6 +204,12 @@ class Chain:
         )
 
     def activate(self):
+        if self.generic:
+            return self.pick(
+                keras.layers.LeakyReLU(),
+                keras.layers.ELU(),
+                *(keras.layers.Activation(name) for name in INJECTIVE),
+            )
         return self.pick(
             keras.layers.ReLU(),
             keras.layers.ReLU(max_value=1.0, threshold=0.1),
@@ -217,7 +255,7 @@ class Chain:
 
     def own_gate(self):
         axes = [self.axis]
-        if len(self.x.shape) == 4:
+        if len(self.x.shape) == 4 and not self.generic:
             axes.append((1, 2, 3))
         return l0keras.HardConcreteGate(axis=self.pick(*axes))
 
@@ -229,9 +267,13 @@ class Chain:
             keras.layers.Identity(),
         ]
         if self.axis == -1:
+            if not self.generic:
+                layers += [
+                    keras.layers.Softmax(),
+                    keras.layers.LayerNormalization(),
+                    Flip(),
+                ]
             layers += [
-                keras.layers.Softmax(),
-                keras.layers.LayerNormalization(),
                 keras.layers.Rescaling([0.5] * self.channels, 0.25),
                 self.dense(),
             ]
@@ -239,10 +281,12 @@ class Chain:
 
     def end_of_space(self):
         rank, data_format = self.rank, self.data_format
+        average = ranked("GlobalAveragePooling", rank)
         return self.pick(
             keras.layers.Flatten(data_format=data_format),
             keras.layers.Flatten(),
-            ranked("GlobalAveragePooling", rank)(data_format=data_format),
+            average(data_format=data_format),
+            average(data_format=data_format),
             ranked("GlobalMaxPooling", rank)(
                 data_format=data_format, keepdims=True
             ),
@@ -250,29 +294,11 @@ class Chain:
         )
 
 
-def random_chain(data, data_format="channels_last"):
-    """Draws a functional model with random weights and gates.
-
-    Args:
-        data: what hypothesis gives for `st.data()`. A strategy of its own
-            would not do: Keras draws seeds, which strategies must not.
-        data_format: of all layers that have one.
-
-    Returns:
-        The model and a numpy generator.
-    """
-    draw = data.draw
-    model = Chain(draw, data_format).model()
-    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
-    randomize(model, rng, draw)
-    return model, rng
-
-
 def randomize(model, rng, draw):
     """Moves all weights, closes gates and zeroes parts of plain kernels."""
     for layer in model._flatten_layers():
         if isinstance(layer, l0keras.HardConcreteGate):
-            shut = pick(draw, 0.0, 0.3, 0.7, 1.0)
+            shut = pick(draw, 0.0, 0.3, 0.3, 0.3, 0.7, 0.7, 1.0)
             close(layer, rng, shut)
             continue
         for weight in layer.weights:
@@ -281,8 +307,8 @@ def randomize(model, rng, draw):
             if weight.name == "kernel":
                 values /= np.sqrt(np.prod(shape[:-1]))
                 if not isinstance(layer, gated.GatedLayer):
-                    zero_units(values, rng, pick(draw, 0.0, 0.5))
-            elif weight.name in ("gamma", "beta") and draw(st.booleans()):
+                    zero_units(values, rng, pick(draw, 0.0, 0.0, 0.3, 0.5))
+            elif weight.name in ("gamma", "beta") and pick(draw, 0, 0, 1):
                 values *= rng.random(shape) < 0.5
             elif "variance" in weight.name:
                 values = rng.uniform(0.5, 2.0, shape)

@@ -1,0 +1,217 @@
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.graph.rules.elementwise import along
+from l0keras.graph.rules.elementwise import per_channel
+from l0keras.graph.rules.rule import OtherAxis
+from l0keras.graph.rules.rule import Rule
+
+
+def axes_of(node, axis):
+    """An axis, or several, as a set of integers from 0 on."""
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    return {one % node.input.rank for one in axes}
+
+
+class GroupNormalization(Rule):
+    """`GroupNormalization`, in whole groups; several statistics mix in one."""
+
+    shrinks_with_input = True
+
+    def refuses(self, node):
+        if node.layer.axis % node.input.rank != node.input.axis:
+            return OtherAxis("normalizes another axis than the channels")
+        if not node.input.selectable:
+            return "is grouped and its input carries a mask or is sparse"
+        return None
+
+    def _by_group(self, node, array):
+        return array.reshape(node.layer.groups, -1)
+
+    def constants(self, node):
+        # A group of which all channels are constant has known statistics.
+        inputs = self._by_group(node, node.constants())
+        slope = 1.0 / np.sqrt(
+            inputs.var(axis=1, keepdims=True) + node.layer.epsilon
+        )
+        outputs = (
+            slope * (inputs - inputs.mean(axis=1, keepdims=True))
+        ).ravel()
+        gamma = node.params.get("gamma", np.ones(node.output.size))
+        outputs = np.where(gamma == 0, 0.0, outputs * gamma)
+        return outputs + node.params.get("beta", 0.0)
+
+    def makes(self, node, live):
+        alive = np.any(self._by_group(node, live), axis=1)
+        # What stands in for a group that nobody needs has to be a group.
+        alive[0] |= not np.any(alive)
+        return np.repeat(alive, len(live) // node.layer.groups)
+
+    def shrink(self, node):
+        got = node.got()
+        params = {name: array[got] for name, array in node.params.items()}
+        size = node.output.size // node.layer.groups
+        return {
+            "groups": len(got) // size,
+            "scale": "gamma" in params,
+            "center": "beta" in params,
+        }, params
+
+    def ties(self, node):
+        channels = np.arange(node.output.size)
+        first = channels - channels % (len(channels) // node.layer.groups)
+        return [(-1, channels, 0, channels), (0, channels, 0, first)]
+
+    def weights(self, node):
+        return [(len(node.params), [(-1, np.arange(node.output.size))])]
+
+    def takes_output_scale(self, node):
+        return True
+
+    def scale_output(self, node, scale):
+        node.params["gamma"] = node.params.get("gamma", 1.0) * scale
+        if "beta" in node.params:
+            node.params["beta"] = node.params["beta"] * scale
+
+
+class _SumOfSquares(Rule):
+    """Normalizations of channels to which one that is 0 adds nothing."""
+
+    def pins(self, node):
+        # Behind it a gate would come too late: each channel is in the sum.
+        return [np.ones(value.size, bool) for value in node.inputs]
+
+    def makes(self, node, live):
+        varies = node.constants() != 0
+        return live | varies
+
+    def constants(self, node):
+        constants = node.input.constants
+        return np.where(constants == 0, constants, np.nan)
+
+
+class RMSNormalization(_SumOfSquares):
+    """`RMSNormalization` over the channels, which divides by
+    sqrt(sum of squares / C + epsilon).
+
+    If C' of C channels are left and the others are 0, that is sqrt(C' / C)
+    times sqrt(sum of squares / C' + epsilon C / C').
+    """
+
+    shrinks_with_input = True
+
+    def refuses(self, node):
+        if axes_of(node, node.layer.axis) != {node.input.axis}:
+            return "normalizes other axes than that of the channels"
+        if node.input.axis != node.input.rank - 1:
+            return "scales another axis than that of the channels"
+        return None
+
+    def constants(self, node):
+        constants = super().constants(node)
+        return np.where(node.params["scale"] == 0, 0.0, constants)
+
+    def shrink(self, node):
+        got = node.got()
+        ratio = node.input.size / len(got)
+        scale = node.params["scale"][got] * np.sqrt(ratio)
+        return {"epsilon": node.layer.epsilon * ratio}, {"scale": scale}
+
+    def weights(self, node):
+        return [(1, [(-1, np.arange(node.output.size))])]
+
+    def takes_output_scale(self, node):
+        return True
+
+    def scale_output(self, node, scale):
+        node.params["scale"] = node.params["scale"] * scale
+
+
+class UnitNormalization(_SumOfSquares):
+    """`UnitNormalization`: divides by a norm, over the channels or not."""
+
+    per_call = True
+
+    def pins(self, node):
+        if node.input.axis in axes_of(node, node.layer.axis):
+            return super().pins(node)
+        return Rule.pins(self, node)
+
+    def makes(self, node, live):
+        if node.input.axis in axes_of(node, node.layer.axis):
+            return super().makes(node, live)
+        return live
+
+
+class EachChannel(Rule):
+    """What mixes positions along its `axis`, if not channels too.
+
+    Such as a softmax or a `LayerNormalization` of each channel on its own.
+    """
+
+    def refuses(self, node):
+        if node.input.axis in axes_of(node, node.layer.axis):
+            return "each of its channels depends on all channels"
+        return None
+
+
+class Normalization(Rule):
+    """`Normalization` by means and variances of data, adapted or given."""
+
+    shrinks_with_input = True
+
+    def _affine(self, node):
+        """Slope and offset, of the input's rank."""
+        axes = node.layer._keep_axis
+        shape = [
+            node.input.shape[axis] if axis in axes else 1
+            for axis in range(node.input.rank)
+        ]
+        mean, variance = (
+            array.astype("float64").reshape(shape)
+            for array in self._statistics(node)
+        )
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        if node.layer.invert:
+            return deviation, mean
+        return 1.0 / deviation, -mean / deviation
+
+    def _statistics(self, node):
+        """Mean and variance along the axes that have their own."""
+        if "mean" in node.params:
+            return node.params["mean"], node.params["variance"]
+        axes = node.layer._keep_axis
+        shape = [node.input.shape[axis] for axis in axes]
+        return [
+            ops.convert_to_numpy(array).reshape(shape)
+            for array in (node.layer.mean, node.layer.variance)
+        ]
+
+    def constants(self, node):
+        slope, offset = self._affine(node)
+        inputs = along(node.input, node.input.constants)
+        return per_channel(node.output, inputs * slope + offset)
+
+    def shrink(self, node):
+        statistics = self._statistics(node)
+        axes = node.layer._keep_axis
+        if node.input.axis in axes:
+            axis = axes.index(node.input.axis)
+            statistics = [
+                np.take(array, node.got(), axis=axis) for array in statistics
+            ]
+        mean, variance = statistics
+        if "mean" in node.params:
+            params = {**node.params, "mean": mean, "variance": variance}
+            return {}, params
+        return {"mean": mean.tolist(), "variance": variance.tolist()}, {}
+
+    def weights(self, node):
+        if "mean" not in node.params:
+            return []
+        size = node.params["mean"].size
+        if node.input.axis not in node.layer._keep_axis:
+            return [(2 * size, [])]
+        channels = np.arange(node.output.size)
+        return [(2 * size // len(channels), [(-1, channels)])]

@@ -1,0 +1,145 @@
+import numpy as np
+from keras.src.ops import numpy as numpy_ops
+
+from l0keras.graph.rules.normalization import axes_of
+from l0keras.graph.rules.rule import Rule
+
+
+class Reduce(Rule):
+    """Ops that reduce positions to one number: `max`, `mean`, `std`, ..."""
+
+    per_call = True
+    homogeneous = True
+
+    def _axes(self, node):
+        if node.layer.axis is None:
+            return set(range(node.input.rank))
+        return axes_of(node, node.layer.axis)
+
+    def refuses(self, node):
+        if 0 in self._axes(node):
+            return "reduces the batch"
+        if node.input.axis in self._axes(node):
+            return "reduces the channels"
+        if getattr(node.layer, "initial", None) is not None:
+            return "reduces with an initial value"
+        return None
+
+    def output_axis(self, node):
+        axis = node.input.axis
+        if node.layer.keepdims:
+            return axis
+        return axis - sum(gone < axis for gone in self._axes(node))
+
+    def constants(self, node):
+        constants = node.input.constants
+        sizes = [
+            node.input.shape[axis]
+            for axis in self._axes(node)
+            if axis != node.input.axis
+        ]
+        if None in sizes:
+            # Where no number is right for any count, it is not known.
+            once, many = (self._reduced(constants, n) for n in (1, 2))
+            return np.where(once == many, once, np.nan)
+        with np.errstate(over="ignore"):
+            reduced = self._reduced(constants, np.prod(sizes, dtype=float))
+        return np.where(np.isfinite(reduced), reduced, np.nan)
+
+    def _reduced(self, constants, count):
+        """What `count` times the same number is reduced to."""
+        return constants
+
+
+class _OfChannels(Reduce):
+    """A `sum` over channels, and maybe positions: without those that are 0."""
+
+    rounds = False
+
+    def refuses(self, node):
+        if 0 in self._axes(node):
+            return "reduces the batch"
+        return None
+
+    def output_axis(self, node):
+        # Of size 1, or else there are only positions left.
+        return node.input.axis if node.layer.keepdims else node.output.axis
+
+    def sources(self, node):
+        return [np.full(node.output.size, -1)]
+
+    def constants(self, node):
+        # Of the sum over positions of each channel, or of their mean.
+        total = self._total(super().constants(node))
+        return np.full(node.output.size, total)
+
+    def pins(self, node):
+        # It reads them without gates.
+        return [np.ones(node.input.size, bool)]
+
+    def _reduced(self, constants, count):
+        return constants * count
+
+    def _total(self, constants):
+        return constants.sum()
+
+    def reads(self, node, made):
+        return [node.constants() != 0]
+
+    def is_homogeneous(self, node):
+        return False
+
+
+class _MeanOfChannels(_OfChannels):
+    """A `mean` over channels: of fewer, times their share."""
+
+    def _reduced(self, constants, count):
+        return constants
+
+    def _total(self, constants):
+        return constants.mean()
+
+    def call(self, node, layer, args, kwargs):
+        outputs = layer(*args, **kwargs)
+        share = len(node.got()) / node.input.size
+        if share == 1:
+            return outputs
+        # The size tells it from one of an earlier time.
+        name = f"{layer.name}_of_{node.input.size}"
+        return numpy_ops.Multiply(name=name)(outputs, share)
+
+
+class Sum(Reduce):
+    alternatives = (_OfChannels(),)
+
+    def _reduced(self, constants, count):
+        return constants * count
+
+
+class Mean(Reduce):
+    alternatives = (_MeanOfChannels(),)
+
+
+class Product(Reduce):
+    homogeneous = False
+
+    def _reduced(self, constants, count):
+        return constants**count
+
+
+class Deviation(Reduce):
+    """`std`: 0 where all numbers are the same."""
+
+    def _reduced(self, constants, count):
+        return 0.0 * constants
+
+
+class Variance(Deviation):
+    homogeneous = False
+
+
+class LogSumExp(Reduce):
+    homogeneous = False
+
+    def _reduced(self, constants, count):
+        return constants + np.log(count)

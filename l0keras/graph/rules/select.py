@@ -1,0 +1,137 @@
+import numbers
+
+import numpy as np
+from keras.src.ops import numpy as numpy_ops
+
+from l0keras.graph.rules.rule import Rule
+
+
+def _is_plain(key):
+    """Whether a key is an integer or a slice between integers."""
+    parts = [key.start, key.stop, key.step] if isinstance(key, slice) else [key]
+    if isinstance(key, slice):
+        parts = [part for part in parts if part is not None]
+    return all(
+        isinstance(part, numbers.Integral) and not isinstance(part, bool)
+        for part in parts
+    )
+
+
+def _is_all(key):
+    return isinstance(key, slice) and (
+        key.start in (None, 0) and key.stop is None and key.step in (None, 1)
+    )
+
+
+class _GetItem(Rule):
+    with_arguments = True
+    per_call = True
+    rounds = False
+
+    def _keys(self, node):
+        """An integer or a slice for each axis, `None` for anything else."""
+        given = [*node.args[1:], *node.kwargs.values()]
+        keys = given[0] if len(given) == 1 else None
+        keys = list(keys) if isinstance(keys, (tuple, list)) else [keys]
+        dots = [i for i, key in enumerate(keys) if key is Ellipsis]
+        start = dots[0] if dots else len(keys)
+        behind = keys[start + 1 :]
+        rest = node.input.rank - start - len(behind)
+        keys = keys[:start] + [slice(None)] * rest + behind
+        if len(keys) != node.input.rank or not all(map(_is_plain, keys)):
+            return None
+        return keys
+
+    def refuses(self, node):
+        keys = self._keys(node)
+        if keys is None:
+            return "takes by other than integers and slices"
+        if not _is_all(keys[0]):
+            return "takes a part of the batch"
+        return self._refuses(node, keys, keys[node.input.axis])
+
+
+class _Slice(_GetItem):
+    """Several channels, and positions as you like."""
+
+    homogeneous = True
+
+    def _refuses(self, node, keys, key):
+        others = [k for a, k in enumerate(keys) if a != node.input.axis]
+        if key.step not in (None, 1) and not all(map(_is_all, others)):
+            return "takes channels in steps, and positions too"
+        if not len(range(*key.indices(node.input.size))):
+            return "takes nothing"
+        return None
+
+    def output_axis(self, node):
+        before = self._keys(node)[: node.input.axis]
+        return sum(isinstance(key, slice) for key in before)
+
+    def sources(self, node):
+        key = self._keys(node)[node.input.axis]
+        return [np.arange(node.input.size)[key]]
+
+    def constants(self, node):
+        return node.input.constants[self.sources(node)[0]]
+
+    def makes(self, node, live):
+        # What the input has for others need not be a part of this.
+        if not np.any(live):
+            live = live.copy()
+            live[0] = True
+        return live
+
+    def call(self, node, layer, args, kwargs):
+        keys, axis = self._keys(node), node.input.axis
+        if _is_all(keys[axis]):
+            return layer(args[0], tuple(keys))
+        got = node.got()
+        indices = np.searchsorted(got, self.sources(node)[0][node.output.kept])
+        start, stop = int(indices[0]), int(indices[-1]) + 1
+        if not np.array_equal(indices, np.arange(start, stop)):
+            take = numpy_ops.Take(axis=axis, name=layer.name)
+            return take(args[0], indices.tolist())
+        keys[axis] = slice(start, stop)
+        if stop - start == len(got) and all(
+            _is_all(key) for other, key in enumerate(keys) if other != axis
+        ):
+            return args[0]
+        return layer(args[0], tuple(keys))
+
+
+class GetItem(_GetItem):
+    """`x[:, 0, ..., 2:5]`, or one channel by its index.
+
+    After the latter what is left are positions.
+    """
+
+    alternatives = (_Slice(),)
+
+    def _refuses(self, node, keys, key):
+        return "takes several channels" if isinstance(key, slice) else None
+
+    def _channel(self, node):
+        return self._keys(node)[node.input.axis] % node.input.size
+
+    def output_axis(self, node):
+        return node.output.axis
+
+    def sources(self, node):
+        return [np.full(node.output.size, self._channel(node))]
+
+    def constants(self, node):
+        constant = node.input.constants[self._channel(node)]
+        return np.full(node.output.size, constant)
+
+    def reads(self, node, made):
+        return [np.arange(node.input.size) == self._channel(node)]
+
+    def keeps(self, node):
+        return np.arange(node.output.size)
+
+    def call(self, node, layer, args, kwargs):
+        keys = self._keys(node)
+        channel = np.searchsorted(node.got(), self._channel(node))
+        keys[node.input.axis] = int(channel)
+        return layer(args[0], tuple(keys))

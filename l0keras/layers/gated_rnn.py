@@ -1,0 +1,186 @@
+import contextlib
+
+import keras
+from keras import ops
+
+from l0keras.layers.gated_layer import GatedLayer
+from l0keras.layers.gated_weight import GatedWeight
+
+
+class GatedCell:
+    """What a recurrent cell needs to be told of the gates during a call.
+
+    Derive from this class and a Keras cell, in that order. The cell computes
+    as ever, but from a gated recurrent kernel; with gates for each example it
+    is for the subclass to multiply the states in front of that kernel.
+    """
+
+    _kernel_in_use = None
+    _gates_per_example = None
+
+    @property
+    def recurrent_kernel(self):
+        if self._kernel_in_use is not None:
+            return self._kernel_in_use
+        return self._recurrent_kernel
+
+    @recurrent_kernel.setter
+    def recurrent_kernel(self, variable):
+        self._recurrent_kernel = variable
+
+    @property
+    def has_gated_kernel(self):
+        return self._kernel_in_use is not None
+
+    @contextlib.contextmanager
+    def gated(self, gates, per_example):
+        """Applies gates in all steps of one call, as dropout masks are."""
+        try:
+            if per_example:
+                self._gates_per_example = gates
+            else:
+                # Once, and not again in each time step.
+                kernel = ops.convert_to_tensor(self._recurrent_kernel)
+                self._kernel_in_use = kernel * ops.expand_dims(gates, -1)
+            yield
+        finally:
+            self._kernel_in_use = None
+            self._gates_per_example = None
+
+
+class GatedRNN(GatedLayer):
+    """What the gated recurrent layers share.
+
+    It is the plain layer with the recurrent kernel's row of each unit, and
+    the outputs of that unit, multiplied by its gate. So a closed unit is read
+    neither by the next step nor by the next layer. All time steps of a call
+    have the same gates.
+    """
+
+    granularities = ("output",)
+    default_granularity = "output"
+    plain_has_seed = True
+    cell_class = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # The Keras layer makes its cell itself, and one made anew from the
+        # cell's config would lose what that does not keep.
+        self.cell.__class__ = self.cell_class
+
+    # Where it allows cuDNN, fused code reads the kernels off the cell. That
+    # is right while the cell has a gated one. It is wrong with gates for each
+    # example, and in `Bidirectional`, which goes around this layer's `call`.
+    @property
+    def use_cudnn(self):
+        return self._use_cudnn if self.cell.has_gated_kernel else False
+
+    @use_cudnn.setter
+    def use_cudnn(self, value):
+        self._use_cudnn = value
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        self._sequences_shape = tuple(sequences_shape)
+        self._build_gate()
+
+    @property
+    def _closes_units(self):
+        """Whether nothing of a unit is left once its gate is closed."""
+        return True
+
+    def _gated_weights(self):
+        cell = self.cell
+        weights = [
+            self._into_units(cell.kernel),
+            GatedWeight(cell._recurrent_kernel, axes=(0,)),
+        ]
+        if cell.use_bias:
+            weights.append(self._into_units(cell.bias))
+        return weights
+
+    def _into_units(self, weight):
+        *others, columns = weight.shape
+        return GatedWeight(
+            weight,
+            axes=(-1,) if self._closes_units else (),
+            # Keras has the columns of all units for one gate of the cell,
+            # then those for the next.
+            view=(*others, columns // self.units, self.units),
+            # Of no use without the unit, but only the unit itself is scaled.
+            scaled=False,
+        )
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        gates, per_example = self._sample(training, sequences)
+        with self.cell.gated(gates, per_example):
+            outputs = super().call(
+                sequences,
+                initial_state=initial_state,
+                mask=mask,
+                training=training,
+            )
+        if not self.return_state:
+            return outputs * self._on_steps(gates, outputs)
+        outputs, h, *others = outputs
+        return outputs * self._on_steps(gates, outputs), h * gates, *others
+
+    def _on_steps(self, gates, outputs):
+        if len(gates.shape) == 2 and len(outputs.shape) == 3:
+            return ops.expand_dims(gates, 1)
+        return gates
+
+    def _plain_config(self):
+        return {
+            **super()._plain_config(),
+            # What Keras leaves out of its configs.
+            "use_cudnn": self._use_cudnn,
+            "implementation": self.cell.implementation,
+        }
+
+    def bake(self):
+        """The plain Keras model that this layer is at test time.
+
+        Returns:
+            A built model with the name of this layer: the plain layer, also
+            of this name and with the rows of its recurrent kernel scaled,
+            and a `Rescaling` of its outputs, named `"<name>_gates"`. It is a
+            `Sequential`, or with `return_state` a functional model, where
+            `"<name>_state_gates"` scales the state. It takes sequences alone,
+            not an `initial_state`.
+        """
+        plain = super().bake()
+        batch, steps, features = self._sequences_shape
+        # The plain layer, too, takes other numbers of examples and steps
+        # than it was built with, but for these.
+        inputs = keras.Input(
+            batch_shape=(
+                batch if self.stateful else None,
+                steps if self.unroll else None,
+                features,
+            ),
+            dtype=self.compute_dtype,
+        )
+        if not self.return_state:
+            rank = 3 if self.return_sequences else 2
+            model = keras.Sequential(
+                [inputs, plain, self._rescaling("gates", rank)],
+                name=self.name,
+            )
+        else:
+            outputs, h, *others = plain(inputs)
+            outputs = self._rescaling("gates", len(outputs.shape))(outputs)
+            h = self._rescaling("state_gates", 2)(h)
+            model = keras.Model(inputs, (outputs, h, *others), name=self.name)
+        model.trainable = self.trainable
+        return model
+
+    def _rescaling(self, name, rank):
+        # Of full rank, so that it means the same for sequences under every
+        # image data format.
+        scale = self.gate.test_gates().reshape((1,) * (rank - 1) + (-1,))
+        return keras.layers.Rescaling(
+            scale.tolist(),
+            name=f"{self.name}_{name}",
+            dtype=self.dtype_policy,
+        )

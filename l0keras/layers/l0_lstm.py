@@ -1,0 +1,65 @@
+import keras
+
+from l0keras.layers.gated_rnn import GatedCell
+from l0keras.layers.gated_rnn import GatedRNN
+
+
+class _LSTMCell(GatedCell, keras.layers.LSTMCell):
+    def call(self, inputs, states, training=False):
+        if self._gates_per_example is not None:
+            # Nothing but the recurrent kernel reads the first state.
+            h, c = states
+            states = [h * self._gates_per_example, c]
+        return super().call(inputs, states, training=training)
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class L0LSTM(GatedRNN, keras.layers.LSTM):
+    """A `keras.layers.LSTM` with hard-concrete gates on its units.
+
+    It is the plain layer with the recurrent kernel's row of each unit, and
+    what the layer puts out of it, sequence, last output and state `h`,
+    multiplied by the unit's gate. With every gate at 1 it is exactly the
+    plain layer.
+
+    With `return_state`, the returned cell state `c` is not gated. As a closed
+    unit is still seen through it, one gate then closes its row of the
+    recurrent kernel alone; else also its columns of the kernel and its bias.
+
+    Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
+    section 2.2; the paper has no recurrent layer.
+
+    Args:
+        units, activation, ...: as in `keras.layers.LSTM`.
+        l0: the price of one weight, at least 0: the paper's lambda divided by
+            the number of training examples.
+        l2: weight decay coupled with the gates, divided likewise: the
+            penalty is 0.5 * l2 * w^2 times the probability of an open gate.
+        granularity: `"output"`, the only one: one gate for each unit.
+        droprate_init: the share of gates closed at the start, in (0, 1).
+        sample_per: `"batch"` or `"example"`; all time steps share a sample.
+        temperature, gamma, zeta, log_alpha_limit: see
+            `l0keras.HardConcreteGate`.
+        seed: an integer that fixes the gates' noise and first `log_alpha`,
+            and dropout.
+
+    Input shape: `(batch, steps, features)`.
+
+    Output shape: that of the plain layer.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Example:
+
+    >>> layer = L0LSTM(64, return_sequences=True, l0=1e-6)
+    >>> layer(keras.ops.ones((2, 9, 16))).shape
+    (2, 9, 64)
+    """
+
+    plain_class = keras.layers.LSTM
+    cell_class = _LSTMCell
+
+    @property
+    def _closes_units(self):
+        return not self.return_state

@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import l0keras
+from tests.graph.rules.strip_checks import check
+from tests.graph.rules.strip_checks import planned
+from tests.graph.rules.strip_checks import randomize
+from tests.graph.rules.strip_checks import reasons
+
+rng = np.random.default_rng(0)
+
+
+def model_of(*rest, length=7, **kwargs):
+    model = keras.Sequential(
+        [
+            keras.Input((length,), dtype="int32"),
+            layers.Embedding(4, 6, name="embedding", **kwargs),
+            *rest,
+        ]
+    )
+    randomize(model, rng)
+    return model
+
+
+def set_columns(model, **columns):
+    layer = model.get_layer("embedding")
+    rows = keras.ops.convert_to_numpy(layer.embeddings).copy()
+    for name, values in columns.items():
+        rows[:, int(name[1:])] = values
+    layer.set_weights([rows])
+
+
+def shut_rows(dense, rows):
+    kernel = keras.ops.convert_to_numpy(dense.kernel).copy()
+    kernel[rows] = 0.0
+    dense.kernel.assign(kernel)
+
+
+@pytest.mark.parametrize("length", [7, None])
+def test_columns_go_that_are_constant_or_not_read(length, tmp_path):
+    model = model_of(layers.Dense(3, name="dense"), length=length)
+    set_columns(model, c1=0.0, c2=1.5)
+    shut_rows(model.get_layer("dense"), [4])
+    stripped = check(model, rng, tmp_path)
+    assert stripped.get_layer("embedding").embeddings.shape == (4, 3)
+    assert stripped.get_layer("dense").kernel.shape == (3, 3)
+    assert not reasons(model)
+
+
+def test_constants():
+    model = model_of()
+    set_columns(model, c1=0.0, c2=1.5, c3=[0.0, 0.0, 0.0, 1.0])
+    constants = planned(model).nodes[0].output.constants
+    nan = np.nan
+    np.testing.assert_array_equal(constants, [nan, 0.0, 1.5, nan, nan, nan])
+
+
+def test_indices_are_not_channels():
+    """The embedding reads all positions, whatever columns are needed."""
+    model = model_of(layers.Flatten(), layers.Dense(3, name="dense"))
+    kernel = np.zeros((7 * 6, 3), "float32")
+    kernel[6 + 2] = 1.0
+    model.get_layer("dense").kernel.assign(kernel)
+    stripped = check(model, rng)
+    assert stripped.get_layer("embedding").embeddings.shape == (4, 1)
+    assert stripped.input_shape == (None, 7)
+
+
+def test_masks_pass():
+    model = model_of(
+        layers.Dropout(0.5), layers.LSTM(3, name="lstm"), mask_zero=True
+    )
+    set_columns(model, c0=0.0)
+    stripped = check(model, rng)
+    assert stripped.get_layer("embedding").mask_zero
+    assert stripped.get_layer("embedding").embeddings.shape == (4, 5)
+    assert stripped.get_layer("lstm").cell.kernel.shape == (5, 12)
+
+
+def test_scale_of_a_gate_is_folded():
+    model = model_of(l0keras.HardConcreteGate(axis=-1), layers.LSTM(3))
+    model.layers[1].log_alpha.assign([1.0, -5.0, 0.5, 0.1, 3.0, -5.0])
+    stripped = check(model, rng)
+    assert len(stripped.layers) == 3
+    assert stripped.get_layer("embedding").embeddings.shape == (4, 4)
+
+
+def test_lora_is_a_barrier():
+    model = model_of()
+    model.get_layer("embedding").enable_lora(2)
+    assert "LoRA" in reasons(model)["embedding"]

@@ -1,0 +1,319 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import l0keras
+from tests.graph.rules.strip_checks import assign
+from tests.graph.rules.strip_checks import check
+from tests.graph.rules.strip_checks import planned
+from tests.graph.rules.strip_checks import randomize
+from tests.graph.rules.strip_checks import reasons
+from tests.graph.rules.strip_checks import weights_of
+
+UNITS = 6
+GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
+# The gate that makes what is added to the state.
+CANDIDATE = {"SimpleRNN": 0, "LSTM": 2, "GRU": 2}
+# GRUs in both conventions.
+KINDS = [
+    ("SimpleRNN", {}),
+    ("LSTM", {}),
+    ("GRU", {}),
+    ("GRU", {"reset_after": False}),
+]
+FLAGS = [
+    {},
+    {"return_sequences": True},
+    {"go_backwards": True, "return_sequences": True},
+    {"use_bias": False},
+    {"unroll": True},
+    {"activation": "relu"},
+    {"dropout": 0.2, "recurrent_dropout": 0.3},
+]
+
+
+def by_unit(array):
+    """A view of a kernel or bias as (..., gates, units)."""
+    return array.reshape(*array.shape[:-1], -1, UNITS)
+
+
+def unread(layer, units, readers):
+    """Makes the recurrent kernel's rows of some units zero for `readers`."""
+    arrays = weights_of(layer)
+    rows = by_unit(arrays["recurrent_kernel"])
+    rows[np.ix_(units, range(rows.shape[1]), readers)] = 0.0
+    assign(layer, arrays)
+
+
+def model_of(layer, *rest, shape=(5, 4), rng=None):
+    """A dense layer, a recurrent one and a dense one that reads it."""
+    model = keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Dense(5, name="before", activation="relu"),
+            layer,
+            *rest,
+            layers.Dense(3, name="after"),
+        ]
+    )
+    randomize(model, rng)
+    return model
+
+
+def set_kernel(layer, function):
+    kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
+    function(kernel)
+    layer.kernel.assign(kernel)
+
+
+def shut_columns(layer, columns, bias):
+    def shut(kernel):
+        kernel[:, columns] = 0.0
+
+    set_kernel(layer, shut)
+    biases = keras.ops.convert_to_numpy(layer.bias).copy()
+    biases[columns] = bias
+    layer.bias.assign(biases)
+
+
+def shut_rows(layer, rows):
+    def shut(kernel):
+        kernel[rows] = 0.0
+
+    set_kernel(layer, shut)
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_units_go_that_nobody_needs(kind, more, flags, tmp_path):
+    """Units 1 and 5 are read by nobody, 4 by units 1, 2 and 5 alone.
+
+    Inputs 0 and 3 are constants, of which 3 is not zero.
+    """
+    rng = np.random.default_rng(0)
+    rnn = getattr(layers, kind)(UNITS, name="rnn", **more, **flags)
+    model = model_of(rnn, rng=rng)
+    shut_columns(model.get_layer("before"), [0, 3], [-1.0, 0.7])
+    shut_rows(model.get_layer("after"), [1, 4, 5])
+    unread(rnn, [1, 5], [0, 2, 3, 4])
+    unread(rnn, [4], [0, 3])
+    stripped = check(model, rng, tmp_path)
+    gates = GATES[kind]
+    cell = stripped.get_layer("rnn").cell
+    assert cell.kernel.shape == (3, 4 * gates)
+    assert cell.recurrent_kernel.shape == (4, 4 * gates)
+    assert stripped.get_layer("after").kernel.shape == (3, 3)
+    assert stripped.get_layer("before").kernel.shape == (4, 3)
+    assert list(reasons(model)) == ["rnn"]
+    assert "makes 1 units that nobody needs" in reasons(model)["rnn"]
+
+
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_units_that_stay_zero_go(kind, more):
+    """They go although others would read them, and although these stay."""
+    rng = np.random.default_rng(0)
+    rnn = getattr(layers, kind)(
+        UNITS, name="rnn", return_sequences=True, **more
+    )
+    model = model_of(rnn, rng=rng)
+    arrays = weights_of(rnn)
+    gate = CANDIDATE[kind]
+    for unit in (1, 4):
+        by_unit(arrays["kernel"])[:, gate, unit] = 0.0
+        by_unit(arrays["bias"])[..., gate, unit] = 0.0
+        # Zero units may stir each other.
+        others = [other for other in range(UNITS) if other not in (1, 4)]
+        by_unit(arrays["recurrent_kernel"])[others, gate, unit] = 0.0
+    assign(rnn, arrays)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        planned(model).nodes[1].output.constants, [nan, 0, nan, nan, 0, nan]
+    )
+    stripped = check(model, rng)
+    assert stripped.get_layer("rnn").units == 4
+    assert stripped.get_layer("after").kernel.shape == (4, 3)
+
+
+@pytest.mark.parametrize("touch", ["kernel", "bias", "recurrent_kernel"])
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_units_that_anything_stirs_are_not_zero(kind, more, touch):
+    rng = np.random.default_rng(0)
+    rnn = getattr(layers, kind)(UNITS, name="rnn", **more)
+    model = model_of(rnn, rng=rng)
+    arrays = weights_of(rnn)
+    for name, array in arrays.items():
+        column = by_unit(array)[..., CANDIDATE[kind], 1]
+        column[...] = 0.0
+        if name == touch:
+            column[(0,) * column.ndim] = 0.1
+    assign(rnn, arrays)
+    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
+    assert check(model, rng).get_layer("rnn").units == UNITS
+
+
+def test_either_bias_of_a_gru_stirs():
+    rng = np.random.default_rng(0)
+    rnn = layers.GRU(UNITS, name="rnn")
+    model = model_of(rnn, rng=rng)
+    arrays = weights_of(rnn)
+    for array in arrays.values():
+        by_unit(array)[..., 2, 1] = 0.0
+    by_unit(arrays["bias"])[1, 2, 1] = 0.1
+    assign(rnn, arrays)
+    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
+    check(model, rng)
+
+
+def test_an_activation_that_is_not_zero_at_zero():
+    rng = np.random.default_rng(0)
+    rnn = layers.LSTM(UNITS, name="rnn", activation="sigmoid")
+    model = model_of(rnn, rng=rng)
+    assign(rnn, {k: 0 * array for k, array in weights_of(rnn).items()})
+    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
+    check(model, rng)
+
+
+def test_a_softmax_needs_all_units():
+    rng = np.random.default_rng(0)
+    rnn = layers.GRU(UNITS, name="rnn", recurrent_activation="softmax")
+    model = model_of(rnn, rng=rng)
+    shut_rows(model.get_layer("after"), [1, 4])
+    unread(rnn, [1, 4], [0, 2, 3, 5])
+    assert check(model, rng).get_layer("rnn").units == UNITS
+
+
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+@pytest.mark.parametrize("sequences", [False, True])
+def test_with_a_mask(kind, more, sequences):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(4, 5, mask_zero=True, name="embedding")(inputs)
+    rnn = getattr(layers, kind)(
+        UNITS, name="rnn", return_sequences=sequences, **more
+    )
+    model = keras.Model(inputs, layers.Dense(3, name="after")(rnn(x)))
+    randomize(model, rng)
+    table = keras.ops.convert_to_numpy(
+        model.get_layer("embedding").embeddings
+    ).copy()
+    table[:, 2] = 0.4
+    model.get_layer("embedding").embeddings.assign(table)
+    shut_rows(model.get_layer("after"), [1, 5])
+    unread(rnn, [1, 5], [0, 2, 3, 4])
+    arrays = weights_of(rnn)
+    for array in arrays.values():
+        by_unit(array)[..., 3] = 0.0
+    assign(rnn, arrays)
+    stripped = check(model, rng)
+    assert stripped.get_layer("rnn").units == 3
+    assert stripped.get_layer("embedding").output_dim == 4
+
+
+def test_no_selection_in_front_of_a_masked_input():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((7, 4))
+    x = layers.Masking()(inputs)
+    rnn = layers.LSTM(UNITS, name="rnn")
+    model = keras.Model(inputs, rnn(x))
+    randomize(model, rng)
+    shut_rows(rnn.cell, [0, 2])
+    stripped = check(model, rng)
+    assert stripped.get_layer("rnn").cell.kernel.shape == (4, 4 * UNITS)
+
+
+def test_a_selection_in_front():
+    rng = np.random.default_rng(0)
+    rnn = layers.LSTM(UNITS, name="rnn")
+    model = keras.Sequential([keras.Input((None, 4)), rnn])
+    randomize(model, rng)
+    shut_rows(rnn.cell, [0, 2])
+    stripped = check(model, rng)
+    assert stripped.get_layer("rnn").cell.kernel.shape == (2, 4 * UNITS)
+
+
+def test_stacked():
+    """The last layer's unread units close units of the first."""
+    rng = np.random.default_rng(0)
+    first = layers.LSTM(UNITS, name="first", return_sequences=True)
+    second = layers.GRU(UNITS, name="second")
+    model = model_of(first, layers.Dropout(0.2), second, rng=rng)
+    shut_rows(model.get_layer("after"), [0, 1])
+    unread(second, [0, 1], [2, 3, 4, 5])
+    shut_rows(second.cell, [2, 3])
+    unread(first, [2, 3], [0, 1, 4, 5])
+    stripped = check(model, rng)
+    assert stripped.get_layer("first").units == 4
+    assert stripped.get_layer("second").units == 4
+
+
+def test_shared_calls_agree():
+    rng = np.random.default_rng(0)
+    a, b = keras.Input((5, 4)), keras.Input((6, 4))
+    rnn = layers.GRU(UNITS, name="rnn")
+    heads = [layers.Dense(2, name=f"head{i}") for i in range(2)]
+    model = keras.Model([a, b], [heads[0](rnn(a)), heads[1](rnn(b))])
+    randomize(model, rng)
+    shut_rows(heads[0], [0, 1, 2])
+    shut_rows(heads[1], [0, 1, 3])
+    unread(rnn, [0, 1], [2, 3, 4, 5])
+    stripped = l0keras.strip(model)
+    assert stripped.get_layer("rnn").units == 4
+    x = [rng.normal(size=(3, n, 4)).astype("float32") for n in (5, 6)]
+    for found, expected in zip(stripped(x), model(x)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_the_scale_of_a_gate_goes_into_the_kernel(kind, more):
+    rng = np.random.default_rng(0)
+    gate = l0keras.HardConcreteGate(axis=-1)
+    rnn = getattr(layers, kind)(UNITS, name="rnn", **more)
+    model = keras.Sequential(
+        [
+            keras.Input((5, 4)),
+            layers.Dense(5, name="before", activation="tanh"),
+            gate,
+            rnn,
+        ]
+    )
+    randomize(model, rng)
+    gate.log_alpha.assign([1.0, -5.0, 0.5, 0.1, -5.0])
+    stripped = check(model, rng)
+    assert len(stripped.layers) == 3
+    assert stripped.get_layer("rnn").cell.kernel.shape[0] == 3
+
+
+def test_all_units_unread_keeps_one():
+    rng = np.random.default_rng(0)
+    rnn = layers.LSTM(UNITS, name="rnn")
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(3, name="after")(rnn(inputs))
+    model = keras.Model(inputs, layers.Softmax()(x))
+    randomize(model, rng)
+    shut_rows(model.get_layer("after"), range(UNITS))
+    arrays = weights_of(rnn)
+    arrays["recurrent_kernel"][:] = 0.0
+    assign(rnn, arrays)
+    stripped = check(model, rng)
+    assert stripped.count_params() < model.count_params()
+
+
+@pytest.mark.parametrize(
+    "flags, reason",
+    [
+        ({"return_state": True}, "does not map one tensor to one"),
+        ({"stateful": True}, "is stateful"),
+    ],
+)
+def test_barriers(flags, reason):
+    rnn = layers.LSTM(UNITS, name="rnn", **flags)
+    inputs = keras.Input((5, 4), batch_size=3)
+    model = keras.Model(inputs, rnn(inputs))
+    assert reason in reasons(model)["rnn"]
+
+
+def test_an_initial_state_is_a_barrier():
+    a, b = keras.Input((5, 4)), keras.Input((UNITS,))
+    x = layers.GRU(UNITS, name="rnn")(a, initial_state=b)
+    assert "initial state" in reasons(keras.Model([a, b], x))["rnn"]

@@ -1,0 +1,72 @@
+import keras
+
+from l0keras.layers import L0LSTM
+from tests.layers.gated_rnn_tests import GatedRNNTests
+
+
+class TestL0LSTM(GatedRNNTests):
+    layer_class = L0LSTM
+    plain_class = keras.layers.LSTM
+    states = 2
+    variants = [
+        (
+            {
+                "units": 4,
+                "return_sequences": True,
+                # TensorFlow has no orthogonal one in bfloat16.
+                "recurrent_initializer": "glorot_uniform",
+            },
+            (4, 5, 3),
+        ),
+        ({"units": 3}, (4, 5, 3)),
+        (
+            {
+                "units": 3,
+                "activation": "relu",
+                "recurrent_activation": "hard_sigmoid",
+                "use_bias": False,
+                "go_backwards": True,
+                "return_sequences": True,
+            },
+            (2, 4, 2),
+        ),
+        ({"units": 3, "unroll": True}, (2, 3, 2)),
+        ({"units": 3, "implementation": 1}, (2, 4, 2)),
+    ]
+    other_arguments = {
+        "units": 6,
+        "activation": "relu",
+        "recurrent_activation": "hard_sigmoid",
+        "use_bias": False,
+        "kernel_initializer": "he_normal",
+        "recurrent_initializer": "he_uniform",
+        "bias_initializer": "ones",
+        "unit_forget_bias": False,
+        "kernel_regularizer": "l1",
+        "recurrent_regularizer": "l2",
+        "bias_regularizer": "l2",
+        "activity_regularizer": "l2",
+        "kernel_constraint": "non_neg",
+        "recurrent_constraint": "unit_norm",
+        "bias_constraint": "max_norm",
+        "dropout": 0.1,
+        "recurrent_dropout": 0.2,
+        "seed": 9,
+        "return_sequences": True,
+        "return_state": True,
+        "go_backwards": True,
+        "stateful": True,
+        "unroll": True,
+        "use_cudnn": False,
+    }
+
+
+def test_group_size():
+    layer = L0LSTM(5)
+    layer.build((None, None, 3))
+    # Columns of the kernel, a row of the recurrent kernel, biases.
+    assert layer.gate.group_size == 4 * 3 + 4 * 5 + 4
+    # A closed unit's `c` is still returned.
+    layer = L0LSTM(5, return_state=True)
+    layer.build((None, None, 3))
+    assert layer.gate.group_size == 4 * 5
