@@ -13,7 +13,6 @@ ratios are taken within each round.
 """
 
 import functools
-import gc
 import os
 import statistics
 import sys
@@ -289,11 +288,9 @@ def benchmark_strip(builders, rounds):
         A dictionary from the names to the number of `layers`, the medians
         `build_s` and `strip_s`, `ratio` (the median, over the rounds, of
         strip by build), `growth` (`strip_s` for each layer, divided by that of
-        the first network: 1 where time is linear in depth), and `peak` and
-        `held`: the most memory that a process of its own held while it
-        stripped, and what it held before, in multiples of the bytes of the
-        gated model's weights. From both is taken off what such a process
-        holds before it builds the model.
+        the first network: 1 where time is linear in depth), and `peak`: by how
+        much `strip` made the resident memory of a process of its own grow at
+        most, and the gated model's weights, in multiples of their bytes.
     """
     candidates, layers = {}, {}
     for name, build in builders.items():
@@ -307,15 +304,13 @@ def benchmark_strip(builders, rounds):
         times = [seconds[name, step] for step in ("build", "strip")]
         medians = [statistics.median(values) for values in times]
         ratios = [strip / build for build, strip in zip(*times)]
-        held, peak = memory.in_a_process(_strip_memory, build)
         summary[name] = {
             "layers": layers[name],
             "build_s": medians[0],
             "strip_s": medians[1],
             "ratio": statistics.median(ratios),
             "growth": medians[1] / layers[name],
-            "held": held,
-            "peak": peak,
+            "peak": memory.in_a_process(_strip_memory, build),
         }
     first = next(iter(summary.values()))["growth"]
     for row in summary.values():
@@ -332,20 +327,15 @@ def _half_closed(build):
 
 
 def _strip_memory(build):
-    # What TensorFlow and Keras set up once is not the model's.
-    small = keras.Sequential(
-        [keras.Input((4, 4, 2)), keras.layers.Conv2D(2, 1)]
-    )
-    l0keras.strip(small)
-    start = memory.resident()
     model = _half_closed(build)
-    gc.collect()
+    # What TensorFlow and Keras load and set up once is not the model's.
+    l0keras.strip(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
     held = memory.resident()
     memory.forget_peak()
     l0keras.strip(model)
-    peak = memory.peak()
+    added = memory.peak() - held
     size = sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
-    return [float((value - start) / size) for value in (held, peak)]
+    return 1 + added / size
 
 
 def format_strip_table(summary):
@@ -366,8 +356,8 @@ def format_strip_table(summary):
             *lines,
             "ratio: strip to build; growth: strip for each layer, to that of "
             "the first network;",
-            "memory: the most held while stripping, the gated network itself "
-            "included, to its weights.",
+            "memory: the weights of the gated network and the most that strip "
+            "held beside them, to those weights.",
         ]
     )
 

@@ -81,7 +81,7 @@ class Operation:
         for name, variable in weights_by_name(self.source).items():
             array = keras.ops.convert_to_numpy(variable)
             if array.dtype != "float64":
-                array = array.astype("float32")
+                array = array.astype("float32", copy=False)
             self.params[name] = array
 
     @property

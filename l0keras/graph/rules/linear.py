@@ -23,6 +23,11 @@ def channel_axis(layer, value):
     return value.rank - 1
 
 
+def times(array, scale):
+    """A product that takes no more memory than the array."""
+    return np.multiply(array, scale, dtype=array.dtype, casting="same_kind")
+
+
 class Linear(Rule):
     """Dense layers and convolutions: a kernel, a bias, an activation.
 
@@ -220,7 +225,7 @@ class Linear(Rule):
         return activations.is_homogeneous(node.layer.activation)
 
     def scale_output(self, node, scale):
-        node.params.update(self.stored(self.kernel(node) * scale))
+        node.params.update(self.stored(times(self.kernel(node), scale)))
         if "bias" in node.params:
             node.params["bias"] = node.params["bias"] * scale
 
@@ -233,7 +238,7 @@ class Linear(Rule):
         # (inputs of a group, groups) -> one column for each unit.
         columns = scale.reshape(groups, -1).T
         columns = np.repeat(columns, kernel.shape[-1] // groups, axis=1)
-        node.params.update(self.stored(kernel * columns))
+        node.params.update(self.stored(times(kernel, columns)))
 
 
 class Convolution(Linear):
