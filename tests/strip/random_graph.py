@@ -215,7 +215,9 @@ class Blocks(Layers):
             s = self.on(s, self.keeping)
             s = self.on(s, self.linear, width)
         else:
-            s = keras.layers.Dense(2, activation="relu")(s)
+            # A ReLU may be 0 on all inputs by chance.
+            kind = "elu" if self.generic else "relu"
+            s = keras.layers.Dense(2, activation=kind)(s)
             s = keras.layers.Dense(width, activation="sigmoid")(s)
             shape = [1] * (rank + 1)
             shape[self.axis - (self.axis > 0)] = width
