@@ -20,7 +20,7 @@ MAKERS = (
 
 
 def idle_units(model, rng):
-    """Finds the units that change nothing, and inputs that never change.
+    """Finds the units that change nothing.
 
     Args:
         model: a stripped model. Its weights are put back.
@@ -32,9 +32,6 @@ def idle_units(model, rng):
     x = random_inputs(model, rng, batch=32)
     expected = outputs(model, x)
     found, tried = [], 0
-    for layer in model.layers:
-        if isinstance(layer, MAKERS):
-            found += constant_inputs(model, layer, x)
     if any(np.any(constant(model, x, y)) for y in inner_tensors(model)):
         # Others may need it beside theirs, as in a sum; and it may hide what
         # it is multiplied with.
@@ -64,17 +61,6 @@ def shows(model, layer, unit, x, expected, rng):
         if any(np.any(a != b) for a, b in zip(got, expected)):
             return True
     return False
-
-
-def constant_inputs(model, layer, x):
-    """Inputs that the bias could stand in for, as they are always the same."""
-    window = layer.kernel.shape[:-2]
-    if any(size > 1 for size in window) and layer.padding != "valid":
-        return []
-    same = constant(model, x, layer.input)
-    if len(same) == 1:
-        return []
-    return [f"input {i} of {layer.name}" for i in np.flatnonzero(same)]
 
 
 def constant(model, x, tensor):

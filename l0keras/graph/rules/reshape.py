@@ -76,14 +76,18 @@ class _Reshape(Rule):
     def output_axis(self, node):
         value, shape = node.input, node.output.shape
         behind = value.shape[value.axis + 1 :]
+        places = []
         for axis in range(1, len(shape)):
             rest = shape[axis + 1 :]
             if shape[axis] != value.size or None in (*rest, *behind):
                 continue
             if math.prod(rest) == math.prod(behind):
                 # Each channel stays one channel.
-                return axis
-        return node.output.axis
+                places.append(axis)
+        if not places or node.output.axis in places:
+            # Of several axes of size 1, the usual one.
+            return node.output.axis
+        return places[0]
 
     def shrink(self, node):
         name = (

@@ -5,6 +5,7 @@ from keras import layers
 from keras import ops
 
 from l0keras import HardConcreteGate
+from l0keras.strip import plan
 from tests.graph.rules import checks
 
 
@@ -259,3 +260,16 @@ def test_unflatten_with_channels_first():
     unread(model.get_layer("all_after"), [0])
     stripped = checks.check(model, rng)
     assert stripped.get_layer("before").units == 18
+
+
+def test_a_single_channel_lies_along_the_usual_axis():
+    """Of (batch, 1, 1, 1) any axis could be it, but gates are per channel."""
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(1, 1, name="one")(inputs)
+    s = layers.Dense(1, activation="sigmoid")(
+        layers.GlobalAveragePooling2D()(x)
+    )
+    x = layers.Multiply(name="product")([x, layers.Reshape((1, 1, 1))(s)])
+    graph = plan(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
+    (product,) = [node for node in graph.nodes if node.name == "product"]
+    assert not product.reasons
