@@ -109,6 +109,33 @@ def test_a_file_that_strays_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == ["model.tflite"]
 
 
+class Inexact(keras.Model):
+    """Makes much of small differences, and exports weights that are off."""
+
+    factor = 1.0
+
+    def export(self, filepath, **kwargs):
+        other = keras.models.clone_model(self)
+        other.set_weights([self.factor * w for w in self.get_weights()])
+        keras.Model.export(
+            keras.Model(other.inputs, other.outputs), filepath, **kwargs
+        )
+
+
+@pytest.mark.parametrize("off, passes", [(1e-6, True), (1e-3, False)])
+def test_rounding_errors_may_grow_as_in_the_model(off, passes, tmp_path):
+    inputs = keras.Input((3,))
+    x = layers.Dense(2, use_bias=False)(inputs)
+    model = Inexact(inputs, keras.ops.sin(1000.0 * x))
+    model.factor = 1.0 + off
+    path = tmp_path / "model.tflite"
+    if passes:
+        assert l0keras.export_tflite(model, path).max_difference > 1e-4
+    else:
+        with pytest.raises(RuntimeError, match="differs from the model by"):
+            l0keras.export_tflite(model, path)
+
+
 def test_a_failed_conversion_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(self, filepath, **kwargs):
         with open(filepath, "wb") as file:
