@@ -170,9 +170,13 @@ def test_constants():
 @pytest.mark.parametrize(
     "inside, shape, reason",
     [
-        (layers.LayerNormalization(), (3, 4), "no rule for LayerNormalization"),
+        (layers.LayerNormalization(), (3, 4), "each of its channels depends"),
         (layers.Activation("softmax"), (3, 4), "activation 'softmax' may mix"),
-        (layers.RepeatVector(2), (3, 4), "no rule for RepeatVector"),
+        (
+            layers.SpectralNormalization(layers.Dense(2)),
+            (3, 4),
+            "no rule for SpectralNormalization",
+        ),
     ],
 )
 def test_barriers(inside, shape, reason):
