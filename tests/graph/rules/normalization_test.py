@@ -39,7 +39,7 @@ def test_whole_groups_go(options, tmp_path):
     stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("norm").groups == 3
     assert stripped.get_layer("before").filters == 6
-    (reason,) = [n.reasons for n in plan(model).nodes if n.name == "norm"]
+    (reason,) = [n.explanations for n in plan(model).nodes if n.name == "norm"]
     assert "makes 1 units that nobody needs" in reason[0]
 
 

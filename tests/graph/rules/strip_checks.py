@@ -120,7 +120,7 @@ def planned(model):
 def reasons(model):
     """Why parts of a model are kept, by the names of its layers."""
     return {
-        node.name: " ".join(node.reasons)
+        node.name: " ".join(node.explanations)
         for node in plan(model).nodes
-        if node.reasons
+        if node.explanations
     }
