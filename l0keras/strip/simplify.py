@@ -21,7 +21,9 @@ def simplify(graph):
     """
     changed = False
     for node in list(graph.nodes):
-        form = None if node.rule is BARRIER else node.rule.affine(node)
+        if node.rule is BARRIER or not node.alive:
+            continue
+        form = node.rule.affine(node)
         if form is None:
             continue
         if "float" not in node.output.tensor.dtype:

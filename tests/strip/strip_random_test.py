@@ -122,7 +122,7 @@ def count_params(layer):
 
 
 def check(model, rng, round_to=None):
-    graph = plan(model)
+    graph = plan(model, round_to=round_to)
     assert not barriers(graph)
     before = state(model)
     x = random_inputs(model, rng)

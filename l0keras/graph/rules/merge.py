@@ -2,6 +2,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from l0keras.gates import SharedGate
 from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
 
@@ -83,27 +84,43 @@ class Merge(Rule):
     def affine(self, node):
         operands = self.operands(node)
         arrays = [self._by_channel(node, operand) for operand in operands]
+        fixed = node.output.constants
+        needed = np.isnan(fixed)
         if node.output.live is not None:
-            # What nobody needs may be anything.
-            arrays = [np.where(node.output.live, x, 0.0) for x in arrays]
-        open_ones = [i for i, x in enumerate(arrays) if np.any(np.isnan(x))]
+            needed &= node.output.live
+        open_ones = [
+            i for i, x in enumerate(arrays) if np.any(np.isnan(x[needed]))
+        ]
         values = [i for i, x in enumerate(operands) if isinstance(x, Value)]
         # There has to be a tensor that can go, and one that stays.
-        if len(open_ones) != 1 or len(values) < 2:
+        if len(open_ones) > 1 or len(values) < 2:
             return None
-        stays = operands[open_ones[0]]
-        if not isinstance(stays, Value) or stays.shape != node.output.shape:
+        # Of those that all are constant, one that has the length of a batch.
+        able = [
+            i
+            for i in values
+            if operands[i].shape == node.output.shape
+            and (i in open_ones or not open_ones and not _is_gates(operands[i]))
+        ]
+        if not able:
             return None
-        form = self.coefficients(node, arrays, open_ones[0])
-        if form is None:
+        stays = able[0]
+        form = self.coefficients(node, arrays, stays)
+        if form is None and np.any(needed):
             return None
         scale, offset = (
-            np.broadcast_to(np.asarray(x, "float64"), (node.output.size,))
-            for x in form
+            np.broadcast_to(np.asarray(x, "float64"), fixed.shape)
+            for x in form or (np.nan, np.nan)
         )
-        if not np.all(np.isfinite(scale) & np.isfinite(offset)):
+        known = np.isfinite(scale) & np.isfinite(offset)
+        if not np.all(known[needed]):
             return None
-        return values.index(open_ones[0]), scale, offset
+        # Nobody needs the others, but where they are constant their readers
+        # may count on it.
+        varies = np.isnan(fixed)
+        scale = np.where(known, scale, np.where(varies, 1.0, 0.0))
+        offset = np.where(known, offset, np.where(varies, 0.0, fixed))
+        return values.index(stays), scale, offset
 
     def call(self, node, layer, args, kwargs):
         kept, axis = node.output.kept, node.output.axis
@@ -127,6 +144,15 @@ class Merge(Rule):
             kwargs = dict(zip(names, args[first:]))
             args = args[:first]
         return layer(*args, **kwargs)
+
+
+def _is_gates(value):
+    """Whether a value is what a `SharedGate` gives out, whatever the input."""
+    while value.producer is not None and len(value.producer.inputs) == 1:
+        if isinstance(value.producer.layer, SharedGate):
+            return True
+        value = value.producer.input
+    return False
 
 
 def _others(operands, position):
@@ -177,9 +203,10 @@ class Divide(Merge):
         return np.where(np.isfinite(quotient), quotient, np.nan)
 
     def coefficients(self, node, operands, position):
-        if position == 1 or np.any(operands[1] == 0):
+        if position == 1:
             return None
-        return 1.0 / operands[1], 0.0
+        with np.errstate(divide="ignore"):
+            return 1.0 / operands[1], 0.0
 
 
 class Power(Merge):
