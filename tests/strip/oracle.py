@@ -19,12 +19,13 @@ MAKERS = (
 )
 
 
-def idle_units(model, rng):
+def idle_units(model, rng, always=False):
     """Finds the units that change nothing.
 
     Args:
         model: a stripped model. Its weights are put back.
         rng: a numpy generator.
+        always: whether to judge graphs with constant channels too.
 
     Returns:
         A list of descriptions, and how many units were tried.
@@ -32,7 +33,8 @@ def idle_units(model, rng):
     x = random_inputs(model, rng, batch=32)
     expected = outputs(model, x)
     found, tried = [], 0
-    if any(np.any(constant(model, x, y)) for y in inner_tensors(model)):
+    constants = (constant(model, x, y) for y in inner_tensors(model))
+    if not always and any(map(np.any, constants)):
         # Others may need it beside theirs, as in a sum; and it may hide what
         # it is multiplied with.
         return found, tried
