@@ -3,103 +3,172 @@ import gzip
 import os
 import tempfile
 
-import keras
 import numpy as np
-from keras import ops
 
+from l0keras.export.compare import compare
+from l0keras.export.compare import random_inputs
+from l0keras.export.interpreter import open_tflite
 from l0keras.export.measure_latency import measure_latency
+from l0keras.export.quantization import QUANTIZATIONS
+from l0keras.export.quantization import check_arguments
+from l0keras.export.quantization import converter_settings
 from l0keras.export.quiet import quiet
-from l0keras.export.run_tflite import run_tflite
-from l0keras.gates import gates_of
-from l0keras.graph import as_functional
-from l0keras.strip import strip
+from l0keras.export.representative import representative_examples
+from l0keras.export.run_tflite import run_signature
+from l0keras.export.source import source
+from l0keras.export.unsupported import explain
+from l0keras.export.unsupported import tflite_ops
 
-# How far the file may stray from the model, as a share of the largest output
-# and at least absolutely.
-TOLERANCE = 1e-5
-HALF_PRECISION_TOLERANCE = 1e-2
-# LiteRT sums in another order, and a hundred layers may make much of that. So
-# the file may also stray by as much as the model itself does, times a factor,
-# when its inputs change by a few roundings.
-ROUNDING = 1e-6
-ROUNDING_FACTOR = 10
+# More would tell nothing new on one example at a time.
+THREADS = (1, 2, 4)
+# How many examples are compared at once.
+BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteFile:
-    """A LiteRT file that was run and found to compute what its model does.
+    """A LiteRT file, and what running it showed.
 
     Attributes:
         path: where it is, a string.
+        quantization: how its numbers are written, see `export_tflite`.
         bytes: its size.
         gzip_bytes: its size after gzip.
-        latency_us: the median time of one example on one thread, in
-            microseconds on this machine.
+        latency_us: the median time of one example in microseconds on this
+            machine, a dictionary from the number of threads; empty if the file
+            was not run.
         max_difference: the largest absolute difference between its outputs
-            and the model's on random inputs.
+            and the model's, or `None` if it was not run.
+        top1_agreement: the share of predictions, argmaxes over the last axis,
+            that are the model's; `None` for outputs without classes, and if it
+            was not run.
     """
 
     path: str
+    quantization: str | None
     bytes: int
     gzip_bytes: int
-    latency_us: float
-    max_difference: float
+    latency_us: dict
+    max_difference: float | None
+    top1_agreement: float | None
+
+    def __str__(self):
+        lines = [
+            f"{self.path}: {self.bytes:,} bytes, {self.gzip_bytes:,} after "
+            f"gzip, {self.quantization or 'float32'}"
+        ]
+        for threads, microseconds in self.latency_us.items():
+            lines.append(
+                f"  {microseconds:.1f} us for one example on {threads} "
+                f"thread{'s' if threads > 1 else ''}"
+            )
+        if self.max_difference is not None:
+            lines.append(
+                f"  largest difference from the model {self.max_difference:.2g}"
+            )
+        if self.top1_agreement is not None:
+            lines.append(
+                f"  same prediction as the model's for "
+                f"{100 * self.top1_agreement:.2f} % of the examples"
+            )
+        return "\n".join(lines)
 
 
-def export_tflite(model, path):
+def export_tflite(
+    model,
+    path,
+    quantization=None,
+    representative_data=None,
+    sparse_encoding=False,
+    check=True,
+):
     """Writes a model as a LiteRT file and checks the file by running it.
 
-    A model with gates is stripped first. The file takes batches of any size.
-    It is run on random inputs with `ai_edge_litert` before it gets its name,
-    so that at `path` there is either a file that works or what was there
-    before.
+    A model with gates is stripped first. The file takes batches of any size;
+    its signature has the names of the model's inputs and outputs. It is run
+    with `ai_edge_litert` before it gets its name, so that at `path` there is
+    either a file that works or what was there before.
+
+    | quantization | weights | what is computed | tolerance |
+    | --- | --- | --- | --- |
+    | `None` | float32 | float32 | 1e-5 |
+    | `"float16"` | float16 | float32 | 0.01 |
+    | `"dynamic"` | int8 | float32, or int8 with ranges found on the fly | 0.1 |
+    | `"int8"` | int8 | int8 only, inputs and outputs too | 0.2 |
+    | `"int16x8"` | int8 | int16 only, inputs and outputs too | 0.1 |
+
+    The tolerance holds absolutely and as a share of the largest output; where
+    a layer computes in half precision it is at least 0.01. What rounding
+    errors of the inputs explain is allowed too.
 
     Args:
-        model: a built `Sequential` or functional model. It is not changed.
+        model: a built `Sequential` or functional model, or a `tf_keras` model
+            of `l0keras.export.to_tf_keras` or `quantize_aware`. It is not
+            changed.
         path: where to write, ending in `.tflite`, in a directory that exists.
+        quantization: a row of the table above.
+        representative_data: examples of inputs, by which `"int8"` and
+            `"int16x8"` choose the range of each tensor (not needed for a model
+            of `quantize_aware`, which has learned them), and on which the file
+            is compared with the model; random ones are compared if `None`. An
+            array with a batch axis, for several inputs a dictionary of
+            arrays by their names; or a `tf.data.Dataset`, a generator or
+            another iterable of batches, or a function that returns one. Of
+            pairs, the second is taken for targets and left out. At least 32
+            examples, of which up to 500 are used.
+        sparse_encoding: whether to leave out zero weights. Only for models
+            with single zeros all over that `strip` cannot cut, and only for
+            floats.
+        check: whether to run the file. Without, it may be one that does not
+            run or that computes something else.
 
     Returns:
-        A `TFLiteFile`: size, latency and the largest difference found.
+        A `TFLiteFile`: size, latencies and how far it strays.
 
     Raises:
-        ValueError: `path` or `model` is not as above; the backend is not
-            TensorFlow.
-        RuntimeError: the file's outputs differ from the model's by more than
-            1e-5 (1e-2 where a layer computes in half precision), absolutely
-            and as a share of the largest output, and by more than rounding
-            errors in its inputs explain, or are not finite.
+        ValueError: `path`, `model` or data are not as above; a weight is NaN
+            or infinite; the backend is not TensorFlow.
+        RuntimeError: LiteRT has no place for an operation, which is named
+            with its layer; or the file's outputs are not finite or differ by
+            more than the tolerance.
 
     Example:
 
-    >>> file = export_tflite(model, "model.tflite")
-    >>> file.bytes, file.latency_us
+    >>> file = export_tflite(model, "model.tflite", "int8", images[:500])
+    >>> file.bytes, file.latency_us[1]
     """
     path = _checked(path)
-    as_functional(model)
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "LiteRT files are written with the TensorFlow backend only; save "
-            "the model and load it under KERAS_BACKEND=tensorflow. Received: "
-            f"backend {keras.backend.backend()!r}"
-        )
-    if gates_of(model):
-        model = strip(model)
+    check_arguments(quantization, sparse_encoding)
+    origin = source(model)
+    examples = _examples(origin, quantization, representative_data)
+    settings = converter_settings(quantization, examples, sparse_encoding)
     parent = os.path.dirname(os.path.abspath(path))
     with tempfile.TemporaryDirectory(prefix=".tflite-", dir=parent) as folder:
         draft = os.path.join(folder, "model.tflite")
         with quiet():
-            model.export(draft, format="litert", verbose=False)
-            difference = _difference(model, draft)
-            latency = measure_latency(draft)
-        with open(draft, "rb") as file:
-            content = file.read()
+            content = _convert(origin, settings)
+            with open(draft, "wb") as file:
+                file.write(content)
+            latency, difference, agreement = {}, None, None
+            if check:
+                inputs = _stacked(examples) or random_inputs(origin.inputs)
+                difference, agreement = _run(
+                    draft, origin, quantization, inputs
+                )
+                latency = {
+                    threads: measure_latency(draft, threads)
+                    for threads in THREADS
+                    if threads <= os.cpu_count()
+                }
         os.replace(draft, path)
     return TFLiteFile(
         path=path,
+        quantization=quantization,
         bytes=len(content),
         gzip_bytes=len(gzip.compress(content, mtime=0)),
         latency_us=latency,
         max_difference=difference,
+        top1_agreement=agreement,
     )
 
 
@@ -111,60 +180,85 @@ def _checked(path):
             "Argument `path` must end in '.tflite' and lie in a directory "
             f"that exists. Received: path={path!r}"
         )
+    if os.path.isdir(path) or not os.access(parent, os.W_OK):
+        raise ValueError(
+            "Argument `path` must be a file that can be written. "
+            f"Received: path={path!r}"
+        )
     return path
 
 
-def _difference(model, path):
-    """The largest difference on random inputs, or a `RuntimeError`."""
-    specs = as_functional(model).input
-    inputs = keras.tree.map_structure(_random, specs)
-    expected = _outputs(model, inputs)
-    shaken = _outputs(model, keras.tree.map_structure(_shaken, inputs))
-    names = [spec.name for spec in keras.tree.flatten(specs)]
-    flat = keras.tree.flatten(inputs)
-    given = dict(zip(names, flat, strict=True)) if len(flat) > 1 else flat[0]
-    outputs = run_tflite(path, given)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
-    tolerance = TOLERANCE
-    if any(
-        "16" in getattr(layer, "compute_dtype", "float32")
-        for layer in model._flatten_layers()
-    ):
-        tolerance = HALF_PRECISION_TOLERANCE
-    largest = 0.0
-    for output, wanted, near in zip(outputs, expected, shaken, strict=True):
-        difference = np.max(np.abs(output - wanted), initial=0.0)
-        allowed = max(
-            tolerance * max(1.0, np.max(np.abs(wanted), initial=0.0)),
-            ROUNDING_FACTOR * np.max(np.abs(near - wanted), initial=0.0),
+def _examples(origin, quantization, data):
+    mode = QUANTIZATIONS[quantization]
+    if mode.io_type == "int16":
+        for one in origin.inputs:
+            if "float" not in one.dtype:
+                raise ValueError(
+                    "Argument `quantization` must not be 'int16x8' for models "
+                    "with integer inputs: LiteRT has no ranges for them. "
+                    f"Received: input '{one.name}' of dtype {one.dtype}"
+                )
+    if data is not None:
+        return representative_examples(data, origin.inputs)
+    if mode.needs_data and not origin.has_ranges:
+        raise ValueError(
+            "Argument `representative_data` must be given for quantization "
+            f"{quantization!r}: examples of inputs, by which to choose the "
+            "ranges of tensors. Received: None"
         )
-        # `not <=` also refuses NaN.
-        if not difference <= allowed:
-            raise RuntimeError(
-                f"The LiteRT file of model '{model.name}' differs from the "
-                f"model by {difference:.3g} on random inputs, where "
-                f"{allowed:.3g} is allowed; it was not written."
-            )
-        largest = max(largest, float(difference))
-    return largest
+    return None
 
 
-def _outputs(model, inputs):
-    outputs = keras.tree.flatten(model(inputs, training=False))
-    return [np.asarray(ops.convert_to_numpy(x), "float64") for x in outputs]
+def _stacked(examples):
+    if examples is None:
+        return None
+    shapes = {tuple(array.shape for array in one.values()) for one in examples}
+    if len(shapes) > 1:
+        # Sequences of several lengths do not go into one batch.
+        examples = examples[:1]
+    return {
+        name: np.concatenate([one[name] for one in examples])
+        for name in examples[0]
+    }
 
 
-def _shaken(array):
-    if array.dtype != "float32":
-        return array
-    return array * np.float32(1 + ROUNDING)
+def _convert(origin, settings):
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        return origin.convert(settings)
+    except (ConverterError, RuntimeError, ValueError) as error:
+        reason = explain(
+            str(error), origin.layers, _float_ops(origin, settings)
+        )
+        raise RuntimeError(
+            f"LiteRT cannot take model '{origin.name}': "
+            f"{reason or str(error).strip().splitlines()[0]}. Nothing was "
+            "written."
+        ) from error
 
 
-def _random(tensor):
-    rng = np.random.default_rng(0)
-    # Unknown sizes, but for the batch, are those of a short sequence.
-    shape = (8, *(size or 32 for size in tensor.shape[1:]))
-    dtype = keras.backend.standardize_dtype(tensor.dtype)
-    if "float" in dtype:
-        return rng.normal(size=shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
+def _float_ops(origin, settings):
+    """The operations of the model's float file, if there can be one."""
+    if not settings["optimizations"]:
+        return ()
+    try:
+        content = origin.convert(converter_settings(None, None, False))
+        return tflite_ops(open_tflite(content))
+    except Exception:
+        # The error that led here is the one to report.
+        return ()
+
+
+def _run(path, origin, quantization, inputs):
+    interpreter = open_tflite(path)
+    try:
+        outputs = run_signature(interpreter, inputs, BATCH_SIZE)
+    except RuntimeError as error:
+        ops = tflite_ops(interpreter)
+        reason = explain(str(error), origin.layers, ops)
+        raise RuntimeError(
+            f"LiteRT cannot run the file of model '{origin.name}': "
+            f"{reason or str(error).strip()}. It was not written."
+        ) from error
+    return compare(outputs, origin, quantization, inputs, BATCH_SIZE)

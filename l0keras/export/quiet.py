@@ -9,8 +9,8 @@ import warnings
 def quiet():
     """Keeps what C++ libraries write to stderr, and warnings, to itself.
 
-    The text is printed after all if the block raises. Both are as they were
-    afterwards.
+    Both are as they were afterwards. An error in the block gets the text as a
+    note, which tracebacks show.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -25,13 +25,14 @@ def quiet():
         captured = stack.enter_context(tempfile.TemporaryFile())
         sys.stderr.flush()
         os.dup2(captured.fileno(), 2)
-        failed = True
         try:
             yield
-            failed = False
+        except BaseException as error:
+            captured.seek(0)
+            text = captured.read().decode(errors="replace").strip()
+            if text:
+                error.add_note(text)
+            raise
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)
-            if failed:
-                captured.seek(0)
-                sys.stderr.write(captured.read().decode(errors="replace"))

@@ -6,6 +6,10 @@ from l0keras.export.interpreter import open_tflite
 def run_tflite(path, inputs, batch_size=None, num_threads=1):
     """Runs a LiteRT file on arrays.
 
+    Files that take or give quantized integers are run on floats too: inputs
+    are quantized and outputs dequantized by the scale and the zero point in
+    the file.
+
     Args:
         path: the path of a `.tflite` file written by `export_tflite`.
         inputs: an array with a leading batch axis, or for several inputs a
@@ -15,8 +19,8 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
         num_threads: an integer, at least 1.
 
     Returns:
-        A numpy array, or a list of arrays where the model has several
-        outputs.
+        A numpy array, or where the model has several outputs a dictionary of
+        arrays by their names.
 
     Raises:
         ValueError: no such file; `inputs` does not fit the file; an argument
@@ -31,7 +35,18 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
             "Argument `batch_size` must be an integer of at least 1 or None. "
             f"Received: batch_size={batch_size!r}"
         )
-    runner = open_tflite(path, num_threads).get_signature_runner()
+    interpreter = open_tflite(path, num_threads)
+    outputs = run_signature(interpreter, inputs, batch_size)
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def run_signature(interpreter, inputs, batch_size=None):
+    """Runs an interpreter; see `run_tflite`.
+
+    Returns:
+        A dictionary of arrays by the names of the outputs.
+    """
+    runner = interpreter.get_signature_runner()
     details = runner.get_input_details()
     if not isinstance(inputs, dict):
         if len(details) != 1:
@@ -42,6 +57,9 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
         inputs = {next(iter(details)): inputs}
     inputs = {name: np.asarray(array) for name, array in inputs.items()}
     _check(inputs, details)
+    inputs = {
+        name: _quantized(array, details[name]) for name, array in inputs.items()
+    }
     examples = len(next(iter(inputs.values())))
     batch_size = batch_size or examples
     batches = []
@@ -51,17 +69,28 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
             for name, array in inputs.items()
         }
         batches.append(runner(**batch))
-    outputs = [
-        np.concatenate([batch[name] for batch in batches])
-        for name in sorted(runner.get_output_details(), key=_order)
-    ]
-    return outputs[0] if len(outputs) == 1 else outputs
+    return {
+        name: _dequantized(
+            np.concatenate([batch[name] for batch in batches]), details
+        )
+        for name, details in runner.get_output_details().items()
+    }
 
 
-def _order(name):
-    """Sorts output_2 before output_10."""
-    head, _, number = name.rpartition("_")
-    return (head, int(number)) if number.isdigit() else (name, 0)
+def _quantized(array, details):
+    scale, zero_point = details["quantization"]
+    if not scale or array.dtype == details["dtype"]:
+        return array
+    limits = np.iinfo(details["dtype"])
+    integers = np.round(array / scale) + zero_point
+    return np.clip(integers, limits.min, limits.max).astype(details["dtype"])
+
+
+def _dequantized(array, details):
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return array
+    return np.float32(scale) * (array.astype("float32") - zero_point)
 
 
 def _check(inputs, details):
@@ -82,10 +111,13 @@ def _check(inputs, details):
             wanted in (-1, size)
             for wanted, size in zip(signature, array.shape[1:])
         )
-        if not fits or array.dtype != details[name]["dtype"]:
+        dtypes = {np.dtype(details[name]["dtype"])}
+        if details[name]["quantization"][0]:
+            dtypes.add(np.dtype("float32"))
+        if not fits or array.dtype not in dtypes:
             raise ValueError(
                 f"Argument `inputs` must be of shape (batch, "
                 f"{', '.join(map(str, signature))}) and dtype "
-                f"{np.dtype(details[name]['dtype'])} for input '{name}'. "
+                f"{' or '.join(sorted(map(str, dtypes)))} for input '{name}'. "
                 f"Received: shape {array.shape}, dtype {array.dtype}"
             )

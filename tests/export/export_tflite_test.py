@@ -9,6 +9,8 @@ from keras import layers
 
 import l0keras
 from l0keras.export import run_tflite
+from l0keras.export.interpreter import open_tflite
+from l0keras.export.source import KerasSource
 from l0keras.layers import L0Conv2D
 from l0keras.layers import L0Dense
 
@@ -51,8 +53,11 @@ def test_the_file_computes_what_the_gated_model_does(tmp_path):
     assert file.path == str(path)
     assert file.bytes == path.stat().st_size
     assert file.gzip_bytes == len(gzip.compress(path.read_bytes(), mtime=0))
-    assert 0 < file.latency_us < 1e6
+    assert list(file.latency_us)[0] == 1
+    assert all(0 < time < 1e6 for time in file.latency_us.values())
     assert 0 <= file.max_difference <= 1e-5
+    assert file.top1_agreement == 1.0
+    assert f"{file.bytes:,} bytes" in str(file)
     assert os.listdir(tmp_path) == ["model.tflite"]
 
 
@@ -62,7 +67,11 @@ def test_several_inputs_and_outputs(tmp_path):
         "ant": keras.Input((3,), name="ant"),
     }
     x = layers.Concatenate()([L0Dense(5)(inputs["zoo"]), inputs["ant"]])
-    outputs = [layers.Dense(2)(x), layers.Dense(1)(x), x]
+    outputs = [
+        layers.Dense(2, name="zebra")(x),
+        layers.Dense(1, name="auk")(x),
+        x,
+    ]
     model = keras.Model(inputs, outputs)
     path = tmp_path / "model.tflite"
     l0keras.export_tflite(model, path)
@@ -73,8 +82,36 @@ def test_several_inputs_and_outputs(tmp_path):
     }
     expected = model(data, training=False)
     got = run_tflite(path, data, batch_size=3)
-    for one, other in zip(got, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    names = ["zebra", "auk", model.output_names[2]]
+    assert sorted(got) == sorted(names)
+    for name, other in zip(names, expected, strict=True):
+        np.testing.assert_allclose(got[name], other, atol=1e-5)
+    details = open_tflite(path).get_signature_runner().get_input_details()
+    assert set(details) == {"zoo", "ant"}
+
+
+def test_outputs_are_named_by_the_keys_of_a_dictionary(tmp_path):
+    inputs = keras.Input((3,), name="image")
+    outputs = {
+        "probability": layers.Dense(2, name="head")(inputs),
+        "box": layers.Dense(4)(inputs),
+    }
+    path = tmp_path / "model.tflite"
+    model = keras.Model(inputs, outputs)
+    l0keras.export_tflite(model, path)
+    x = np.random.default_rng(1).normal(size=(7, 3)).astype("float32")
+    got = run_tflite(path, x)
+    for name, expected in model(x).items():
+        np.testing.assert_allclose(got[name], expected, atol=1e-5)
+
+
+def test_an_output_that_comes_twice_has_two_names(tmp_path):
+    inputs = keras.Input((3,))
+    y = layers.Dense(2, name="head")(inputs)
+    path = tmp_path / "model.tflite"
+    l0keras.export_tflite(keras.Model(inputs, [y, y]), path)
+    outputs = run_tflite(path, np.ones((1, 3), "float32"))
+    assert sorted(outputs) == ["head", "head_1"]
 
 
 def test_integer_inputs(tmp_path):
@@ -90,44 +127,46 @@ def test_integer_inputs(tmp_path):
     assert file.max_difference <= 1e-5
 
 
-class Forgetful(keras.Model):
-    """Gives an export that is not what the model computes."""
+def convert_instead(monkeypatch, other):
+    """Exports write another model than the one that they were given."""
+    convert = KerasSource.convert
+    monkeypatch.setattr(
+        KerasSource,
+        "convert",
+        lambda self, settings: convert(KerasSource(other), settings),
+    )
 
-    def export(self, filepath, **kwargs):
-        other = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-        other.export(filepath, **kwargs)
 
-
-def test_a_file_that_strays_is_not_written(tmp_path):
-    inputs = keras.Input((3,))
-    model = Forgetful(inputs, layers.Dense(2)(inputs))
+def test_a_file_that_strays_is_not_written(tmp_path, monkeypatch):
+    models = []
+    for _ in range(2):
+        inputs = keras.Input((3,))
+        outputs = layers.Dense(2, name="head")(inputs)
+        models.append(keras.Model(inputs, outputs))
+        inputs.name = "x"
     path = tmp_path / "model.tflite"
     path.write_bytes(b"the last good file")
+    convert_instead(monkeypatch, models[1])
     with pytest.raises(RuntimeError, match="differs from the model by"):
-        l0keras.export_tflite(model, path)
+        l0keras.export_tflite(models[0], path)
     assert path.read_bytes() == b"the last good file"
     assert os.listdir(tmp_path) == ["model.tflite"]
-
-
-class Inexact(keras.Model):
-    """Makes much of small differences, and exports weights that are off."""
-
-    factor = 1.0
-
-    def export(self, filepath, **kwargs):
-        other = keras.models.clone_model(self)
-        other.set_weights([self.factor * w for w in self.get_weights()])
-        keras.Model.export(
-            keras.Model(other.inputs, other.outputs), filepath, **kwargs
-        )
+    file = l0keras.export_tflite(models[0], path, check=False)
+    assert file.bytes == path.stat().st_size
+    assert file.max_difference is None and file.latency_us == {}
 
 
 @pytest.mark.parametrize("off, passes", [(1e-6, True), (1e-3, False)])
-def test_rounding_errors_may_grow_as_in_the_model(off, passes, tmp_path):
-    inputs = keras.Input((3,))
+def test_rounding_errors_may_grow_as_in_the_model(
+    off, passes, tmp_path, monkeypatch
+):
+    inputs = keras.Input((3,), name="x")
     x = layers.Dense(2, use_bias=False)(inputs)
-    model = Inexact(inputs, keras.ops.sin(1000.0 * x))
-    model.factor = 1.0 + off
+    # Makes much of small differences.
+    model = keras.Model(inputs, keras.ops.sin(1000.0 * x))
+    other = keras.models.clone_model(model)
+    other.set_weights([(1.0 + off) * w for w in model.get_weights()])
+    convert_instead(monkeypatch, other)
     path = tmp_path / "model.tflite"
     if passes:
         assert l0keras.export_tflite(model, path).max_difference > 1e-4
@@ -137,15 +176,13 @@ def test_rounding_errors_may_grow_as_in_the_model(off, passes, tmp_path):
 
 
 def test_a_failed_conversion_leaves_the_old_file(tmp_path, monkeypatch):
-    def fail(self, filepath, **kwargs):
-        with open(filepath, "wb") as file:
-            file.write(b"half")
+    def fail(self, folder):
         raise OSError("disk full")
 
     model = gated_model()
     path = tmp_path / "model.tflite"
     path.write_bytes(b"the last good file")
-    monkeypatch.setattr(keras.Model, "export", fail)
+    monkeypatch.setattr(KerasSource, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         l0keras.export_tflite(model, path)
     assert path.read_bytes() == b"the last good file"
@@ -170,8 +207,11 @@ def test_nothing_is_printed_and_state_comes_back(tmp_path, capfd):
     assert capfd.readouterr().err == "still here"
 
 
-@pytest.mark.parametrize("name", ["model.lite", "missing/model.tflite"])
+@pytest.mark.parametrize(
+    "name", ["model.lite", "missing/model.tflite", "folder.tflite"]
+)
 def test_the_path_is_checked_first(tmp_path, name):
+    (tmp_path / "folder.tflite").mkdir()
     with pytest.raises(ValueError, match="Argument `path`"):
         l0keras.export_tflite("no model", tmp_path / name)
 
@@ -179,3 +219,56 @@ def test_the_path_is_checked_first(tmp_path, name):
 def test_models_without_a_graph_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Argument `model`"):
         l0keras.export_tflite("no model", tmp_path / "model.tflite")
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="fc")])
+    model.layers[0].bias.assign([0.0, float("nan")])
+    with pytest.raises(ValueError, match="infinity in '.*fc/bias'"):
+        l0keras.export_tflite(model, tmp_path / "model.tflite")
+    assert not os.listdir(tmp_path)
+
+
+class Erf(layers.Layer):
+    """Something that LiteRT does not have."""
+
+    def call(self, x):
+        return keras.ops.erf(x)
+
+
+def test_operations_that_litert_does_not_have_are_named(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(2), Erf(name="bell")]
+    )
+    with pytest.raises(RuntimeError, match="operation Erf of layer 'bell'"):
+        l0keras.export_tflite(model, tmp_path / "model.tflite")
+    assert not os.listdir(tmp_path)
+
+
+def test_recurrent_layers_are_told_how_to_go(tmp_path):
+    def model(unroll):
+        return keras.Sequential(
+            [
+                keras.Input((4, 3)),
+                layers.LSTM(2, name="memory", unroll=unroll),
+                layers.Dense(2),
+            ]
+        )
+
+    path = tmp_path / "model.tflite"
+    with pytest.raises(RuntimeError, match="layer 'memory' .*unroll=True"):
+        l0keras.export_tflite(model(False), path)
+    assert l0keras.export_tflite(model(True), path).max_difference < 1e-5
+
+
+def test_operations_that_cannot_be_quantized_are_named(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(2),
+            layers.LayerNormalization(name="norm"),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    with pytest.raises(RuntimeError, match="operation NEG of layer 'norm'"):
+        l0keras.export_tflite(model, tmp_path / "m.tflite", "int16x8", x)

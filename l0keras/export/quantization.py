@@ -1,0 +1,104 @@
+"""The ways to write numbers into a LiteRT file."""
+
+import dataclasses
+
+# At least, where a layer of the model computes in float16 or bfloat16.
+HALF_PRECISION_TOLERANCE = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """One way.
+
+    Attributes:
+        tolerance: how far the outputs of a file may stray from the model's,
+            absolutely and as a share of the largest output.
+        ops: the operations that the converter may use, a name in
+            `tf.lite.OpsSet`.
+        optimize: whether weights are quantized.
+        float_type: the type of weights that stay floats, a name in `tf`.
+        io_type: the type of inputs and outputs that would be floats, likewise.
+    """
+
+    tolerance: float
+    ops: str = "TFLITE_BUILTINS"
+    optimize: bool = True
+    float_type: str | None = None
+    io_type: str | None = None
+
+    @property
+    def needs_data(self):
+        """Whether the range of each tensor has to be measured."""
+        return self.io_type is not None
+
+
+QUANTIZATIONS = {
+    None: Quantization(1e-5, optimize=False),
+    "float16": Quantization(1e-2, float_type="float16"),
+    "dynamic": Quantization(0.1),
+    "int8": Quantization(0.2, "TFLITE_BUILTINS_INT8", io_type="int8"),
+    "int16x8": Quantization(
+        0.1,
+        "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+        io_type="int16",
+    ),
+}
+
+
+def check_arguments(quantization, sparse_encoding):
+    """Refuses what cannot work, before any work.
+
+    Raises:
+        ValueError: no such quantization; sparse encoding of quantized weights.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            "Argument `quantization` must be one of "
+            f"{', '.join(map(repr, QUANTIZATIONS))}. "
+            f"Received: quantization={quantization!r}"
+        )
+    if sparse_encoding and quantization is not None:
+        raise ValueError(
+            "Argument `sparse_encoding` must be False for quantized files: "
+            "LiteRT converts them, but then either refuses to run them (its "
+            "kernels read sparse weights as floats only) or computes wrong "
+            "numbers. Strip the model instead, so that no zeros are left to "
+            "encode, or leave the weights floats. Received: "
+            f"sparse_encoding=True, quantization={quantization!r}"
+        )
+
+
+def converter_settings(quantization, examples, sparse_encoding):
+    """The attributes of `tf.lite.TFLiteConverter`.
+
+    Args:
+        quantization: a key of `QUANTIZATIONS`.
+        examples: a list of dictionaries, from the names of inputs to arrays
+            with a batch axis, by which to choose ranges; or `None`, for a
+            model that brings its ranges.
+        sparse_encoding: whether to leave out zeros.
+
+    Returns:
+        A dictionary from names to values; `target_spec` is one of its own.
+    """
+    import tensorflow as tf
+
+    mode = QUANTIZATIONS[quantization]
+    settings = {"optimizations": [], "target_spec": {}}
+    settings["target_spec"]["supported_ops"] = [
+        getattr(tf.lite.OpsSet, mode.ops)
+    ]
+    if mode.optimize:
+        settings["optimizations"].append(tf.lite.Optimize.DEFAULT)
+    if sparse_encoding:
+        settings["optimizations"].append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
+    if mode.float_type:
+        settings["target_spec"]["supported_types"] = [
+            getattr(tf, mode.float_type)
+        ]
+    if mode.io_type:
+        settings["inference_input_type"] = getattr(tf, mode.io_type)
+        settings["inference_output_type"] = getattr(tf, mode.io_type)
+    if examples is not None:
+        settings["representative_dataset"] = lambda: iter(examples)
+    return settings
