@@ -1,7 +1,7 @@
 r"""Compares speeds within one run, the only way they can be compared.
 
     python -m trainers.benchmark --model=lenet5
-    python -m trainers.benchmark --tflite=dense.tflite --tflite=small.tflite
+    python -m trainers.benchmark --tflite dense.tflite small.tflite
     python -m trainers.benchmark --strip=ResNet50,ResNet101,ResNet152 --rounds=5
 
 The first times a training step of a gated network against one of the plain
@@ -51,7 +51,8 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_multi_string(
         "tflite",
         [],
-        "LiteRT files to time instead, the one to compare with first.",
+        "LiteRT files to time instead, the one to compare with first; more "
+        "may follow without the name of the flag.",
         flag_values=flag_values,
     )
     flags.DEFINE_list(
@@ -82,11 +83,10 @@ def define_flags(flag_values=FLAGS):
         lower_bound=1,
         flag_values=flag_values,
     )
-    flags.DEFINE_integer(
+    flags.DEFINE_list(
         "tflite_threads",
-        1,
-        "Threads of LiteRT.",
-        lower_bound=1,
+        ["1", "2"],
+        "Numbers of threads of LiteRT, each of which is timed.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
@@ -225,30 +225,47 @@ def benchmark_training(name, batch_size, steps_per_execution, rounds):
     return summarize(interleave(candidates, rounds), steps_per_execution)
 
 
-def benchmark_tflite(paths, num_threads, rounds):
+def benchmark_tflite(paths, thread_counts, rounds):
     """Times LiteRT files, one example at a time.
 
     Args:
         paths: a list of `.tflite` files, the one to compare with first.
-        num_threads: threads of LiteRT.
+        thread_counts: a list of numbers of threads of LiteRT.
         rounds: how often each is timed; a time is the median of 100 runs.
 
     Returns:
-        What `summarize` returns, for each path.
+        A dictionary from each number of threads to what `summarize` returns,
+        for each path.
 
     Raises:
-        ValueError: no such file, or the same file twice.
+        ValueError: no such file, the same file twice, or no number of
+            threads.
     """
     if len(set(paths)) < len(paths):
         raise ValueError(
             f"Argument `tflite` must name each file once. Received: {paths}"
         )
-    seconds = {path: [] for path in paths}
+    counts = [int(text) if str(text).isdigit() else 0 for text in thread_counts]
+    if not counts or min(counts) < 1:
+        raise ValueError(
+            "Argument `tflite_threads` must be integers of at least 1 with "
+            f"commas between. Received: tflite_threads={thread_counts}"
+        )
+    seconds = {count: {path: [] for path in paths} for count in counts}
     for _ in range(rounds):
-        times = l0keras.export.measure_latency(paths, num_threads, runs=100)
-        for path, microseconds in zip(paths, times, strict=True):
-            seconds[path].append(1e-6 * microseconds)
-    return summarize(seconds)
+        for count in counts:
+            times = l0keras.export.measure_latency(paths, count, runs=100)
+            for path, microseconds in zip(paths, times, strict=True):
+                seconds[count][path].append(1e-6 * microseconds)
+    return {count: summarize(spent) for count, spent in seconds.items()}
+
+
+def format_tflite_table(summary):
+    """Sets what `benchmark_tflite` returns as lines of text."""
+    return "\n\n".join(
+        f"{count} thread{'s' if count > 1 else ''}\n{format_table(rows)}"
+        for count, rows in summary.items()
+    )
 
 
 def applications(names):
@@ -364,7 +381,9 @@ def format_strip_table(summary):
 
 def main(argv):
     try:
-        program.start(argv)
+        # What follows --tflite=a.tflite are further files.
+        more = argv[1:] if FLAGS.tflite else []
+        program.start(argv[: len(argv) - len(more)])
         if FLAGS.output and not os.path.isdir(
             os.path.dirname(os.path.abspath(FLAGS.output))
         ):
@@ -374,12 +393,15 @@ def main(argv):
             )
         devices.set_up(FLAGS.num_threads)
         if FLAGS.tflite:
+            form = format_tflite_table
             summary = benchmark_tflite(
-                FLAGS.tflite, FLAGS.tflite_threads, FLAGS.rounds
+                [*FLAGS.tflite, *more], FLAGS.tflite_threads, FLAGS.rounds
             )
         elif FLAGS.strip:
+            form = format_strip_table
             summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
         else:
+            form = format_table
             summary = benchmark_training(
                 FLAGS.model,
                 FLAGS.batch_size,
@@ -388,7 +410,7 @@ def main(argv):
             )
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print((format_strip_table if FLAGS.strip else format_table)(summary))
+    print(form(summary))
     if FLAGS.output:
         write_json(FLAGS.output, summary)
 

@@ -87,17 +87,22 @@ def test_times_litert_files(run, tmp_path):
         )
         paths.append(str(tmp_path / f"{units}.tflite"))
         l0keras.export_tflite(model, paths[-1])
-    out = run(*(f"--tflite={path}" for path in paths), "--rounds=3")
-    assert all(path in out for path in paths)
-    summary = benchmark.benchmark_tflite(paths, 1, 3)
-    assert summary[paths[0]]["ratio"] == 1
-    assert summary[paths[1]]["ratio"] > 1.5
+    output = tmp_path / "latency.json"
+    out = run("--tflite", *paths, "--rounds=3", f"--output={output}")
+    assert "1 thread\n" in out and "2 threads\n" in out
+    assert all(out.count(path) == 2 for path in paths)
+    summary = json.loads(output.read_text())
+    assert list(summary) == ["1", "2"]
+    assert summary["1"][paths[0]]["ratio"] == 1
+    assert summary["1"][paths[1]]["ratio"] > 1.5
 
 
 def test_refuses_what_cannot_be_timed(run, tmp_path):
     missing = str(tmp_path / "none.tflite")
     with pytest.raises(SystemExit, match="no such file"):
         run(f"--tflite={missing}")
+    with pytest.raises(SystemExit, match="`tflite_threads` must be integers"):
+        run(f"--tflite={missing}", "--tflite_threads=1,0")
     with pytest.raises(SystemExit, match="`tflite`.*once"):
         run(f"--tflite={missing}", f"--tflite={missing}")
     with pytest.raises(SystemExit, match="`output`"):
