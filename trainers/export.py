@@ -2,42 +2,102 @@ r"""Turns a trained model into a smaller one, or into a LiteRT file.
 
     python -m trainers.export --input=runs/mnist_mlp_l0 --format=litert \
         --output=small.tflite
+    python -m trainers.export --input=runs/mnist_mlp_l0 --quantization=int8 \
+        --quantize_epochs=5 --output=int8.tflite
     python -m trainers.export --input=model.keras --format=stripped \
         --output=small.keras
 
 The input is a .keras file, with gates or without, or a workdir of
-`trainers.train`, whose model.keras is then taken.
+`trainers.train`, whose model.keras is then taken. int8 files and fine-tuning
+need data: a workdir knows which, for a file `--dataset` says so.
 """
 
 import os
 import sys
 
+import keras
 from absl import app
 from absl import flags
 
 import l0keras
+from l0keras.export.quantization import QUANTIZATIONS
+from l0keras.export.quantization import check_arguments
+from trainers import config as config_lib
+from trainers import finetune
+from trainers import input_pipeline
 from trainers import program
 from trainers import saved
 from trainers.workdir import replacing
 
 FLAGS = flags.FLAGS
 FORMATS = {"stripped": ".keras", "litert": ".tflite"}
+# As flags name them: float32 is no quantization.
+MODES = {mode or "float32": mode for mode in QUANTIZATIONS}
+# Out of the training examples, to choose ranges by.
+REPRESENTATIVE = 500
 
 
-def export(path, form, output):
+def export(
+    path,
+    form,
+    output,
+    mode="float32",
+    sparse_encoding=False,
+    data=None,
+    tuning=finetune.FineTuning(),
+):
     """Strips a saved model and writes what is left.
 
     Args:
         path: a .keras file.
         form: `"stripped"` for a .keras file, `"litert"` for a .tflite file.
         output: where to write, with that ending.
+        mode: how the numbers of a .tflite file are written, a key of `MODES`.
+        sparse_encoding: whether a .tflite file leaves out zeros.
+        data: the `Data` that integer files and fine-tuning need.
+        tuning: the `FineTuning` before a .tflite file is written.
 
     Returns:
         A string that says what came of it.
 
     Raises:
         ValueError: an argument that is not as above, or a damaged file.
+        RuntimeError: LiteRT cannot take the model.
     """
+    _check(path, form, output, mode, sparse_encoding, data, tuning)
+    model = saved.load(path)
+    small = l0keras.strip(model)
+    text = str(l0keras.report(model, small))
+    if form == "stripped":
+        with replacing(output) as temporary:
+            small.save(temporary)
+        return f"{text}\n{output}: {os.path.getsize(output):,} bytes"
+    if tuning.trains:
+        small = finetune.fine_tune(small, data, tuning)
+    file = l0keras.export_tflite(
+        small,
+        output,
+        MODES[mode],
+        None if data is None else representative_images(data),
+        sparse_encoding,
+    )
+    return f"{text}\n{file}"
+
+
+def representative_images(data):
+    """Training images, evenly spread, by which to choose ranges.
+
+    Args:
+        data: a `Data`.
+
+    Returns:
+        A float32 array of up to 500 images.
+    """
+    step = -(-len(data.train_images) // REPRESENTATIVE)
+    return keras.ops.convert_to_numpy(data.scale(data.train_images[::step]))
+
+
+def _check(path, form, output, mode, sparse_encoding, data, tuning):
     if form not in FORMATS:
         raise ValueError(
             f"Argument `format` must be one of {', '.join(FORMATS)}. "
@@ -54,23 +114,41 @@ def export(path, form, output):
             "Argument `input` must be a .keras file or a workdir. "
             f"Received: input={path}"
         )
-    model = saved.load(path)
-    small = l0keras.strip(model)
-    text = str(l0keras.report(model, small))
-    if form == "stripped":
-        with replacing(output) as temporary:
-            small.save(temporary)
-        return f"{text}\n{output}: {os.path.getsize(output):,} bytes"
-    file = l0keras.export_tflite(small, output)
-    return (
-        f"{text}\n{output}: {file.bytes:,} bytes, {file.latency_us:.0f} us for "
-        f"one example on one thread"
-    )
+    if mode not in MODES:
+        raise ValueError(
+            f"Argument `quantization` must be one of {', '.join(MODES)}. "
+            f"Received: quantization={mode}"
+        )
+    check_arguments(MODES[mode], sparse_encoding)
+    if form == "stripped" and (
+        mode != "float32" or sparse_encoding or tuning.trains
+    ):
+        raise ValueError(
+            "Arguments `quantization`, `sparse_encoding`, `cluster_epochs` and "
+            "`quantize_epochs` are for --format=litert. Received: "
+            "format=stripped"
+        )
+    if tuning.quantize_epochs and mode != "int8":
+        raise ValueError(
+            "Argument `quantization` must be int8 where `quantize_epochs` "
+            f"trains for int8 files. Received: quantization={mode}"
+        )
+    if data is None and needs_data(mode, tuning):
+        raise ValueError(
+            "Argument `dataset` must say what to fine-tune on and to choose "
+            "ranges by, unless `input` is a workdir. Received: none"
+        )
+
+
+def needs_data(mode, tuning):
+    """Whether an export has to see examples."""
+    return QUANTIZATIONS[MODES[mode]].needs_data or tuning.trains
 
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     saved.define_flags(flag_values)
+    config_lib.define_data_flags(flag_values)
     flags.DEFINE_string(
         "format",
         "litert",
@@ -80,14 +158,113 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "output", None, "The file to write.", flag_values=flag_values
     )
+    flags.DEFINE_string(
+        "quantization",
+        "float32",
+        f"How numbers are written: one of {', '.join(MODES)}.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "sparse_encoding",
+        False,
+        "Whether to leave out zero weights, of models with single zeros that "
+        "strip cannot cut.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "The data to fine-tune on and to choose ranges by, see trainers.train; "
+        "for a workdir those that it was trained on if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "The side to which images are resized, likewise; 0 leaves them.",
+        flag_values=flag_values,
+    )
+    define_finetuning_flags(flag_values)
+
+
+def define_finetuning_flags(flag_values=FLAGS):
+    """Defines one flag for each setting of a `FineTuning`."""
+    defaults = finetune.FineTuning()
+    flags.DEFINE_integer(
+        "cluster_epochs",
+        defaults.cluster_epochs,
+        "Epochs of training on with weights that share values (tfmot).",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "clusters",
+        defaults.clusters,
+        "How many values the weights of a layer share.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "quantize_epochs",
+        defaults.quantize_epochs,
+        "Epochs of training on with the rounding of int8 files (tfmot).",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "preserve_sparsity",
+        defaults.preserve_sparsity,
+        "Whether zero weights stay zero in both.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        defaults.learning_rate,
+        "The learning rate of both.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        defaults.batch_size,
+        "Examples in a step of both.",
+        flag_values=flag_values,
+    )
+
+
+def finetuning_from_flags(flag_values):
+    """The `FineTuning` that the flags describe."""
+    return finetune.FineTuning(
+        cluster_epochs=flag_values.cluster_epochs,
+        clusters=flag_values.clusters,
+        quantize_epochs=flag_values.quantize_epochs,
+        preserve_sparsity=flag_values.preserve_sparsity,
+        learning_rate=flag_values.learning_rate,
+        batch_size=flag_values.batch_size,
+    )
 
 
 def main(argv):
     try:
         program.start(argv)
-        paths, _ = saved.find(FLAGS.input)
-        text = export(paths[0], FLAGS.format, FLAGS.output)
-    except ValueError as error:
+        paths, settings = saved.find(FLAGS.input)
+        tuning = finetuning_from_flags(FLAGS)
+        mode = FLAGS.quantization
+        data = None
+        dataset = FLAGS.dataset or settings.get("dataset")
+        if dataset and mode in MODES and needs_data(mode, tuning):
+            size = FLAGS.image_size
+            if size is None:
+                size = settings.get("image_size", 0)
+            data = input_pipeline.load(
+                dataset, FLAGS.data_dir, FLAGS.manual_dir, size
+            )
+        text = export(
+            paths[0],
+            FLAGS.format,
+            FLAGS.output,
+            mode,
+            FLAGS.sparse_encoding,
+            data,
+            tuning,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {error}")
     print(text)
 
@@ -95,6 +272,7 @@ def main(argv):
 def run():
     """The console command."""
     define_flags()
+    flags.adopt_module_key_flags(config_lib)
     flags.adopt_module_key_flags(saved)
     app.run(main)
 
