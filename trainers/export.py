@@ -43,6 +43,7 @@ def export(
     output,
     mode="float32",
     sparse_encoding=False,
+    batch_size=None,
     data=None,
     tuning=finetune.FineTuning(),
 ):
@@ -54,6 +55,7 @@ def export(
         output: where to write, with that ending.
         mode: how the numbers of a .tflite file are written, a key of `MODES`.
         sparse_encoding: whether a .tflite file leaves out zeros.
+        batch_size: that of a .tflite file, or `None` to leave it free.
         data: the `Data` that integer files and fine-tuning need.
         tuning: the `FineTuning` before a .tflite file is written.
 
@@ -80,6 +82,7 @@ def export(
         MODES[mode],
         None if data is None else representative_images(data),
         sparse_encoding,
+        batch_size,
     )
     return f"{text}\n{file}"
 
@@ -169,6 +172,14 @@ def define_flags(flag_values=FLAGS):
         False,
         "Whether to leave out zero weights, of models with single zeros that "
         "strip cannot cut.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "fixed_batch_size",
+        0,
+        "The batch size of the file; 0 leaves it free. Microcontrollers and "
+        "recurrent layers need 1.",
+        lower_bound=0,
         flag_values=flag_values,
     )
     flags.DEFINE_string(
@@ -261,6 +272,7 @@ def main(argv):
             FLAGS.output,
             mode,
             FLAGS.sparse_encoding,
+            FLAGS.fixed_batch_size or None,
             data,
             tuning,
         )

@@ -80,14 +80,16 @@ def export_tflite(
     quantization=None,
     representative_data=None,
     sparse_encoding=False,
+    batch_size=None,
     check=True,
 ):
     """Writes a model as a LiteRT file and checks the file by running it.
 
-    A model with gates is stripped first. The file takes batches of any size;
-    its signature has the names of the model's inputs and outputs. It is run
-    with `ai_edge_litert` before it gets its name, so that at `path` there is
-    either a file that works or what was there before.
+    A model with gates is stripped first. The file takes batches of any size,
+    unless `batch_size` fixes it; its signature has the names of the model's
+    inputs and outputs. It is run with `ai_edge_litert` before it gets its
+    name, so that at `path` there is either a file that works or what was there
+    before.
 
     | quantization | weights | what is computed | tolerance |
     | --- | --- | --- | --- |
@@ -119,6 +121,9 @@ def export_tflite(
         sparse_encoding: whether to leave out zero weights. Only for models
             with single zeros all over that `strip` cannot cut, and only for
             floats.
+        batch_size: an integer that fixes the size of a batch, for
+            microcontrollers and accelerators, which know no others, and for
+            recurrent layers, which LiteRT does not take otherwise.
         check: whether to run the file. Without, it may be one that does not
             run or that computes something else.
 
@@ -138,15 +143,17 @@ def export_tflite(
     >>> file.bytes, file.latency_us[1]
     """
     path = _checked(path)
-    check_arguments(quantization, sparse_encoding)
+    check_arguments(quantization, sparse_encoding, batch_size)
     origin = source(model)
     examples = _examples(origin, quantization, representative_data)
-    settings = converter_settings(quantization, examples, sparse_encoding)
+    settings = converter_settings(
+        quantization, _repeated(examples, batch_size), sparse_encoding
+    )
     parent = os.path.dirname(os.path.abspath(path))
     with tempfile.TemporaryDirectory(prefix=".tflite-", dir=parent) as folder:
         draft = os.path.join(folder, "model.tflite")
         with quiet():
-            content = _convert(origin, settings)
+            content = _convert(origin, settings, batch_size)
             with open(draft, "wb") as file:
                 file.write(content)
             latency, difference, agreement = {}, None, None
@@ -222,14 +229,23 @@ def _stacked(examples):
     }
 
 
-def _convert(origin, settings):
+def _repeated(examples, times):
+    if examples is None or times is None:
+        return examples
+    return [
+        {name: np.repeat(array, times, 0) for name, array in one.items()}
+        for one in examples
+    ]
+
+
+def _convert(origin, settings, batch_size):
     from tensorflow.lite.python.convert_phase import ConverterError
 
     try:
-        return origin.convert(settings)
+        return origin.convert(settings, batch_size)
     except (ConverterError, RuntimeError, ValueError) as error:
         reason = explain(
-            str(error), origin.layers, _float_ops(origin, settings)
+            str(error), origin.layers, _float_ops(origin, settings, batch_size)
         )
         raise RuntimeError(
             f"LiteRT cannot take model '{origin.name}': "
@@ -238,12 +254,13 @@ def _convert(origin, settings):
         ) from error
 
 
-def _float_ops(origin, settings):
+def _float_ops(origin, settings, batch_size):
     """The operations of the model's float file, if there can be one."""
     if not settings["optimizations"]:
         return ()
     try:
-        content = origin.convert(converter_settings(None, None, False))
+        settings = converter_settings(None, None, False)
+        content = origin.convert(settings, batch_size)
         return tflite_ops(open_tflite(content))
     except Exception:
         # The error that led here is the one to report.

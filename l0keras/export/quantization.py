@@ -45,17 +45,23 @@ QUANTIZATIONS = {
 }
 
 
-def check_arguments(quantization, sparse_encoding):
+def check_arguments(quantization, sparse_encoding, batch_size=None):
     """Refuses what cannot work, before any work.
 
     Raises:
-        ValueError: no such quantization; sparse encoding of quantized weights.
+        ValueError: no such quantization; sparse encoding of quantized
+            weights; a batch size below 1.
     """
     if quantization not in QUANTIZATIONS:
         raise ValueError(
             "Argument `quantization` must be one of "
             f"{', '.join(map(repr, QUANTIZATIONS))}. "
             f"Received: quantization={quantization!r}"
+        )
+    if batch_size is not None and not batch_size >= 1:
+        raise ValueError(
+            "Argument `batch_size` must be an integer of at least 1 or None. "
+            f"Received: batch_size={batch_size!r}"
         )
     if sparse_encoding and quantization is not None:
         raise ValueError(

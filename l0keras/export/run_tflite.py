@@ -15,7 +15,7 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
         inputs: an array with a leading batch axis, or for several inputs a
             dictionary of arrays by the names of the model's inputs.
         batch_size: an integer, how many examples are run at once; `None` runs
-            all together.
+            all together. Files with a batch size of their own keep to that.
         num_threads: an integer, at least 1.
 
     Returns:
@@ -61,20 +61,30 @@ def run_signature(interpreter, inputs, batch_size=None):
         name: _quantized(array, details[name]) for name, array in inputs.items()
     }
     examples = len(next(iter(inputs.values())))
-    batch_size = batch_size or examples
+    fixed = next(iter(details.values()))["shape_signature"][0]
+    batch_size = (batch_size or examples) if fixed == -1 else int(fixed)
     batches = []
     for start in range(0, examples, batch_size):
         batch = {
             name: array[start : start + batch_size]
             for name, array in inputs.items()
         }
+        if fixed != -1:
+            batch = {name: _full(a, fixed) for name, a in batch.items()}
         batches.append(runner(**batch))
     return {
         name: _dequantized(
-            np.concatenate([batch[name] for batch in batches]), details
+            np.concatenate([batch[name] for batch in batches])[:examples],
+            details,
         )
         for name, details in runner.get_output_details().items()
     }
+
+
+def _full(array, size):
+    """Repeats the last example until a batch is full."""
+    missing = size - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 def _quantized(array, details):

@@ -98,11 +98,12 @@ class Source:
         outputs = self.call([inputs[one.name] for one in self.inputs])
         return {name: np.asarray(y) for name, y in outputs.items()}
 
-    def convert(self, settings):
+    def convert(self, settings, batch_size=None):
         """Converts the model.
 
         Args:
             settings: what `converter_settings` returns.
+            batch_size: that of the file, or `None` to leave it free.
 
         Returns:
             The bytes of a LiteRT file. Its signature has the names of the
@@ -111,7 +112,7 @@ class Source:
         import tensorflow as tf
 
         with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
-            self.save(folder)
+            self.save(folder, self._signature(batch_size))
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             for name, value in settings.items():
                 if name == "target_spec":
@@ -123,12 +124,12 @@ class Source:
             converter.experimental_enable_resource_variables = True
             return converter.convert()
 
-    def signature(self):
-        """The inputs as the arguments of a TensorFlow function."""
+    def _signature(self, batch_size):
         import tensorflow as tf
 
         return [
-            tf.TensorSpec(one.shape, one.dtype, one.name) for one in self.inputs
+            tf.TensorSpec((batch_size, *one.shape[1:]), one.dtype, one.name)
+            for one in self.inputs
         ]
 
 
@@ -170,13 +171,13 @@ class KerasSource(Source):
             for name, output in outputs.items()
         }
 
-    def save(self, folder):
+    def save(self, folder, signature):
         archive = keras.export.ExportArchive()
         archive.track(self._named)
         archive.add_endpoint(
             "serve",
             lambda inputs: self._named(inputs, training=False),
-            input_signature=[self.signature()],
+            input_signature=[signature],
         )
         archive.write_out(folder, verbose=False)
 
@@ -211,12 +212,10 @@ class TFKerasSource(Source):
         outputs = tf.nest.flatten(self.model(packed, training=False))
         return dict(zip(self.outputs, outputs, strict=True))
 
-    def save(self, folder):
+    def save(self, folder, signature):
         import tensorflow as tf
 
-        function = tf.function(
-            lambda *inputs: self.call(inputs), self.signature()
-        )
+        function = tf.function(lambda *inputs: self.call(inputs), signature)
         tf.saved_model.save(self.model, folder, function)
 
 

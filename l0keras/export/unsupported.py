@@ -3,8 +3,8 @@
 import re
 
 HINTS = {
-    "TensorListReserve": "recurrent layers need `unroll=True`, or inputs with "
-    "a fixed batch size",
+    "TensorListReserve": "recurrent layers need `unroll=True`, or a file with "
+    "`batch_size=1`",
 }
 
 

@@ -11,6 +11,7 @@ import l0keras
 from l0keras.export import run_tflite
 from l0keras.export.interpreter import open_tflite
 from l0keras.export.source import KerasSource
+from l0keras.export.unsupported import tflite_ops
 from l0keras.layers import L0Conv2D
 from l0keras.layers import L0Dense
 
@@ -133,7 +134,7 @@ def convert_instead(monkeypatch, other):
     monkeypatch.setattr(
         KerasSource,
         "convert",
-        lambda self, settings: convert(KerasSource(other), settings),
+        lambda self, *args: convert(KerasSource(other), *args),
     )
 
 
@@ -176,7 +177,7 @@ def test_rounding_errors_may_grow_as_in_the_model(
 
 
 def test_a_failed_conversion_leaves_the_old_file(tmp_path, monkeypatch):
-    def fail(self, folder):
+    def fail(self, folder, signature):
         raise OSError("disk full")
 
     model = gated_model()
@@ -259,6 +260,31 @@ def test_recurrent_layers_are_told_how_to_go(tmp_path):
     with pytest.raises(RuntimeError, match="layer 'memory' .*unroll=True"):
         l0keras.export_tflite(model(False), path)
     assert l0keras.export_tflite(model(True), path).max_difference < 1e-5
+    file = l0keras.export_tflite(model(False), path, batch_size=1)
+    assert file.max_difference < 1e-5
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_batch_size_can_be_fixed(batch_size, tmp_path):
+    model = gated_model()
+    path = tmp_path / "model.tflite"
+    x = np.random.default_rng(1).normal(size=(64, 8, 8, 1)).astype("float32")
+    file = l0keras.export_tflite(model, path, "int8", x, batch_size=batch_size)
+    details = open_tflite(path).get_signature_runner().get_input_details()
+    (signature,) = [one["shape_signature"] for one in details.values()]
+    assert list(signature) == [batch_size, 8, 8, 1]
+    # 64 is no multiple of 3.
+    expected = model(x, training=False)
+    np.testing.assert_allclose(run_tflite(path, x, 7), expected, atol=0.05)
+    assert file.max_difference < 0.05
+    kinds = {op for op, _ in tflite_ops(open_tflite(path))}
+    # Nothing is left to find out about shapes.
+    assert not kinds & {"SHAPE", "PACK", "STRIDED_SLICE"}
+
+
+def test_batch_sizes_below_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`batch_size` must be an integer"):
+        l0keras.export_tflite("m", tmp_path / "m.tflite", batch_size=0)
 
 
 def test_operations_that_cannot_be_quantized_are_named(tmp_path):

@@ -8,6 +8,7 @@ from absl import flags
 
 import l0keras
 from l0keras import models
+from l0keras.export.interpreter import open_tflite
 from trainers import export as export_program
 from trainers.export import export
 from trainers.export import representative_images
@@ -115,9 +116,12 @@ def test_flags_reach_the_file(saved, tmp_path, capsys, monkeypatch):
         f"--input={saved[1]}",
         f"--output={output}",
         "--quantization=dynamic",
+        "--fixed_batch_size=1",
     ]
     monkeypatch.setattr(export_program, "FLAGS", values)
     export_program.main(values(argv))
     assert f"{output}: " in capsys.readouterr().out
+    details = open_tflite(output).get_input_details()
+    assert list(details[0]["shape_signature"]) == [1, 4, 4, 1]
     with pytest.raises(SystemExit, match="`clusters` must be at least 2"):
         export_program.main(values([*argv, "--clusters=1"]))

@@ -1,0 +1,138 @@
+"""What docs/deploy.md says of a file is what is in the file."""
+
+import json
+import pathlib
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import l0keras
+from l0keras.export.interpreter import open_tflite
+from l0keras.export.unsupported import tflite_ops
+from tests import readme_test
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the file is of TensorFlow", allow_module_level=True)
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+FOLDER = ROOT / "saved_models" / "mnist_lenet5_l0_sep"
+FILE = FOLDER / "int8.tflite"
+
+
+@pytest.fixture(scope="module")
+def signature():
+    return l0keras.export.signature(FILE)
+
+
+def block(language):
+    (code,) = (code for _, code in readme_test.blocks(PAGE, language))
+    return code
+
+
+def test_the_table_of_tensors(signature):
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in PAGE.splitlines()
+        if line.startswith(("| input |", "| output |"))
+    ]
+    wanted = []
+    for kind in ("input", "output"):
+        for name, tensor in signature[f"{kind}s"].items():
+            shape = ", ".join(map(str, tensor["shape"]))
+            numbers = f"{tensor['scale']:.7g}", str(tensor["zero_point"])
+            wanted.append([kind, name, tensor["dtype"], shape, *numbers])
+    assert rows == wanted
+
+
+def test_grey_values_become_integers_as_it_says(signature):
+    image = signature["inputs"]["image"]
+    grey = np.arange(256)
+    integers = np.round(grey / 255 / image["scale"]) + image["zero_point"]
+    np.testing.assert_array_equal(integers, grey - 128)
+
+
+def test_files_of_the_same_network_have_the_same_names(signature):
+    path = FOLDER / "model.tflite"
+    assert open_tflite(path).get_signature_list()
+    assert set(l0keras.export.signature(path)["inputs"]) == {"image"}
+    assert set(signature["outputs"]) == {"fc2"}
+
+
+@pytest.mark.parametrize("language", ["kotlin", "swift", "cpp"])
+def test_snippets_name_the_tensors(language, signature):
+    code = block(language)
+    image, logits = signature["inputs"]["image"], signature["outputs"]["fc2"]
+    scale = f"image: scale 1/{round(1 / image['scale'])}"
+    assert f"{scale}, zero point {image['zero_point']}" in code
+    assert "fc2: " in code and "int8" in code.lower()
+    assert str(np.prod(image["shape"])) in code
+    assert " - 128" in code and image["zero_point"] == -128
+    assert logits["shape"] == (1, 10)
+
+
+def test_the_microcontroller_links_what_the_file_has():
+    added = re.findall(r"resolver\.Add(\w+)\(\)", block("cpp"))
+    ops = {
+        op.replace("_", "").lower() for op, _ in tflite_ops(open_tflite(FILE))
+    }
+    assert {name.lower() for name in added} == ops
+    assert f"MicroMutableOpResolver<{len(ops)}>" in block("cpp")
+
+
+def test_the_arena_has_room_for_the_tensors():
+    interpreter = open_tflite(FILE)
+    interpreter.allocate_tensors()
+    sizes = {
+        tensor["index"]: int(np.prod(tensor["shape"]))
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] == np.int8
+    }
+    weights = set()
+    largest = 0
+    made = {tensor["index"] for tensor in interpreter.get_input_details()}
+    for op in interpreter._get_ops_details():
+        made.update(op["outputs"])
+    for op in interpreter._get_ops_details():
+        live = set(op["inputs"]) | set(op["outputs"])
+        weights |= live - made
+        largest = max(
+            largest, sum(sizes.get(index, 0) for index in live & made)
+        )
+    (said,) = re.findall(r"take ([\d,]+) bytes here", PAGE)
+    assert int(said.replace(",", "")) == largest
+    (arena,) = re.findall(r"kArenaBytes = (\d+) \* 1024", block("cpp"))
+    assert int(arena) * 1024 > 2 * largest
+
+
+def test_python_code_runs(tmp_path, monkeypatch, capsys):
+    shutil.copy(FILE, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for info, code in readme_test.blocks(PAGE, "python"):
+        assert not info
+        exec(compile(code, "deploy.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "image" in printed and "fc2" in printed
+    rng = np.random.default_rng(0)
+    model = keras.saving.load_model(FOLDER / "stripped.keras")
+    images = rng.integers(0, 256, (50, 28, 28)).astype("uint8")
+    expected = model.predict(images[..., None] / 255.0, verbose=0)
+    got = [names["classify"](image) for image in images]
+    assert np.mean(got == expected.argmax(-1)) > 0.9
+
+
+def test_commands_name_what_exists():
+    for words in readme_test.commands(PAGE):
+        readme_test.check_command(words)
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGE):
+        if "://" not in target:
+            assert (ROOT / "docs" / target).resolve().exists(), target
+
+
+def test_the_card_has_the_size():
+    report = json.loads((FOLDER / "report.json").read_text())
+    assert FILE.stat().st_size < report["bytes"]["tflite"] / 2
