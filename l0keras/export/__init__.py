@@ -4,5 +4,12 @@ from l0keras.export.export_tflite import TFLiteFile
 from l0keras.export.export_tflite import export_tflite
 from l0keras.export.measure_latency import measure_latency
 from l0keras.export.run_tflite import run_tflite
+from l0keras.export.to_tf_keras import to_tf_keras
 
-__all__ = ["TFLiteFile", "export_tflite", "measure_latency", "run_tflite"]
+__all__ = [
+    "TFLiteFile",
+    "export_tflite",
+    "measure_latency",
+    "run_tflite",
+    "to_tf_keras",
+]

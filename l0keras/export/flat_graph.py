@@ -1,0 +1,140 @@
+import inspect
+
+import keras
+
+from l0keras.graph import as_functional
+from l0keras.graph import is_functional
+from l0keras.graph import trace
+
+
+class Call:
+    """One call of a layer or op, wherever in nested models it stands.
+
+    Attributes:
+        name: the name of the layer, which no other layer has.
+        layer: the Keras layer or op.
+        args, kwargs: what it is given beyond `None`, with a `Value` in the
+            place of each tensor.
+        node: its `Node`.
+    """
+
+    def __init__(self, name, node, training):
+        self.name = name
+        self.node = node
+        self.layer = node.layer
+        self.args = node.args
+        given = {k: v for k, v in node.kwargs.items() if v is not None}
+        if isinstance(self.layer, keras.Layer):
+            parameters = inspect.signature(self.layer.call).parameters
+            given = {
+                name: value
+                for name, value in given.items()
+                # Keras records these with their defaults.
+                if isinstance(value, bool)
+                and name == "training"
+                or name not in parameters
+                or value is not parameters[name].default
+            }
+            if training is not None and "training" in parameters:
+                given.setdefault("training", training)
+        self.kwargs = given
+
+
+class FlatGraph:
+    """The calls of a model and all models in it, in topological order.
+
+    Attributes:
+        inputs, outputs: as nested as those of the model, of `Value`.
+        calls: a list of `Call`.
+    """
+
+    def __init__(self, inputs, outputs):
+        self.inputs = inputs
+        self.outputs = outputs
+        self.calls = []
+        self._same = {}
+
+    def resolve(self, value):
+        """The value that a value inside a nested model is the same as."""
+        while id(value) in self._same:
+            value = self._same[id(value)]
+        return value
+
+    def join(self, value, same):
+        self._same[id(value)] = same
+
+
+def flat_graph(model, refuse):
+    """Reads the calls of a model and of the models in it.
+
+    Unlike `trace` it also opens models that are called with `training` or on
+    shapes other than their own.
+
+    Args:
+        model: a built `Sequential` or functional model.
+        refuse: a function of a name, a layer and a reason, for nested models
+            that cannot be opened.
+    """
+    return _Flattener(model, refuse).graph
+
+
+class _Flattener:
+    def __init__(self, model, refuse):
+        self.refuse = refuse
+        # What keeps the ids of values unique.
+        self.traced = []
+        self.names = {}
+        traced = self._trace(model)
+        self.graph = FlatGraph(traced.inputs, traced.outputs)
+        # The outermost layers keep their names, inner ones make way.
+        self.taken = {
+            value.tensor._keras_history.operation.name
+            for value in keras.tree.flatten(traced.inputs)
+        }
+        for node in traced.nodes:
+            if not is_functional(node.layer):
+                self._name(node, "")
+        self._enter(traced.nodes, "", None)
+
+    def _trace(self, model):
+        graph = trace(model, baked=False)
+        self.traced.append(graph)
+        return graph
+
+    def _enter(self, nodes, prefix, training):
+        for node in nodes:
+            if not is_functional(node.layer):
+                name = self._name(node, prefix)
+                self.graph.calls.append(Call(name, node, training))
+                continue
+            given = {k: v for k, v in node.kwargs.items() if v is not None}
+            inner_training = given.pop("training", training)
+            try:
+                as_functional(node.layer)
+            except ValueError as error:
+                self.refuse(node.name, node.layer, str(error))
+                continue
+            inner = self._trace(node.layer)
+            inputs = keras.tree.flatten(inner.inputs)
+            if given or len(inputs) != len(node.inputs):
+                self.refuse(node.name, node.layer, "it cannot be opened here")
+                continue
+            for value, outer in zip(inputs, node.inputs, strict=True):
+                self.graph.join(value, outer)
+            self._enter(inner.nodes, f"{prefix}{node.name}_", inner_training)
+            for outer, value in zip(
+                node.outputs, keras.tree.flatten(inner.outputs), strict=True
+            ):
+                self.graph.join(outer, value)
+
+    def _name(self, node, prefix):
+        key = id(node.layer)
+        if key not in self.names:
+            name = node.name
+            if name in self.taken:
+                name = prefix + name
+            while name in self.taken:
+                name += "_"
+            self.taken.add(name)
+            self.names[key] = name
+        return self.names[key]
