@@ -2,6 +2,7 @@ import inspect
 
 import keras
 
+from l0keras.graph import Value
 from l0keras.graph import as_functional
 from l0keras.graph import is_functional
 from l0keras.graph import trace
@@ -13,31 +14,50 @@ class Call:
     Attributes:
         name: the name of the layer, which no other layer has.
         layer: the Keras layer or op.
-        args, kwargs: what it is given beyond `None`, with a `Value` in the
-            place of each tensor.
+        args, kwargs: what it is given, with a `Value` in the place of each
+            tensor; without defaults, masks that come with the tensors, and
+            `training`, which Keras 3 overrides whenever it knows better.
         node: its `Node`.
     """
 
-    def __init__(self, name, node, training):
+    def __init__(self, name, node):
         self.name = name
         self.node = node
         self.layer = node.layer
         self.args = node.args
-        given = {k: v for k, v in node.kwargs.items() if v is not None}
-        if isinstance(self.layer, keras.Layer):
-            parameters = inspect.signature(self.layer.call).parameters
-            given = {
-                name: value
-                for name, value in given.items()
-                # Keras records these with their defaults.
-                if isinstance(value, bool)
-                and name == "training"
-                or name not in parameters
-                or value is not parameters[name].default
-            }
-            if training is not None and "training" in parameters:
-                given.setdefault("training", training)
-        self.kwargs = given
+        self.kwargs = {
+            key: value
+            for key, value in node.kwargs.items()
+            if not (key == "training" or self._default(key, value))
+            and not (key.endswith("mask") and self._implicit(value))
+        }
+
+    def _default(self, key, value):
+        if value is None:
+            return True
+        if not isinstance(self.layer, keras.Layer):
+            return False
+        parameters = inspect.signature(self.layer.call).parameters
+        return key in parameters and value is parameters[key].default
+
+    def _implicit(self, mask):
+        """Whether a mask is that of the tensors that are given."""
+        own = [getattr(v.tensor, "_keras_mask", None) for v in self.values]
+        own = {id(m) for m in own if m is not None}
+        given = [m for m in keras.tree.flatten(mask) if m is not None]
+        return all(isinstance(m, Value) and id(m.tensor) in own for m in given)
+
+    @property
+    def values(self):
+        """The `Value`s among the positional arguments."""
+        return [
+            x for x in keras.tree.flatten(self.args) if isinstance(x, Value)
+        ]
+
+    @property
+    def reads(self):
+        given = keras.tree.flatten((self.args, self.kwargs))
+        return [x for x in given if isinstance(x, Value)]
 
 
 class FlatGraph:
@@ -62,6 +82,16 @@ class FlatGraph:
 
     def join(self, value, same):
         self._same[id(value)] = same
+
+    def drop_unread(self):
+        """Takes out calls that only make masks which come by themselves."""
+        needed = {id(self.resolve(v)) for v in keras.tree.flatten(self.outputs)}
+        kept = []
+        for call in reversed(self.calls):
+            if any(id(value) in needed for value in call.node.outputs):
+                needed.update(id(self.resolve(v)) for v in call.reads)
+                kept.append(call)
+        self.calls = kept[::-1]
 
 
 def flat_graph(model, refuse):
@@ -94,21 +124,23 @@ class _Flattener:
         for node in traced.nodes:
             if not is_functional(node.layer):
                 self._name(node, "")
-        self._enter(traced.nodes, "", None)
+        self._enter(traced.nodes, "")
+        self.graph.drop_unread()
 
     def _trace(self, model):
         graph = trace(model, baked=False)
         self.traced.append(graph)
         return graph
 
-    def _enter(self, nodes, prefix, training):
+    def _enter(self, nodes, prefix):
         for node in nodes:
             if not is_functional(node.layer):
                 name = self._name(node, prefix)
-                self.graph.calls.append(Call(name, node, training))
+                self.graph.calls.append(Call(name, node))
                 continue
-            given = {k: v for k, v in node.kwargs.items() if v is not None}
-            inner_training = given.pop("training", training)
+            given = Call(node.name, node).kwargs
+            if any(k.endswith("mask") and v for k, v in node.kwargs.items()):
+                given = node.kwargs
             try:
                 as_functional(node.layer)
             except ValueError as error:
@@ -117,11 +149,13 @@ class _Flattener:
             inner = self._trace(node.layer)
             inputs = keras.tree.flatten(inner.inputs)
             if given or len(inputs) != len(node.inputs):
-                self.refuse(node.name, node.layer, "it cannot be opened here")
+                self.refuse(
+                    node.name, node.layer, "it is not called on tensors alone"
+                )
                 continue
             for value, outer in zip(inputs, node.inputs, strict=True):
                 self.graph.join(value, outer)
-            self._enter(inner.nodes, f"{prefix}{node.name}_", inner_training)
+            self._enter(inner.nodes, f"{prefix}{node.name}_")
             for outer, value in zip(
                 node.outputs, keras.tree.flatten(inner.outputs), strict=True
             ):

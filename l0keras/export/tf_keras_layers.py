@@ -1,5 +1,7 @@
 """Keras 3 layers in tf_keras: a table of what to change, by layer type."""
 
+import warnings
+
 import keras
 import numpy as np
 
@@ -58,7 +60,10 @@ def adapt(layer):
     if name not in SAME and name not in _CHANGED:
         raise Refused("tf_keras has no such layer, or another one")
     theirs = getattr(import_tf_keras().layers, name)
-    config = dict(layer.get_config())
+    with warnings.catch_warnings():
+        # Of functions in it that cannot be loaded.
+        warnings.simplefilter("ignore")
+        config = dict(layer.get_config())
     config["dtype"] = _dtype(layer)
     if config.pop("stateful", False):
         raise Refused("it keeps states from batch to batch")
@@ -79,8 +84,6 @@ def adapt(layer):
         inner = _CHANGED[name](layer, config) or {}
     config = known_only(config, kind, theirs)
     config.pop("name", None)
-    if isinstance(config.get("seed"), dict):
-        raise Refused("its random numbers come from a `SeedGenerator`")
 
     def make(name):
         made = {key: _made(value) for key, value in inner.items()}

@@ -76,8 +76,6 @@ def adapt_op(node):
             raise Refused(f"it computes with {dtype}")
         if getattr(value.tensor, "_keras_mask", None) is not None:
             raise Refused("Keras 3 drops the mask here, and tf_keras would not")
-        if not value.selectable:
-            raise Refused("its tensors are sparse or ragged")
     if len(node.outputs) != 1:
         raise Refused("it has several outputs")
     kind, config = _layer(name, operation, node)

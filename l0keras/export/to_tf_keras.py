@@ -20,7 +20,9 @@ def to_tf_keras(model):
     layers, dtype policies and `trainable` flags. Nested models become part of
     it, as in `strip`. Operations without a layer, such as `x * y`, become
     layers. Regularizers and constraints come along; initializers do not, as
-    the weights are copied; neither does what `compile` was given.
+    the weights are copied; neither does what `compile` was given. Where a
+    layer is called with `training`, that is left out: Keras 3 itself goes by
+    what `fit`, `evaluate` and `predict` say.
 
     Activations that tf_keras does not have, or has otherwise, such as
     `hard_silu`, are those of Keras 3 on the TensorFlow backend, registered in
@@ -114,6 +116,9 @@ class _Converter:
         layer = value.tensor._keras_history.operation
         if getattr(layer, "optional", False):
             self._refuse(layer.name, layer, "tf_keras has no optional inputs")
+        for kind in ("sparse", "ragged"):
+            if getattr(value.tensor, kind, False):
+                self._refuse(layer.name, layer, f"it is {kind}")
 
     def _check(self, call):
         try:
@@ -148,8 +153,6 @@ class _Converter:
             batch_size=shape[0],
             name=layer.name,
             dtype=keras.backend.standardize_dtype(value.tensor.dtype),
-            sparse=bool(getattr(value.tensor, "sparse", False)),
-            ragged=bool(getattr(value.tensor, "ragged", False)),
         )
 
     def _call(self, call):

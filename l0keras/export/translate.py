@@ -24,7 +24,12 @@ SAME_ACTIVATIONS = {
     "tanh": "tanh",
 }
 # Values that say nothing, of keys that are no arguments or have other defaults.
-HARMLESS = {"autocast": True, "rms_scaling": False, "use_cudnn": "auto"}
+HARMLESS = {
+    "autocast": True,
+    "data_format": "channels_last",
+    "rms_scaling": False,
+    "use_cudnn": "auto",
+}
 
 
 class Refused(Exception):
