@@ -72,12 +72,12 @@ def adapt(layer):
             # The weights are copied.
             del config[key]
         elif key.endswith("activation"):
-            config[key] = activation(keras.activations.get(config[key]))
+            config[key] = activation(_read(keras.activations, config, key))
         elif key.endswith("_regularizer"):
-            thing = keras.regularizers.get(config[key])
+            thing = _read(keras.regularizers, config, key)
             config[key] = same_kind(thing, "regularizers")
         elif key.endswith("_constraint"):
-            thing = keras.constraints.get(config[key])
+            thing = _read(keras.constraints, config, key)
             config[key] = same_kind(thing, "constraints")
     inner = {}
     if name in _CHANGED:
@@ -110,6 +110,13 @@ def parts(layer, theirs):
     if name == "StackedRNNCells":
         return list(zip(layer.cells, theirs.cells, strict=True))
     return None
+
+
+def _read(module, config, key):
+    try:
+        return module.get(config[key])
+    except (TypeError, ValueError) as error:
+        raise Refused(f"its {key} cannot be read: {config[key]!r}") from error
 
 
 def _dtype(layer):

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import operator
 
 import keras
 
@@ -124,24 +125,27 @@ def _names():
     }
 
 
-def same_kind(thing, module):
+def same_kind(thing, module, **changes):
     """The equivalent of a regularizer, constraint, loss or the like.
 
     Args:
         thing: an object of Keras 3 with a configuration, or `None`.
         module: where both have it, such as "regularizers".
+        **changes: what its configuration shall say instead.
     """
     if thing is None:
         return None
     kind = type(thing)
     name = kind.__name__
-    theirs = getattr(getattr(import_tf_keras(), module), name, None)
-    if getattr(getattr(keras, module), name, None) is not kind:
-        raise Refused(f"{_article(module)} '{name}' is not of Keras")
+    find = operator.attrgetter(module)
+    theirs = getattr(find(import_tf_keras()), name, None)
+    if getattr(find(keras), name, None) is not kind:
+        raise Refused(f"its {_singular(module)} '{name}' is not of Keras")
     if theirs is None:
-        raise Refused(f"{_article(module)} '{name}' is not in tf_keras")
-    return theirs(**known_only(thing.get_config(), kind, theirs))
+        raise Refused(f"its {_singular(module)} '{name}' is not in tf_keras")
+    config = {**thing.get_config(), **changes}
+    return theirs(**known_only(config, kind, theirs))
 
 
-def _article(module):
-    return f"its {module.removesuffix('s').removesuffix('e')}"
+def _singular(module):
+    return {"losses": "loss"}.get(module, module.rpartition(".")[2][:-1])
