@@ -5,6 +5,7 @@ from l0keras.export.export_tflite import export_tflite
 from l0keras.export.measure_latency import measure_latency
 from l0keras.export.run_tflite import run_tflite
 from l0keras.export.signature import signature
+from l0keras.export.to_tf_keras import to_tf_keras
 
 __all__ = [
     "TFLiteFile",
@@ -12,4 +13,5 @@ __all__ = [
     "measure_latency",
     "run_tflite",
     "signature",
+    "to_tf_keras",
 ]

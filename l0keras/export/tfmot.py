@@ -1,0 +1,55 @@
+"""The one place that imports tf_keras and tensorflow-model-optimization."""
+
+import contextlib
+import os
+import warnings
+
+# Before anything that may change what Keras is.
+import keras  # noqa: F401
+
+LEGACY = "TF_USE_LEGACY_KERAS"
+MISSING = (
+    "This needs tf_keras and tensorflow-model-optimization. Install them with "
+    "`pip install 'l0keras[tfmot]'`."
+)
+
+
+def import_tf_keras():
+    """The module `tf_keras`, or an `ImportError` that says how to get it."""
+    with _as_before():
+        try:
+            import tf_keras
+        except ImportError as error:
+            raise ImportError(MISSING) from error
+    return tf_keras
+
+
+def import_tfmot():
+    """The module `tensorflow_model_optimization`, or an `ImportError`."""
+    import_tf_keras()
+    with _as_before():
+        try:
+            import tensorflow_model_optimization as tfmot
+        except ImportError as error:
+            raise ImportError(MISSING) from error
+    return tfmot
+
+
+@contextlib.contextmanager
+def _as_before():
+    """Keeps what the imports do to the process, and warn of, to themselves."""
+    import tensorflow as tf
+
+    # TensorFlow chooses when it is first asked. By then tfmot has set the
+    # variable, and `tf.keras` would be Keras 2 from there on.
+    getattr(tf.keras, "version", None)
+    legacy = os.environ.get(LEGACY)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if legacy is None:
+            os.environ.pop(LEGACY, None)
+        else:
+            os.environ[LEGACY] = legacy
