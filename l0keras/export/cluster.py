@@ -2,8 +2,9 @@ import numpy as np
 
 from l0keras.export.copied import copy_from_tf_keras
 from l0keras.export.tf_keras_training import Training
+from l0keras.export.tf_keras_training import to_train
 from l0keras.export.tfmot import import_tfmot
-from l0keras.export.to_tf_keras import to_tf_keras
+from l0keras.export.tfmot import import_tfmot_module
 from l0keras.export.wrapped import kernels
 from l0keras.export.wrapped import wrap
 
@@ -49,8 +50,8 @@ def cluster(
 
     Raises:
         ImportError: tensorflow-model-optimization is not installed.
-        ValueError: an argument is not as above, or `to_tf_keras` refuses the
-            model.
+        ValueError: an argument is not as above, the model has masks, or
+            `to_tf_keras` refuses it.
         RuntimeError: a kernel has more values, or a zero that was to stay
             did not.
 
@@ -65,7 +66,7 @@ def cluster(
             "Argument `number_of_clusters` must be an integer of at least 2. "
             f"Received: number_of_clusters={number_of_clusters!r}"
         )
-    converted = to_tf_keras(model)
+    converted = to_train(model)
     training = Training(
         model, data, epochs, optimizer, loss, validation_data, verbose
     )
@@ -79,7 +80,8 @@ def cluster(
     }
     cluster_weights = clustering.cluster_weights
     if preserve_sparsity:
-        cluster_weights = clustering.experimental.cluster_weights
+        path = "clustering.keras.experimental.cluster"
+        cluster_weights = import_tfmot_module(path).cluster_weights
         arguments["preserve_sparsity"] = True
     wrapped = wrap(converted, lambda layer: cluster_weights(layer, **arguments))
     training.fit(wrapped)

@@ -2,8 +2,8 @@ import numpy as np
 
 from l0keras.export.copied import copy_from_tf_keras
 from l0keras.export.tf_keras_training import Training
+from l0keras.export.tf_keras_training import to_train
 from l0keras.export.tfmot import import_tfmot
-from l0keras.export.to_tf_keras import to_tf_keras
 from l0keras.export.wrapped import kernels
 from l0keras.export.wrapped import wrap
 
@@ -52,8 +52,8 @@ def prune_low_magnitude(
 
     Raises:
         ImportError: tensorflow-model-optimization is not installed.
-        ValueError: an argument is not as above, or `to_tf_keras` refuses the
-            model.
+        ValueError: an argument is not as above, the model has masks, or
+            `to_tf_keras` refuses it.
         RuntimeError: a kernel has fewer zeros than asked for.
 
     Example:
@@ -72,7 +72,7 @@ def prune_low_magnitude(
             f"Argument `schedule` must be one of {SCHEDULES}. "
             f"Received: schedule={schedule!r}"
         )
-    converted = to_tf_keras(model)
+    converted = to_train(model)
     training = Training(
         model, data, epochs, optimizer, loss, validation_data, verbose
     )
@@ -87,11 +87,11 @@ def prune_low_magnitude(
     for name, kernel in kernels(stripped).items():
         # tfmot rounds the number of weights that stay, and keeps one.
         kept = max(1, np.round((1 - sparsity) * kernel.size))
-        if np.count_nonzero(kernel) > kept:
+        left = np.count_nonzero(kernel)
+        if left > kept:
             raise RuntimeError(
-                f"The kernel of '{name}' has {np.count_nonzero(kernel)} weights "
-                f"of {kernel.size} that are not 0, where {kept:.0f} are asked "
-                "for; train for more steps."
+                f"The kernel of '{name}' has {left} weights that are not 0 "
+                f"among {kernel.size}, where {kept:.0f} are asked for."
             )
     return copy_from_tf_keras(stripped, model)
 

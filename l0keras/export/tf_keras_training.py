@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from l0keras.export.tfmot import import_tf_keras
+from l0keras.export.to_tf_keras import convert
 from l0keras.export.translate import Refused
 from l0keras.export.translate import same_kind
 
@@ -91,6 +92,21 @@ class Training:
             callbacks=list(callbacks),
             verbose=self.verbose,
         )
+
+
+def to_train(model, separate=None):
+    """The model in tf_keras, for tfmot to wrap its layers."""
+    converted = convert(model, separate)
+    for layer in converted.layers:
+        for node in layer._inbound_nodes:
+            for tensor in keras.tree.flatten(node.outputs):
+                if getattr(tensor, "_keras_mask", None) is not None:
+                    raise ValueError(
+                        "Argument `model` must have no masks, which tfmot "
+                        f"loses. Received: model '{model.name}' whose layer "
+                        f"'{layer.name}' makes one"
+                    )
+    return converted
 
 
 def _batches(arrays, shuffle):

@@ -1,6 +1,7 @@
 """The one place that imports tf_keras and tensorflow-model-optimization."""
 
 import contextlib
+import importlib
 import os
 import warnings
 
@@ -33,6 +34,15 @@ def import_tfmot():
         except ImportError as error:
             raise ImportError(MISSING) from error
     return tfmot
+
+
+def import_tfmot_module(path):
+    """A module of tfmot that its public interface leaves out."""
+    import_tfmot()
+    with _as_before():
+        return importlib.import_module(
+            f"tensorflow_model_optimization.python.core.{path}"
+        )
 
 
 @contextlib.contextmanager
