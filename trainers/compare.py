@@ -4,15 +4,17 @@ r"""Compares what can be made of one network: pruned, stripped, quantized.
         --workdir=runs/compare
 
 takes a finished run with gates, or a folder of `saved_models`, and sets beside
-it the same network trained without gates, and by magnitude pruning to the same
-number of weights (tensorflow-model-optimization), for as many epochs on the
-same data. All of them become LiteRT files, in floats and in int8; ours also
-with fine-tuning for int8, and with weights that share values. Errors, sizes and
+it the same network, trained without gates for as many epochs on the same data,
+and that network pruned by magnitude to the same number of weights while it is
+trained further (tensorflow-model-optimization). All of them become LiteRT
+files, in floats and in int8; ours also with fine-tuning for int8, and with
+weights that share values. Errors, sizes and
 latencies are those of the files. What is there already in the workdir is not
 made again.
 """
 
 import dataclasses
+import gzip
 import json
 import os
 import sys
@@ -108,28 +110,37 @@ class Comparison:
         workdir: the folder for everything that this leaves behind.
         data_dir, manual_dir: see `input_pipeline.load`.
         tuning: a `FineTuning` with epochs for both kinds.
+        prune_epochs: the epochs of pruning.
 
     Raises:
         ValueError: an argument that is not as above.
     """
 
-    def __init__(self, source, workdir, data_dir, manual_dir, tuning):
+    def __init__(
+        self, source, workdir, data_dir, manual_dir, tuning, prune_epochs
+    ):
         self._config, stripped = _finished(source)
         self._tuning = tuning
+        self._prune_epochs = prune_epochs
         settings = {
             "config": self._config.to_json(),
             "tuning": dataclasses.asdict(tuning),
+            "prune_epochs": prune_epochs,
         }
-        self._folder = Workdir(workdir, settings)
-        self._folder.claim()
         self._where = {"data_dir": data_dir, "manual_dir": manual_dir}
-        self._data = input_pipeline.load(
-            self._config.dataset,
-            image_size=self._config.image_size,
-            **self._where,
-        )
         self._l0 = saved.load(stripped)
         self._models = {}
+        self._folder = Workdir(workdir, settings)
+        try:
+            self._data = input_pipeline.load(
+                self._config.dataset,
+                image_size=self._config.image_size,
+                **self._where,
+            )
+            self._folder.claim()
+        except BaseException:
+            self._folder.close()
+            raise
 
     def run(self):
         """Makes all variants and measures them.
@@ -138,6 +149,12 @@ class Comparison:
             A dictionary from the names of the variants to their rows, also
             in `compare.json`, `table.md` and `compare.png` of the workdir.
         """
+        try:
+            return self._run()
+        finally:
+            self._folder.close()
+
+    def _run(self):
         rows = {}
         for number, variant in enumerate(VARIANTS, 1):
             print(f"{number}/{len(VARIANTS)} {variant.name}", flush=True)
@@ -152,7 +169,7 @@ class Comparison:
                 "params": _nonzero(model),
                 "macs": l0keras.count_macs(model),
                 "bytes": len(content),
-                "gzip_bytes": l0keras.export.gzip_bytes(content),
+                "gzip_bytes": len(gzip.compress(content, mtime=0)),
             }
         paths = [self._folder.file(variant.file) for variant in VARIANTS]
         times = benchmark.benchmark_tflite(paths, [1], ROUNDS)[1]
@@ -191,7 +208,13 @@ class Comparison:
     def _pruned(self):
         path = self._folder.file("pruned.keras")
         if not os.path.exists(path):
-            pruned = prune(self._config, self._data, self._l0.count_params())
+            pruned = prune(
+                self.model("dense"),
+                self._l0.count_params(),
+                self._config,
+                self._data,
+                self._prune_epochs,
+            )
             with replacing(path) as draft:
                 pruned.save(draft)
         return saved.load(path)
@@ -239,17 +262,18 @@ def dense_config(config):
     )
 
 
-def prune(config, data, weights):
-    """Trains a plain network with tfmot's magnitude pruning.
+def prune(model, weights, config, data, epochs):
+    """Trains a network further with tfmot's magnitude pruning.
 
-    It starts anew, like the others, and has its final sparsity from the middle
-    of the training on.
+    It has its final sparsity, the same in each layer, from the middle of the
+    training on.
 
     Args:
-        config: the `Config` whose network, epochs, batches and learning rate
-            to take.
-        data: a `Data`.
+        model: a plain Keras model that was trained. It is not changed.
         weights: how many weights shall be left, biases among them.
+        config: the `Config` whose batches, optimizer and seed to take.
+        data: a `Data`.
+        epochs: for how long.
 
     Returns:
         A plain Keras model, full of zeros.
@@ -257,8 +281,6 @@ def prune(config, data, weights):
     Raises:
         ValueError: so few weights cannot be left.
     """
-    keras.utils.set_random_seed(config.seed)
-    model = config.build_plain(data.input_shape, data.classes)
     kernels = sum(
         int(np.prod(layer.kernel.shape))
         for layer in model.layers
@@ -277,7 +299,7 @@ def prune(config, data, weights):
         model,
         finetune.batches(data, config.batch_size, config.seed),
         sparsity=1 - density,
-        epochs=config.epochs,
+        epochs=epochs,
         optimizer=getattr(keras.optimizers, name)(config.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         validation_data=data.test_batches(),
@@ -366,6 +388,13 @@ def define_flags(flag_values=FLAGS):
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
+        "prune_epochs",
+        40,
+        "Epochs of pruning, after the training of the dense network.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
         "finetune_epochs",
         10,
         "Epochs of each fine-tuning: for shared values, and for int8.",
@@ -395,6 +424,7 @@ def main(argv):
             FLAGS.data_dir,
             FLAGS.manual_dir,
             tuning,
+            FLAGS.prune_epochs,
         ).run()
     except (ValueError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {error}")

@@ -167,7 +167,7 @@ def _randomize(model, rng):
             # Biases small beside the signal, where nothing normalizes it.
             # Offsets above 0: most of a signal then passes a ReLU, and
             # rounding errors grow less from layer to layer.
-            scale, shift = {"bias": (0.05, 0.0), "beta": (0.2, 0.5)}.get(
+            scale, shift = {"bias": (0.05, 0.0), "beta": (0.2, 1.0)}.get(
                 weight.name, (0.2, 0.0)
             )
             weight.assign_add(scale * noise + shift)
