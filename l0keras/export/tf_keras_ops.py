@@ -3,7 +3,9 @@
 import numbers
 
 import keras
+import numpy as np
 
+from l0keras.export.tf_keras_take import take_class
 from l0keras.export.tfmot import import_tf_keras
 from l0keras.export.translate import Refused
 from l0keras.export.translate import activation
@@ -113,6 +115,8 @@ def _layer(name, operation, node):
         return "Permute", {"dims": _permutation(said["axes"], shape)}
     if name in ("Mean", "Max"):
         return _pooling(name, said, node.input)
+    if name == "Take":
+        return take_class(), _selection(said, given)
     raise Refused("tf_keras has no layer for this operation")
 
 
@@ -159,6 +163,21 @@ def _permutation(axes, shape):
     if axes[0] != 0:
         raise Refused("it moves the batch axis")
     return axes[1:]
+
+
+def _selection(said, given):
+    value, indices = given
+    if not isinstance(value, Value) or isinstance(indices, Value):
+        raise Refused("what it takes is not known beforehand")
+    axis, indices = said["axis"], np.asarray(indices)
+    if axis is None or axis % value.rank == 0:
+        raise Refused("it takes examples out of the batch")
+    size = value.shape[axis]
+    if np.any(indices < 0):
+        if size is None:
+            raise Refused("it counts from an end that is not known")
+        indices = np.where(indices < 0, indices + size, indices)
+    return {"indices": indices.tolist(), "axis": axis}
 
 
 def _pooling(name, said, value):
