@@ -171,14 +171,15 @@ def _annotate(model, registry, scheme):
         kind = type(layer).__name__
         if kind == "BatchNormalization" and _folds(layer):
             return annotate(layer)
-        if kind in OUTPUT_ONLY:
-            config = configs.Default8BitOutputQuantizeConfig()
-            return annotate(layer, config)
+        strange = kind == "Activation" and _activation(layer) not in ACTIVATIONS
+        if kind in OUTPUT_ONLY or strange:
+            return annotate(layer, configs.Default8BitOutputQuantizeConfig())
         known = registry.supports(layer) and keeping.supports(layer)
-        if kind == "Activation" and _activation(layer) not in ACTIVATIONS:
-            known = False
         if known or kind in TRANSFORMED:
             return annotate(layer)
+        if not layer.weights and type(keeping) is not type(registry):
+            # Those schemes take all layers without weights for known.
+            return annotate(layer, configs.NoOpQuantizeConfig())
         return layer
 
     return import_tf_keras().models.clone_model(model, clone_function=clone)
@@ -201,7 +202,7 @@ def _folds(layer):
 
 def _kernels(model):
     return {
-        layer.name: np.array(layer.kernel)
+        layer.name: np.array(layer.kernel.numpy())
         for layer in model.layers
         if type(layer).__name__ in PRESERVED
     }
@@ -215,7 +216,7 @@ def _quantized_kernels(model):
             wrapper, "_weight_vars", []
         ):
             quantized = quantizer(weight, False, weights=variables)
-            arrays = np.array(weight), np.array(quantized)
+            arrays = weight.numpy(), quantized.numpy()
             found[wrapper.layer.name] = arrays
     return found
 

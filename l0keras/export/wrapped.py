@@ -41,7 +41,7 @@ def wrap(model, wrapper):
 def kernels(model):
     """The kernels that `wrap` finds: arrays by layer name."""
     return {
-        layer.name: np.array(getattr(layer, name))
+        layer.name: np.array(getattr(layer, name).numpy())
         for layer in model.layers
         if _has_kernel(layer)
         for name in KERNELS[type(layer).__name__]
