@@ -41,9 +41,14 @@ def quantize_aware(
 ):
     """Trains a model while it computes with 8 bit numbers, by tfmot.
 
-    Layers that tfmot cannot quantize compute in float and are converted so;
-    the others are wrapped. Of the weights that are to be kept, tfmot can keep
-    those of Dense and Conv2D layers.
+    Layers that tfmot cannot quantize compute in float and are converted so,
+    such as LSTM and, but for its output, a normalization that does not follow
+    a layer with weights. The others are wrapped, under their names. Of the
+    weights that are to be kept, tfmot can keep those of Dense and Conv2D
+    layers.
+
+    The ranges of activations start at [-6, 6] and move by a thousandth with
+    each batch: larger values need some thousand batches.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates,

@@ -56,7 +56,7 @@ def test_a_file_of_integers(tmp_path):
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, x)
     x, y = data(640)
-    aware = quantize_aware(model, (x, y), epochs=3, loss=loss(), verbose=0)
+    aware = quantize_aware(model, (x, y), epochs=1, loss=loss(), verbose=0)
     path = tflite(aware, tmp_path / "model.tflite")
     output = run_tflite(path, x[:8])
     expected = aware(x[:8], training=False).numpy()
@@ -78,6 +78,7 @@ def test_the_model_is_left_alone():
     assert aware.output_names == ["logits"]
 
 
+@pytest.mark.slow
 def test_training_reduces_the_loss():
     x, y = data()
     aware = quantize_aware(
@@ -179,7 +180,9 @@ def test_several_inputs_and_outputs():
     assert outputs["p"].shape == (64, 3) and outputs["q"][0].shape == (64, 2)
 
 
-@pytest.mark.parametrize("sparsity", [False, True])
+@pytest.mark.parametrize(
+    "sparsity", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_layers_that_cannot_be_quantized_stay_float(sparsity):
     inputs = keras.Input((6, 3))
     x = layers.UpSampling1D(2)(layers.Dense(4)(inputs))
