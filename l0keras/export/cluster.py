@@ -66,12 +66,12 @@ def cluster(
             "Argument `number_of_clusters` must be an integer of at least 2. "
             f"Received: number_of_clusters={number_of_clusters!r}"
         )
+    clustering = import_tfmot().clustering.keras
     converted = to_train(model)
     training = Training(
         model, data, epochs, optimizer, loss, validation_data, verbose
     )
     before = kernels(converted)
-    clustering = import_tfmot().clustering.keras
     arguments = {
         "number_of_clusters": number_of_clusters,
         "cluster_centroids_init": (

@@ -26,9 +26,9 @@ def copy_from_tf_keras(source, model):
     Returns:
         A clone of `model`, not compiled.
     """
-    clone = keras.models.clone_model(model)
+    # Unlike `clone_model` this keeps the names of inputs.
+    clone = type(model).from_config(model.get_config())
     clone.set_weights(model.get_weights())
-    # A clone of an operation without a layer may have another name.
     names = [call.name for call in flat_graph(model, _open).calls]
     graph = flat_graph(clone, _open)
     for call, name in zip(graph.calls, names, strict=True):
@@ -37,22 +37,11 @@ def copy_from_tf_keras(source, model):
         arrays = layer.get_weights()
         _check_shapes(arrays, target.get_weights(), target)
         target.set_weights(arrays)
-    clone.trainable = model.trainable
-    _same_trainable(clone, model)
     return clone
 
 
 def _open(name, layer, reason):
     raise ValueError(f"'{name}' ({type(layer).__name__}): {reason}")
-
-
-def _same_trainable(clone, model):
-    layers = model._flatten_layers(include_self=False)
-    for copy, layer in zip(
-        clone._flatten_layers(include_self=False), layers, strict=True
-    ):
-        if not layer._layers:
-            copy.trainable = layer.trainable
 
 
 def _pairs(graph, model):

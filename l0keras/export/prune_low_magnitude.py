@@ -72,11 +72,11 @@ def prune_low_magnitude(
             f"Argument `schedule` must be one of {SCHEDULES}. "
             f"Received: schedule={schedule!r}"
         )
+    pruning = import_tfmot().sparsity.keras
     converted = to_train(model)
     training = Training(
         model, data, epochs, optimizer, loss, validation_data, verbose
     )
-    pruning = import_tfmot().sparsity.keras
     plan = _schedule(pruning, schedule, sparsity, training.steps * epochs)
     wrapped = wrap(
         converted,

@@ -41,9 +41,14 @@ def quantize_aware(
 ):
     """Trains a model while it computes with 8 bit numbers, by tfmot.
 
-    Layers that tfmot cannot quantize compute in float and are converted so;
-    the others are wrapped. Of the weights that are to be kept, tfmot can keep
-    those of Dense and Conv2D layers.
+    Layers that tfmot cannot quantize compute in float and are converted so,
+    such as LSTM and, but for its output, a normalization that does not follow
+    a layer with weights. The others are wrapped, under their names. Of the
+    weights that are to be kept, tfmot can keep those of Dense and Conv2D
+    layers.
+
+    The ranges of activations start at [-6, 6] and move by a thousandth with
+    each batch: larger values need some thousand batches.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates,
@@ -171,14 +176,15 @@ def _annotate(model, registry, scheme):
         kind = type(layer).__name__
         if kind == "BatchNormalization" and _folds(layer):
             return annotate(layer)
-        if kind in OUTPUT_ONLY:
-            config = configs.Default8BitOutputQuantizeConfig()
-            return annotate(layer, config)
+        strange = kind == "Activation" and _activation(layer) not in ACTIVATIONS
+        if kind in OUTPUT_ONLY or strange:
+            return annotate(layer, configs.Default8BitOutputQuantizeConfig())
         known = registry.supports(layer) and keeping.supports(layer)
-        if kind == "Activation" and _activation(layer) not in ACTIVATIONS:
-            known = False
         if known or kind in TRANSFORMED:
             return annotate(layer)
+        if not layer.weights and type(keeping) is not type(registry):
+            # Those schemes take all layers without weights for known.
+            return annotate(layer, configs.NoOpQuantizeConfig())
         return layer
 
     return import_tf_keras().models.clone_model(model, clone_function=clone)
@@ -201,7 +207,7 @@ def _folds(layer):
 
 def _kernels(model):
     return {
-        layer.name: np.array(layer.kernel)
+        layer.name: np.array(layer.kernel.numpy())
         for layer in model.layers
         if type(layer).__name__ in PRESERVED
     }
@@ -215,7 +221,7 @@ def _quantized_kernels(model):
             wrapper, "_weight_vars", []
         ):
             quantized = quantizer(weight, False, weights=variables)
-            arrays = np.array(weight), np.array(quantized)
+            arrays = weight.numpy(), quantized.numpy()
             found[wrapper.layer.name] = arrays
     return found
 

@@ -79,16 +79,14 @@ class Training:
             loss=self.loss,
             loss_weights=self.loss_weights,
         )
-        data = self.data
-        if isinstance(data, tuple):
-            data = _batches(data, shuffle=True)
-        validation = self.validation_data
-        if isinstance(validation, tuple):
-            validation = _batches(validation, shuffle=False)
+        data = {"x": self.data}
+        if isinstance(self.data, tuple):
+            names = ("x", "y", "sample_weight")
+            data = {"batch_size": BATCH_SIZE, **dict(zip(names, self.data))}
         model.fit(
-            data,
+            **data,
             epochs=self.epochs,
-            validation_data=validation,
+            validation_data=self.validation_data,
             callbacks=list(callbacks),
             verbose=self.verbose,
         )
@@ -107,15 +105,6 @@ def to_train(model, separate=None):
                         f"'{layer.name}' makes one"
                     )
     return converted
-
-
-def _batches(arrays, shuffle):
-    import tensorflow as tf
-
-    dataset = tf.data.Dataset.from_tensor_slices(arrays)
-    if shuffle:
-        dataset = dataset.shuffle(len(dataset))
-    return dataset.batch(BATCH_SIZE)
 
 
 def _check_data(name, data):

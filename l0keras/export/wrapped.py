@@ -1,5 +1,6 @@
 """Kernels that tfmot changes while a model of tf_keras trains."""
 
+import numpy as np
 
 from l0keras.export.tfmot import import_tf_keras
 
@@ -40,7 +41,7 @@ def wrap(model, wrapper):
 def kernels(model):
     """The kernels that `wrap` finds: arrays by layer name."""
     return {
-        layer.name: getattr(layer, name).numpy()
+        layer.name: np.array(getattr(layer, name).numpy())
         for layer in model.layers
         if _has_kernel(layer)
         for name in KERNELS[type(layer).__name__]
