@@ -207,7 +207,7 @@ class TFKerasSource(Source):
     def call(self, inputs):
         import tensorflow as tf
 
-        inputs = [tf.constant(array) for array in inputs]
+        inputs = [tf.convert_to_tensor(array) for array in inputs]
         packed = tf.nest.pack_sequence_as(self.model.input, inputs)
         outputs = tf.nest.flatten(self.model(packed, training=False))
         return dict(zip(self.outputs, outputs, strict=True))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 
 import keras
@@ -26,7 +27,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = CONFIG.build((8, 8, 1), 10, 1437)
     for gate in l0keras.gates_of(model):
-        gate.log_alpha.assign(np.linspace(-6, 4, gate.log_alpha.shape[0]))
+        gate.log_alpha.assign(np.linspace(-9, 1, gate.log_alpha.shape[0]))
     l0keras.strip(model).save(folder / "stripped.keras")
     write_json(str(folder / "report.json"), {"config": CONFIG.to_json()})
     return str(folder)
@@ -46,6 +47,10 @@ def rows(finished, workdir):
         ).run()
 
 
+def read(*parts):
+    return pathlib.Path(*parts).read_text()
+
+
 def test_every_variant_is_measured(rows, workdir, digits):
     assert list(rows) == [variant.name for variant in compare.VARIANTS]
     images = digits.scale(digits.test_images).numpy()
@@ -59,9 +64,7 @@ def test_every_variant_is_measured(rows, workdir, digits):
         assert row["test_error"] == pytest.approx(error)
         q1, q3 = row["quartiles_us"]
         assert 0 < q1 <= row["latency_us"] <= q3
-    assert (
-        json.loads(open(os.path.join(workdir, "compare.json")).read()) == rows
-    )
+    assert json.loads(read(workdir, "compare.json")) == rows
 
 
 def test_variants_are_what_they_are_called(rows):
@@ -100,7 +103,7 @@ def test_what_is_there_is_not_made_again(rows, finished, workdir, monkeypatch):
 
 
 def test_tables(rows, workdir):
-    table = open(os.path.join(workdir, "table.md")).read().splitlines()
+    table = read(workdir, "table.md").splitlines()
     assert len(table) == 2 + len(rows)
     row = rows["l0, int8"]
     line = next(line for line in table if line.startswith("| l0, int8 |"))
