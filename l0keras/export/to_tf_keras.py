@@ -183,9 +183,7 @@ class _Converter:
                 self.activations[key] = self.keras.layers.Activation(
                     layer.activation,
                     name=self._unique(f"{call.name}_activation"),
-                    dtype=layer.dtype_policy
-                    if hasattr(layer, "dtype_policy")
-                    else None,
+                    dtype=layer.dtype_policy,
                 )
                 layer.activation = self.keras.activations.linear
             self.layers[key] = layer
