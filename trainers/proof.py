@@ -104,6 +104,27 @@ def prove(build, seed=0, dense_file=True):
     return row
 
 
+def half_closed(model, seed, examples=64):
+    """Puts gates on a network, closes half of them and strips it.
+
+    Args:
+        model: a functional `keras.Model` for images; its weights are changed.
+        seed: fixes weights, images and gates.
+        examples: how many images.
+
+    Returns:
+        A pair: the stripped model, and an array of images for it.
+    """
+    rng = np.random.default_rng(seed)
+    images = _images(model, rng, examples)
+    _randomize(model, rng)
+    _fit_statistics(model, images, rng)
+    gated = l0keras.sparsify(model, l0=L0, droprate_init=0.05, seed=seed)
+    _close_half(gated, rng)
+    _fit_statistics(gated, images, rng)
+    return l0keras.strip(gated), images
+
+
 def relative_difference(outputs, expected):
     """How far outputs are off, measured by how much they say.
 
@@ -145,10 +166,10 @@ def _compare(row, name, outputs, expected):
 # === Weights, images and gates that hide nothing ===
 
 
-def _images(model, rng):
-    shape = (EXAMPLES, *model.input_shape[1:])
+def _images(model, rng, examples=EXAMPLES):
+    shape = (examples, *model.input_shape[1:])
     # Patches and noise: of noise alone, deep layers see hardly any difference.
-    patches = rng.random((EXAMPLES, 4, 4, shape[-1]), "float32")
+    patches = rng.random((examples, 4, 4, shape[-1]), "float32")
     rows, columns = (np.arange(size) * 4 // size for size in shape[1:3])
     images = patches[:, rows[:, None], columns]
     images = 0.7 * images + 0.3 * rng.random(shape, "float32")

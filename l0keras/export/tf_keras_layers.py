@@ -11,9 +11,6 @@ from l0keras.export.translate import activation
 from l0keras.export.translate import known_only
 from l0keras.export.translate import same_kind
 
-# tf_keras computes fused normalization with no less than this.
-FUSED_EPSILON = 1.001e-5
-
 # Those whose configuration and weights mean the same in both.
 SAME = {
     *("Activation", "ActivityRegularization", "Add", "AdditiveAttention"),
@@ -161,8 +158,9 @@ def _leaky_relu(layer, config):
 
 
 def _batch_normalization(layer, config):
-    if config["epsilon"] < FUSED_EPSILON:
-        config["fused"] = False
+    # Fused, it rounds otherwise than Keras 3 does, and its epsilon has a least
+    # value.
+    config["fused"] = False
 
 
 def _normalization(layer, config):
