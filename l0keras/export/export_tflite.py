@@ -147,7 +147,10 @@ def export_tflite(
     origin = source(model)
     examples = _examples(origin, quantization, representative_data)
     settings = converter_settings(
-        quantization, _repeated(examples, batch_size), sparse_encoding
+        quantization,
+        # Ranges that were learned are better than those of a few examples.
+        None if origin.has_ranges else _repeated(examples, batch_size),
+        sparse_encoding,
     )
     parent = os.path.dirname(os.path.abspath(path))
     with tempfile.TemporaryDirectory(prefix=".tflite-", dir=parent) as folder:
@@ -197,6 +200,12 @@ def _checked(path):
 
 def _examples(origin, quantization, data):
     mode = QUANTIZATIONS[quantization]
+    if origin.has_ranges and quantization != "int8":
+        raise ValueError(
+            "Argument `quantization` must be 'int8' for a model of "
+            "`quantize_aware`, which was trained for that. "
+            f"Received: quantization={quantization!r}"
+        )
     if mode.io_type == "int16":
         for one in origin.inputs:
             if "float" not in one.dtype:

@@ -81,7 +81,7 @@ def converter_settings(quantization, examples, sparse_encoding):
         quantization: a key of `QUANTIZATIONS`.
         examples: a list of dictionaries, from the names of inputs to arrays
             with a batch axis, by which to choose ranges; or `None`, for a
-            model that brings its ranges.
+            model that brings its ranges. What has none then stays in floats.
         sparse_encoding: whether to leave out zeros.
 
     Returns:
@@ -91,9 +91,9 @@ def converter_settings(quantization, examples, sparse_encoding):
 
     mode = QUANTIZATIONS[quantization]
     settings = {"optimizations": [], "target_spec": {}}
-    settings["target_spec"]["supported_ops"] = [
-        getattr(tf.lite.OpsSet, mode.ops)
-    ]
+    # Integers only is what the converter allows for with examples alone.
+    ops = "TFLITE_BUILTINS" if examples is None else mode.ops
+    settings["target_spec"]["supported_ops"] = [getattr(tf.lite.OpsSet, ops)]
     if mode.optimize:
         settings["optimizations"].append(tf.lite.Optimize.DEFAULT)
     if sparse_encoding:

@@ -70,8 +70,7 @@ def quantize_aware(
 
     Returns:
         A compiled `tf_keras.Model` to make a file of:
-        `tf.lite.TFLiteConverter.from_keras_model(model)`, with `optimizations`
-        set to `[tf.lite.Optimize.DEFAULT]`.
+        `l0keras.export_tflite(aware, path, "int8")`.
 
     Raises:
         ImportError: tensorflow-model-optimization is not installed.
@@ -81,11 +80,8 @@ def quantize_aware(
 
     Example:
 
-    >>> import tensorflow as tf
     >>> aware = l0keras.export.quantize_aware(model, (images, labels))
-    >>> converter = tf.lite.TFLiteConverter.from_keras_model(aware)
-    >>> converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    >>> content = converter.convert()
+    >>> l0keras.export_tflite(aware, "model.tflite", "int8")
     """
     quantization = import_tfmot().quantization.keras
     registry = quantization.default_8bit.Default8BitQuantizeRegistry()

@@ -189,3 +189,27 @@ def test_errors_come_without_the_noise_of_the_converter(tmp_path, capfd):
         model, tmp_path / "m.tflite", "int8", np.ones((40, 3), "float32")
     )
     assert capfd.readouterr() == ("", "")
+
+
+def test_quantize_aware_models_bring_their_ranges(model, images, tmp_path):
+    pytest.importorskip("tensorflow_model_optimization")
+    labels = np.arange(len(images)) % 5
+    aware = l0keras.export.quantize_aware(
+        model,
+        (images, labels),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        verbose=0,
+    )
+    path = tmp_path / "model.tflite"
+    file = l0keras.export_tflite(aware, path, "int8")
+    signature = l0keras.export.signature(path)
+    assert signature["inputs"]["image"]["dtype"] == "int8"
+    assert signature["outputs"]["logits"]["shape"] == (None, 5)
+    # Far closer to what was trained than rounding afterwards would be.
+    expected = aware.predict(images, verbose=0)
+    got = run_tflite(path, images)
+    scale = np.abs(expected).max()
+    assert np.mean(np.abs(got - expected)) < 2e-3 * scale
+    assert file.top1_agreement > 0.9
+    with pytest.raises(ValueError, match="must be 'int8' for a model of"):
+        l0keras.export_tflite(aware, path, "dynamic")
