@@ -14,7 +14,6 @@ from absl import flags
 
 from trainers import config as config_lib
 from trainers import devices
-from trainers import input_pipeline
 from trainers import program
 from trainers import saved
 from trainers.errors import error_percent
@@ -28,19 +27,7 @@ def define_flags(flag_values=FLAGS):
     config_lib.define_data_flags(flag_values)
     config_lib.define_device_flags(flag_values)
     saved.define_flags(flag_values)
-    flags.DEFINE_string(
-        "dataset",
-        None,
-        "The data to test on, see trainers.train; for a workdir those that "
-        "it was trained on if unset.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_integer(
-        "image_size",
-        None,
-        "The side to which images are resized, likewise; 0 leaves them.",
-        flag_values=flag_values,
-    )
+    saved.define_dataset_flags(flag_values)
 
 
 def main(argv):
@@ -48,18 +35,7 @@ def main(argv):
         program.start(argv)
         devices.set_up(FLAGS.num_threads)
         paths, settings = saved.find(FLAGS.input)
-        dataset = FLAGS.dataset or settings.get("dataset")
-        if not dataset:
-            raise ValueError(
-                "Argument `dataset` must say what to test on, unless `input` "
-                "is a workdir. Received: none"
-            )
-        size = FLAGS.image_size
-        if size is None:
-            size = settings.get("image_size", 0)
-        data = input_pipeline.load(
-            dataset, FLAGS.data_dir, FLAGS.manual_dir, size
-        )
+        data = saved.load_data(FLAGS, settings, "test on")
         models = [saved.load(path) for path in paths]
         for path, model in zip(paths, models, strict=True):
             error = error_percent(predict(model, data), data)

@@ -24,7 +24,6 @@ from l0keras.export.quantization import QUANTIZATIONS
 from l0keras.export.quantization import check_arguments
 from trainers import config as config_lib
 from trainers import finetune
-from trainers import input_pipeline
 from trainers import program
 from trainers import saved
 from trainers.workdir import replacing
@@ -56,7 +55,7 @@ def export(
         mode: how the numbers of a .tflite file are written, a key of `MODES`.
         sparse_encoding: whether a .tflite file leaves out zeros.
         batch_size: that of a .tflite file, or `None` to leave it free.
-        data: the `Data` that integer files and fine-tuning need.
+        data: a `Data`, which integer files and fine-tuning need.
         tuning: the `FineTuning` before a .tflite file is written.
 
     Returns:
@@ -136,11 +135,6 @@ def _check(path, form, output, mode, sparse_encoding, data, tuning):
             "Argument `quantization` must be int8 where `quantize_epochs` "
             f"trains for int8 files. Received: quantization={mode}"
         )
-    if data is None and needs_data(mode, tuning):
-        raise ValueError(
-            "Argument `dataset` must say what to fine-tune on and to choose "
-            "ranges by, unless `input` is a workdir. Received: none"
-        )
 
 
 def needs_data(mode, tuning):
@@ -182,19 +176,7 @@ def define_flags(flag_values=FLAGS):
         lower_bound=0,
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "dataset",
-        None,
-        "The data to fine-tune on and to choose ranges by, see trainers.train; "
-        "for a workdir those that it was trained on if unset.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_integer(
-        "image_size",
-        None,
-        "The side to which images are resized, likewise; 0 leaves them.",
-        flag_values=flag_values,
-    )
+    saved.define_dataset_flags(flag_values)
     define_finetuning_flags(flag_values)
 
 
@@ -258,13 +240,9 @@ def main(argv):
         tuning = finetuning_from_flags(FLAGS)
         mode = FLAGS.quantization
         data = None
-        dataset = FLAGS.dataset or settings.get("dataset")
-        if dataset and mode in MODES and needs_data(mode, tuning):
-            size = FLAGS.image_size
-            if size is None:
-                size = settings.get("image_size", 0)
-            data = input_pipeline.load(
-                dataset, FLAGS.data_dir, FLAGS.manual_dir, size
+        if mode in MODES and needs_data(mode, tuning):
+            data = saved.load_data(
+                FLAGS, settings, "fine-tune on and to choose ranges by"
             )
         text = export(
             paths[0],

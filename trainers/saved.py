@@ -6,6 +6,8 @@ import os
 import keras
 from absl import flags
 
+from trainers import input_pipeline
+
 # In a workdir, in the order of the table.
 FILES = ("model.keras", "stripped.keras", "model.tflite")
 
@@ -17,6 +19,52 @@ def define_flags(flag_values=flags.FLAGS):
         None,
         "A saved model, or the workdir of a training run.",
         flag_values=flag_values,
+    )
+
+
+def define_dataset_flags(flag_values=flags.FLAGS):
+    """Defines which data a saved model is for; see `load_data`."""
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        "The data that the model is for, see trainers.train; for a workdir "
+        "those that it was trained on if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "The side to which images are resized, likewise; 0 leaves them.",
+        flag_values=flag_values,
+    )
+
+
+def load_data(flag_values, settings, purpose):
+    """Loads the data that the flags name, or else the workdir's settings.
+
+    Args:
+        flag_values: with the flags of `define_dataset_flags` and
+            `config.define_data_flags`.
+        settings: the settings that `find` gives.
+        purpose: what the data are for, a part of an error's text.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        ValueError: neither says which.
+    """
+    dataset = flag_values.dataset or settings.get("dataset")
+    if not dataset:
+        raise ValueError(
+            f"Argument `dataset` must say what to {purpose}, unless `input` "
+            "is a workdir. Received: none"
+        )
+    size = flag_values.image_size
+    if size is None:
+        size = settings.get("image_size", 0)
+    return input_pipeline.load(
+        dataset, flag_values.data_dir, flag_values.manual_dir, size
     )
 
 

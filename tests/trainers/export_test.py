@@ -88,7 +88,7 @@ def test_refuses_other_inputs(tmp_path):
     "arguments, message",
     [
         ({"mode": "int4"}, "`quantization` must be one of float32, float16"),
-        ({"mode": "int8"}, "`dataset` must say what to fine-tune on"),
+        ({"mode": "int8"}, "`representative_data` must be given"),
         ({"form": "stripped", "mode": "int8"}, "are for --format=litert"),
         (
             {"tuning": FineTuning(quantize_epochs=1)},
@@ -123,5 +123,7 @@ def test_flags_reach_the_file(saved, tmp_path, capsys, monkeypatch):
     assert f"{output}: " in capsys.readouterr().out
     details = open_tflite(output).get_input_details()
     assert list(details[0]["shape_signature"]) == [1, 4, 4, 1]
+    with pytest.raises(SystemExit, match="`dataset` must say what to fine-t"):
+        export_program.main(values([*argv, "--quantization=int8"]))
     with pytest.raises(SystemExit, match="`clusters` must be at least 2"):
         export_program.main(values([*argv, "--clusters=1"]))
