@@ -6,14 +6,19 @@ INSTALLED = $(VENV)/.installed
 CORE_TESTS = tests/hard_concrete_test.py tests/gates tests/layers \
 	tests/regularizers
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-tensorflow test-jax lint clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
 
-test: $(INSTALLED)
+# With `make -j2` side by side.
+test: test-tensorflow test-jax
+
+test-tensorflow: $(INSTALLED)
 	KERAS_BACKEND=tensorflow $(RUN) pytest
-	KERAS_BACKEND=jax $(RUN) pytest $(CORE_TESTS)
+
+test-jax: $(INSTALLED)
+	KERAS_BACKEND=jax $(RUN) pytest -p no:cacheprovider $(CORE_TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .
