@@ -521,3 +521,24 @@ def test_applications(name, size):
     np.testing.assert_allclose(
         output, expected, rtol=0, atol=1e-6 * np.abs(expected).max()
     )
+
+
+@pytest.mark.parametrize(
+    "indices, axis", [([4, 0, 0], -1), ([-1, 2], 1), ([[0, 1], [2, 3]], 2)]
+)
+def test_selections(indices, axis):
+    inputs = keras.Input((5, 6))
+    x = keras.ops.take(layers.Dense(6)(inputs), indices, axis=axis)
+    converted = assert_equal(keras.Model(inputs, x))
+    # tfmot makes all layers anew from what they say of themselves.
+    clone = type(converted).from_config(converted.get_config())
+    clone.set_weights(converted.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
+    np.testing.assert_array_equal(clone(x), converted(x))
+
+
+def test_selections_of_examples_are_refused():
+    inputs = keras.Input(VECTOR)
+    model = keras.Model(inputs, keras.ops.take(inputs, [0], axis=0))
+    with pytest.raises(ValueError, match="examples out of the batch"):
+        to_tf_keras(model)
