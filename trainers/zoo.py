@@ -72,7 +72,8 @@ NOTES = (
     "strip, LiteRT: the largest difference between the outputs of the gated "
     "and the stripped network, and of that and its file, as a share of the "
     "largest deviation of a logit from its mean over the images; "
-    f"{proof.TOLERANCE:g} is allowed.",
+    f"{proof.TOLERANCE:g} is allowed, or what rounding errors of the images "
+    "explain.",
     "seconds for strip alone and for all steps; GiB is the most memory that "
     "the process held, TensorFlow itself included.",
 )
