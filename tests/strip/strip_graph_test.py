@@ -483,3 +483,13 @@ def test_of_constant_branches_only_one_stays(rng):
         silence(model.get_layer(name), slice(None), bias=0.5)
     stripped = strip(model, rng)
     assert "b" not in names(stripped)
+
+
+def test_an_op_that_is_not_called_any_more_leaves_the_output_its_name(rng):
+    inputs = keras.Input((4,))
+    x = layers.ReLU()(layers.Dense(3, name="dense")(inputs))
+    model = keras.Model(inputs, ops.take(x, [1], axis=-1))
+    randomize(model, rng)
+    stripped = strip(model, rng)
+    assert stripped.get_layer("dense").units == 1
+    assert stripped.output_names == model.output_names
