@@ -197,7 +197,6 @@ def _find_live(node, min_units, round_to, needed):
     else:
         node.made = node.rule.makes(node, node.output.live)
         _explain_more(node)
-        _stand_in(node)
         if node.operation.shared:
             known = needed.get(id(node.operation), False)
             node.made = node.rule.makes(node, node.made | known)
@@ -229,23 +228,23 @@ def _explain_more(node):
         )
 
 
-def _stand_in(node):
-    """Has a merge that nobody reads make one unit: all inputs the same."""
-    joins = node.rule.aligns or node.rule.optional_inputs
-    if joins and not np.any(node.made):
-        node.made = node.made.copy()
-        node.made[np.argmin(np.isnan(node.output.constants))] = True
-        node.notes.append("would lose all of its units; keeps 1")
-
-
 def _keep_some(node, min_units, round_to):
-    """Adds units that nobody needs, so that widths are as asked for."""
+    """Adds units that nobody needs, so that widths are as asked for.
+
+    Only where widths are chosen, or inputs have to be alike: what maps each
+    channel on its own has the width of its input.
+    """
     size, count = len(node.made), int(node.made.sum())
+    creates, aligns = node.rule.creates(node), node.rule.aligns
     wanted = count
-    if node.rule.creates(node):
+    if creates:
         wanted = max(count, min(min_units, size))
-    if node.rule.rounds:
+    elif aligns or node.rule.optional_inputs:
+        # All inputs have to give it the same unit, or one of them any.
+        wanted = max(count, 1)
+    if node.rule.rounds and (creates or aligns):
         wanted = min(-(-wanted // round_to) * round_to, size)
+    node.spare = np.zeros(size, bool)
     if wanted <= count:
         return
     spare = np.flatnonzero(~node.made)
@@ -255,8 +254,9 @@ def _keep_some(node, min_units, round_to):
     chosen = spare[np.argsort(varies, kind="stable")][: wanted - count]
     made = node.made.copy()
     made[chosen] = True
-    node.made = node.rule.makes(node, made)
-    if count < min(min_units, size):
+    made = node.rule.makes(node, made)
+    node.made, node.spare = made, made & ~node.made
+    if count < (min(min_units, size) if creates else 1):
         lost = f"all but {count}" if count else "all"
         node.notes.append(
             f"would lose {lost} of its units; keeps {int(node.made.sum())}"
@@ -270,12 +270,14 @@ def choose_kept(graph):
     need them or the input cannot shrink, it gets a selection in front of it
     if that makes its weights smaller, or if its inputs have to be alike.
     """
-    for value in keras.tree.flatten(graph.inputs):
+    for value in graph.values:
         value.kept = np.arange(value.size)
+        value.spare = np.zeros(value.size, bool)
     for node in graph.nodes:
-        if node.rule is BARRIER or not node.alive:
+        if not node.alive:
             for value in node.outputs:
-                value.kept = np.arange(value.size if node.alive else 0)
+                value.kept = np.arange(0)
+        if node.rule is BARRIER or not node.alive:
             continue
         if node.rule.aligns:
             _align(node)
@@ -283,7 +285,18 @@ def choose_kept(graph):
             for position in range(len(node.inputs)):
                 node.takes[position] = _selection(node, position)
         node.output.kept = node.rule.keeps(node)
+        node.output.spare = _spare(node)
         _explain(node)
+
+
+def _spare(node):
+    """The channels that are only there to give a layer some width."""
+    spare = node.spare.copy()
+    for position, source in enumerate(node.rule.sources(node)):
+        if node.reads_from(position):
+            known = (source >= 0) & ~node.made
+            spare[known] |= node.inputs[position].spare[source[known]]
+    return spare
 
 
 def _align(node):
@@ -312,9 +325,18 @@ def _selection(node, position):
     if not value.selectable:
         return None
     wanted = value.kept[mask[value.kept]]
+    rest = value.kept[~mask[value.kept]]
+    if np.all(value.spare[rest]) and _takes_spare(node):
+        return None
     if len(wanted) == 0:
-        wanted = value.kept[:1]
+        # Rather one that others need than one that nobody does.
+        needed = value.kept[value.live[value.kept]]
+        wanted = np.concatenate([needed, value.kept])[:1]
     return None if len(wanted) == len(value.kept) else wanted
+
+
+def _takes_spare(node):
+    return not (node.operation.shared or node.rule.takes_whole_sets(node))
 
 
 def _explain(node):

@@ -19,6 +19,8 @@ class Value:
             every position for whatever input, NaN where there is none.
         live: bool, shape `(size,)`: whether anybody needs the channel.
         kept: integers, ascending: the channels that the stripped model has.
+        spare: bool, shape `(size,)`: which of them nobody needs, because
+            widths were asked for.
     """
 
     def __init__(self, tensor, producer=None):
@@ -31,6 +33,7 @@ class Value:
         self.constants = None
         self.live = None
         self.kept = None
+        self.spare = None
 
     @property
     def shape(self):
@@ -121,6 +124,7 @@ class Node:
         rule: what is known about the operation, see `rules`.
         alive: whether anybody needs it at all.
         made: bool mask of the output's channels that the layer has to make.
+        spare: bool mask of those that it makes although nobody needs them.
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
             as integers, or `None` to read what there is.
@@ -137,6 +141,7 @@ class Node:
         self.rule = None
         self.alive = True
         self.made = None
+        self.spare = None
         self.reads = None
         self.takes = [None] * len(inputs)
         self.reasons = []

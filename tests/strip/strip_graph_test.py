@@ -493,3 +493,53 @@ def test_an_op_that_is_not_called_any_more_leaves_the_output_its_name(rng):
     stripped = strip(model, rng)
     assert stripped.get_layer("dense").units == 1
     assert stripped.output_names == model.output_names
+
+
+def test_what_stands_in_is_not_rounded_up_with_other_branches(rng):
+    """All outputs are constants, so that any one channel will do."""
+    inputs = keras.Input((4,))
+    a = layers.Dense(2, name="a")(inputs)
+    b = layers.Dense(3, name="b")(a)
+    c = layers.Dense(5, name="c")(a)
+    x = ops.tanh(layers.Concatenate()([a, b, c]))
+    x = layers.Concatenate()([x, x])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    for name in ("b", "c", "reader"):
+        silence(model.get_layer(name), slice(None), bias=0.5)
+    stripped = strip(model, rng, round_to=4)
+    assert "c" not in names(stripped)
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_units_that_rounding_adds_are_read(rng, join):
+    """To leave them out again would be no use."""
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, name="a")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    if join:
+        x = layers.Concatenate()([x, layers.Dense(4, name="b")(inputs)])
+    model = keras.Model(inputs, layers.Dense(3, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), [0, 1, 3])
+    stripped = strip(model, rng, round_to=4)
+    assert not [name for name in names(stripped) if "inputs" in name]
+    assert stripped.get_layer("norm").gamma.shape == (8,)
+    assert stripped.get_layer("reader").kernel.shape == (8 + 4 * join, 3)
+
+
+@pytest.mark.parametrize("kind", ["normalization", "convolution"])
+def test_groups_leave_out_units_that_rounding_adds(rng, kind):
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(12, 1, name="conv")(inputs)
+    if kind == "normalization":
+        x = layers.GroupNormalization(4, name="groups")(x)
+    else:
+        x = layers.Conv2D(8, 1, groups=4, name="groups")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    half = x.shape[-1] // 2
+    ignore(model.get_layer("reader"), list(range(half, 2 * half)))
+    stripped = strip(model, rng, round_to=4)
+    assert stripped.get_layer("conv").filters == 8
+    assert stripped.get_layer("groups").groups == 2

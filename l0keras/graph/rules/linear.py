@@ -65,6 +65,9 @@ class Linear(Rule):
     def creates(self, node):
         return True
 
+    def takes_whole_sets(self, node):
+        return self.groups(node) > 1
+
     def groups(self, node):
         return node.layer.groups
 

@@ -26,6 +26,9 @@ class GroupNormalization(Rule):
             return "is grouped and its input carries a mask or is sparse"
         return None
 
+    def takes_whole_sets(self, node):
+        return True
+
     def _by_group(self, node, array):
         return array.reshape(node.layer.groups, -1)
 

@@ -64,7 +64,6 @@ def _channels(shape, axis):
 
 
 class _Reshape(Rule):
-    rounds = False
     homogeneous = True
 
     def _relation(self, node):
@@ -150,6 +149,9 @@ class _Regrouping(_Reshape):
             (position, np.arange(len(sets)), -1, first[sets])
             for position, sets in ((0, relation.inputs), (-1, relation.outputs))
         ]
+
+    def takes_whole_sets(self, node):
+        return True
 
     def reads(self, node, made):
         relation = self._relation(node)

@@ -35,7 +35,8 @@ class Rule:
     aligns = False
     # Whether an input of which nothing is read may be left out.
     optional_inputs = False
-    # Whether its width may be rounded up, see `strip(round_to=...)`.
+    # Whether its width, if it chooses or aligns it, may be rounded up, see
+    # `strip(round_to=...)`.
     rounds = True
     # Whether fewer input channels make the layer's weights smaller, so that
     # a selection in front of it pays.
@@ -112,6 +113,14 @@ class Rule:
         return masks
 
     # === Rebuilding ===
+
+    def takes_whole_sets(self, node):
+        """Whether it cannot be given more channels than it reads.
+
+        Such as a layer with groups. All others may be given channels that
+        nobody needs, and then have to ignore them.
+        """
+        return False
 
     def creates(self, node):
         """Whether the layer chooses its output channels for itself."""

@@ -26,7 +26,6 @@ def _is_all(key):
 class _GetItem(Rule):
     with_arguments = True
     per_call = True
-    rounds = False
 
     def _keys(self, node):
         """An integer or a slice for each axis, `None` for anything else."""
