@@ -168,13 +168,17 @@ def _settle(graph, min_units, round_to):
         stable = True
         for value in graph.values:
             value.live = np.full(value.size, value.is_output)
+            value.needed = value.live.copy()
         for node in reversed(graph.nodes):
             node.notes.clear()
             _find_live(node, min_units, round_to, needed)
             if node.operation.shared and node.alive:
                 stable &= _agree(node, agreed)
-            for value, mask in zip(node.inputs, node.reads, strict=True):
+            for value, mask, right in zip(
+                node.inputs, node.reads, _needed(node), strict=True
+            ):
                 value.live = value.live | mask
+                value.needed = value.needed | right
 
 
 def _find_live(node, min_units, round_to, needed):
@@ -188,10 +192,11 @@ def _find_live(node, min_units, round_to, needed):
     )
     if not node.alive:
         node.made = np.zeros_like(node.outputs[0].live)
+        node.needs = node.made
         node.reads = [np.zeros(value.size, bool) for value in node.inputs]
         return
     if node.rule is BARRIER:
-        node.made = np.ones(0, bool)
+        node.made = node.needs = np.ones(0, bool)
         for value in node.outputs:
             value.live[:] = True
     else:
@@ -202,8 +207,41 @@ def _find_live(node, min_units, round_to, needed):
             node.made = node.rule.makes(node, node.made | known)
             needed[id(node.operation)] = node.made
         _keep_some(node, min_units, round_to)
+        node.needs = _needs(node)
         node.output.live = node.made
     node.reads = node.rule.reads(node, node.made)
+
+
+def _needs(node):
+    """The channels that have to be right, of those that the node makes."""
+    if node.operation.shared:
+        return node.made
+    if not np.any(node.output.needed):
+        return np.zeros_like(node.made)
+    # What was asked for may be trained again.
+    return node.rule.makes(node, node.output.needed | node.spare)
+
+
+def _needed(node):
+    """The channels of each input that have to be right, where it reads them.
+
+    Others it may read only because each of its outputs has an input.
+    """
+    if node.rule is BARRIER or not node.alive:
+        return node.reads
+    reads = node.rule.reads(node, node.needs)
+    varying = node.needs & np.isnan(node.output.constants)
+    if np.array_equal(varying, node.needs) or not np.any(node.needs):
+        return reads
+    # What is constant whatever an input is does not need it.
+    if np.any(varying):
+        varying = node.rule.makes(node, varying)
+    return [
+        mask & ~np.isnan(value.constants) | needed
+        for value, mask, needed in zip(
+            node.inputs, reads, node.rule.reads(node, varying), strict=True
+        )
+    ]
 
 
 def _agree(node, agreed):

@@ -17,7 +17,9 @@ class Value:
         sparse: whether it may be a sparse tensor.
         constants: float64, shape `(size,)`: the value that a channel has at
             every position for whatever input, NaN where there is none.
-        live: bool, shape `(size,)`: whether anybody needs the channel.
+        live: bool, shape `(size,)`: whether anybody reads the channel.
+        needed: bool, shape `(size,)`: whether it has to be right; others only
+            have to be there.
         kept: integers, ascending: the channels that the stripped model has.
         spare: bool, shape `(size,)`: which of them nobody needs, because
             widths were asked for.
@@ -32,6 +34,7 @@ class Value:
         self.axis = None
         self.constants = None
         self.live = None
+        self.needed = None
         self.kept = None
         self.spare = None
 
@@ -124,7 +127,8 @@ class Node:
         rule: what is known about the operation, see `rules`.
         alive: whether anybody needs it at all.
         made: bool mask of the output's channels that the layer has to make.
-        spare: bool mask of those that it makes although nobody needs them.
+        spare: bool mask of those that it makes for the width asked for.
+        needs: bool mask of those that have to be right.
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
             as integers, or `None` to read what there is.
@@ -142,6 +146,7 @@ class Node:
         self.alive = True
         self.made = None
         self.spare = None
+        self.needs = None
         self.reads = None
         self.takes = [None] * len(inputs)
         self.reasons = []

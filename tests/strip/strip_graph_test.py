@@ -352,7 +352,9 @@ def test_a_merge_of_which_nothing_is_read(rng, caplog, kind):
         ignore(model.get_layer("reader"), [3, 4, 5])
     stripped = strip(model, rng)
     assert stripped.get_layer("reader").kernel.shape == (1, 2)
-    assert "Layer 'merge' would lose all" in " ".join(warnings_of(caplog))
+    assert "b" not in names(stripped)
+    lost = "merge" if kind is layers.Concatenate else "a"
+    assert f"Layer '{lost}' would lose all" in " ".join(warnings_of(caplog))
 
 
 def test_a_difference_with_zero_is_no_gate_to_fold_into_a_relu(rng):
@@ -543,3 +545,37 @@ def test_groups_leave_out_units_that_rounding_adds(rng, kind):
     stripped = strip(model, rng, round_to=4)
     assert stripped.get_layer("conv").filters == 8
     assert stripped.get_layer("groups").groups == 2
+
+
+def test_a_unit_that_stands_in_reads_nothing(rng):
+    """Of `reader` all is constant; what it reads only has to be there."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="a")(inputs)
+    x = layers.Conv2D(5, 3, padding="same", name="b")(x)
+    y = layers.Conv2D(5, 3, padding="same", name="c")(x)
+    x = layers.Average(name="merge")([x, y])
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng)
+    assert stripped.get_layer("a").filters == 1
+    assert stripped.get_layer("b").filters == 1
+    assert "c" not in names(stripped)
+
+
+def test_a_unit_of_which_only_its_place_is_read_reads_nothing(rng):
+    """A closed gate does not fold into it, and a sum needs its place."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, name="a")(inputs)
+    x = layers.Dense(4, activation="softplus", name="b")(x)
+    x = HardConcreteGate(name="gate")(x)
+    x = layers.Add(name="add")([x, inputs])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    close(model.get_layer("gate"), [0, 1, 2])
+    kernel, bias = model.get_layer("b").get_weights()
+    kernel[2:, 3] = 0.0
+    model.get_layer("b").set_weights([kernel, bias])
+    stripped = strip(model, rng)
+    assert stripped.get_layer("a").units == 2
+    assert stripped.get_layer("b").units == 4

@@ -199,6 +199,12 @@ class Linear(Rule):
         values = np.where(gone, np.nan_to_num(node.constants()), 0.0)
         return self._shares(node, values)[kept]
 
+    def silence(self, node, units):
+        if not activations.is_elementwise(node.layer.activation):
+            return False
+        self.scale_output(node, np.where(units, 0.0, 1.0))
+        return True
+
     def ties(self, node):
         groups = self.groups(node)
         if groups == 1:

@@ -112,6 +112,18 @@ class Rule:
             masks.append(mask)
         return masks
 
+    def silence(self, node, units):
+        """Makes units that nobody needs constant, so that they read nothing.
+
+        Args:
+            node: the `Node`; its weights may be changed.
+            units: a bool mask of output channels.
+
+        Returns:
+            Whether it could.
+        """
+        return False
+
     # === Rebuilding ===
 
     def takes_whole_sets(self, node):
