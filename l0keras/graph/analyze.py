@@ -141,6 +141,19 @@ def propagate_constants(graph):
             node.output.constants = node.rule.constants(node)
 
 
+def _find_gone(graph):
+    """Forwards: which channels would need a node that was dropped."""
+    for value in graph.values:
+        value.gone = np.zeros(value.size, bool)
+    for node in graph.nodes:
+        if node.rule is BARRIER:
+            continue
+        sources = node.rule.sources(node)
+        for value, source in zip(node.inputs, sources, strict=True):
+            known = source >= 0
+            node.output.gone[known] |= value.gone[source[known]]
+
+
 def find_live(graph, min_units=1, round_to=1):
     """Backwards: which channels somebody needs, and which nodes.
 
@@ -163,6 +176,7 @@ def find_live(graph, min_units=1, round_to=1):
 def _settle(graph, min_units, round_to):
     needed, agreed = {}, {}
     stable = False
+    _find_gone(graph)
     # What shared layers need only grows, until all calls agree.
     while not stable:
         stable = True
@@ -206,20 +220,27 @@ def _find_live(node, min_units, round_to, needed):
             known = needed.get(id(node.operation), False)
             node.made = node.rule.makes(node, node.made | known)
             needed[id(node.operation)] = node.made
-        _keep_some(node, min_units, round_to)
-        node.needs = _needs(node)
+        _find_needs(node, _keep_some(node, min_units, round_to))
         node.output.live = node.made
     node.reads = node.rule.reads(node, node.made)
 
 
-def _needs(node):
-    """The channels that have to be right, of those that the node makes."""
+def _find_needs(node, added):
+    """Which of the channels that a node makes have to be right.
+
+    Args:
+        node: the `Node`.
+        added: a mask of units that only the width asked for needs.
+    """
+    needed = node.output.needed
     if node.operation.shared:
-        return node.made
-    if not np.any(node.output.needed):
-        return np.zeros_like(node.made)
-    # What was asked for may be trained again.
-    return node.rule.makes(node, node.output.needed | node.spare)
+        node.needs, node.spare = node.made, added
+    elif np.any(needed):
+        # What was added may be trained again, so it is left as it is.
+        node.needs = node.rule.makes(node, needed | added)
+        node.spare = node.made & ~node.rule.makes(node, needed)
+    else:
+        node.needs, node.spare = np.zeros_like(node.made), node.made
 
 
 def _needed(node):
@@ -271,34 +292,39 @@ def _keep_some(node, min_units, round_to):
 
     Only where widths are chosen, or inputs have to be alike: what maps each
     channel on its own has the width of its input.
+
+    Returns:
+        A mask of the units that it added.
     """
+    before = node.made
     size, count = len(node.made), int(node.made.sum())
     creates, aligns = node.rule.creates(node), node.rule.aligns
     wanted = count
     if creates:
         wanted = max(count, min(min_units, size))
-    elif aligns or node.rule.optional_inputs:
-        # All inputs have to give it the same unit, or one of them any.
+    elif (
+        aligns or node.rule.optional_inputs or node.rule.takes_whole_sets(node)
+    ):
+        # Not any unit that its inputs happen to have will do.
         wanted = max(count, 1)
     if node.rule.rounds and (creates or aligns):
         wanted = min(-(-wanted // round_to) * round_to, size)
-    node.spare = np.zeros(size, bool)
     if wanted <= count:
-        return
-    spare = np.flatnonzero(~node.made)
+        return np.zeros(size, bool)
+    spare = np.flatnonzero(~node.made & ~node.output.gone)
     # A unit that is constant does not keep other units alive.
     calls = node.operation.nodes if node.operation.shared else [node]
     varies = sum(np.isnan(call.output.constants[spare]) for call in calls)
     chosen = spare[np.argsort(varies, kind="stable")][: wanted - count]
     made = node.made.copy()
     made[chosen] = True
-    made = node.rule.makes(node, made)
-    node.made, node.spare = made, made & ~node.made
+    node.made = node.rule.makes(node, made)
     if count < (min(min_units, size) if creates else 1):
         lost = f"all but {count}" if count else "all"
         node.notes.append(
             f"would lose {lost} of its units; keeps {int(node.made.sum())}"
         )
+    return node.made & ~before
 
 
 def choose_kept(graph):
@@ -364,7 +390,7 @@ def _selection(node, position):
         return None
     wanted = value.kept[mask[value.kept]]
     rest = value.kept[~mask[value.kept]]
-    if np.all(value.spare[rest]) and _takes_spare(node):
+    if len(wanted) and np.all(value.spare[rest]) and _takes_spare(node):
         return None
     if len(wanted) == 0:
         # Rather one that others need than one that nobody does.

@@ -20,9 +20,10 @@ class Value:
         live: bool, shape `(size,)`: whether anybody reads the channel.
         needed: bool, shape `(size,)`: whether it has to be right; others only
             have to be there.
+        gone: bool, shape `(size,)`: whether what made it was dropped.
         kept: integers, ascending: the channels that the stripped model has.
-        spare: bool, shape `(size,)`: which of them nobody needs, because
-            widths were asked for.
+        spare: bool, shape `(size,)`: the channels whose values nobody needs,
+            if they are kept.
     """
 
     def __init__(self, tensor, producer=None):
@@ -35,6 +36,7 @@ class Value:
         self.constants = None
         self.live = None
         self.needed = None
+        self.gone = None
         self.kept = None
         self.spare = None
 
@@ -127,8 +129,9 @@ class Node:
         rule: what is known about the operation, see `rules`.
         alive: whether anybody needs it at all.
         made: bool mask of the output's channels that the layer has to make.
-        spare: bool mask of those that it makes for the width asked for.
-        needs: bool mask of those that have to be right.
+        spare: bool mask of those of them whose values nobody needs.
+        needs: bool mask of those that have to stay right. Some are spare, but
+            part of the width that was asked for.
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
             as integers, or `None` to read what there is.
@@ -281,6 +284,8 @@ class Graph:
         for node in nodes:
             for position, value in enumerate(node.inputs):
                 value.readers.remove((node, position))
+            for value in node.outputs:
+                value.gone = np.ones(value.size, bool)
             node.operation.nodes.remove(node)
             self.nodes.remove(node)
 

@@ -47,8 +47,6 @@ class GroupNormalization(Rule):
 
     def makes(self, node, live):
         alive = np.any(self._by_group(node, live), axis=1)
-        # What stands in for a group that nobody needs has to be a group.
-        alive[0] |= not np.any(alive)
         return np.repeat(alive, len(live) // node.layer.groups)
 
     def shrink(self, node):

@@ -138,8 +138,6 @@ class _Regrouping(_Reshape):
         relation = self._relation(node)
         alive = np.zeros(relation.sets, bool)
         alive[relation.outputs[live]] = True
-        # What stands in where nothing is needed has to be a whole set.
-        alive[0] |= not np.any(alive)
         return alive[relation.outputs]
 
     def ties(self, node):

@@ -127,7 +127,7 @@ class Rule:
     # === Rebuilding ===
 
     def takes_whole_sets(self, node):
-        """Whether it cannot be given more channels than it reads.
+        """Whether it cannot be given other channels than it reads.
 
         Such as a layer with groups. All others may be given channels that
         nobody needs, and then have to ignore them.

@@ -74,12 +74,9 @@ class _Slice(_GetItem):
     def constants(self, node):
         return node.input.constants[self.sources(node)[0]]
 
-    def makes(self, node, live):
+    def takes_whole_sets(self, node):
         # What the input has for others need not be a part of this.
-        if not np.any(live):
-            live = live.copy()
-            live[0] = True
-        return live
+        return True
 
     def call(self, node, layer, args, kwargs):
         keys, axis = self._keys(node), node.input.axis
