@@ -579,3 +579,50 @@ def test_a_unit_of_which_only_its_place_is_read_reads_nothing(rng):
     stripped = strip(model, rng)
     assert stripped.get_layer("a").units == 2
     assert stripped.get_layer("b").units == 4
+
+
+def test_what_stands_in_is_not_of_a_call_that_is_gone(rng):
+    """Once `b` reads nothing, any channel of the concatenation would do."""
+    inputs = [keras.Input((3,), name=name) for name in "xy"]
+    shared = layers.Dense(2, name="shared")
+    first = shared(layers.Dense(3, name="dense")(inputs[1]))
+    x = layers.Concatenate()([inputs[0], first])
+    a = layers.Dense(2, activation="softplus", name="a")(x)
+    b = layers.Dense(2, activation="softplus", name="b")(a)
+    model = keras.Model(
+        inputs,
+        [layers.Dense(2, name="reader")(b), shared(inputs[0])],
+    )
+    randomize(model, rng)
+    silence(shared, slice(None), bias=0.5)
+    ignore(model.get_layer("a"), [3, 4])
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng)
+    assert "dense" not in names(stripped)
+
+
+def test_of_a_wide_input_one_channel_stands_in(rng):
+    """Also after all that was in between is gone."""
+    inputs = keras.Input((5, 1))
+    x = layers.Concatenate()([inputs, inputs])
+    x = layers.Flatten()(x)
+    model = keras.Model(inputs, layers.Dense(6, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng, round_to=8)
+    assert stripped.get_layer("reader").kernel.shape == (1, 6)
+
+
+def test_a_unit_that_stands_in_twice(rng):
+    """One reader has groups, which selects; the other one need not."""
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(3, 1, name="conv")(inputs)
+    y = layers.Conv2D(12, 1, groups=3, name="groups")(x)
+    z = layers.Conv2D(2, 1, name="plain")(x)
+    reader = layers.Conv2D(2, 2, padding="same", name="reader")
+    model = keras.Model(inputs, [reader(y), z])
+    randomize(model, rng)
+    for name in ("groups", "plain"):
+        ignore(model.get_layer(name), slice(None))
+    ignore(reader, list(range(4, 12)))
+    strip(model, rng, round_to=4)
