@@ -271,6 +271,10 @@ class Graph:
         source.readers.remove((node, 0))
         for reader, position in output.readers:
             reader.inputs[position] = source
+            reader.args, reader.kwargs = keras.tree.map_structure(
+                lambda x: source if x is output else x,
+                (reader.args, reader.kwargs),
+            )
             source.readers.append((reader, position))
         source.is_output = source.is_output or output.is_output
         self.outputs = keras.tree.map_structure(

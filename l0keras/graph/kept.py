@@ -47,13 +47,14 @@ def _align(node):
         for position in node.rule.channel_inputs(node)
         if node.inputs[position].size == size
     ]
-    common = np.ones(size, bool)
-    for position in full:
-        common &= np.isin(np.arange(size), node.inputs[position].kept)
-    common = np.flatnonzero(common)
-    for position in full:
-        if not np.array_equal(common, node.inputs[position].kept):
-            node.takes[position] = common
+    kept = [node.inputs[position].kept for position in full]
+    if all(np.array_equal(kept[0], other) for other in kept):
+        return
+    # Not what the inputs have in common: it may be more than anybody needs.
+    wanted = np.flatnonzero(node.made)
+    for position, own in zip(full, kept):
+        if not np.array_equal(wanted, own):
+            node.takes[position] = wanted
 
 
 def _selection(node, position):

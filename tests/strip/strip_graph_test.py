@@ -626,3 +626,33 @@ def test_a_unit_that_stands_in_twice(rng):
         ignore(model.get_layer(name), slice(None))
     ignore(reader, list(range(4, 12)))
     strip(model, rng, round_to=4)
+
+
+def test_a_merge_follows_what_it_reads_when_a_gate_is_folded(rng):
+    """The product is not needed; with `b` at 0 it is but a scaling."""
+    inputs = keras.Input((3,))
+    x = HardConcreteGate(name="gate")(layers.Dense(3, name="b")(inputs))
+    x = layers.Multiply(name="product")([inputs, x])
+    x = layers.Multiply(name="square")([x, x])
+    x = HardConcreteGate(name="last")(x)
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    close(model.get_layer("last"), slice(None))
+    stripped = strip(model, rng)
+    assert not stripped.count_params()
+
+
+def test_a_merge_selects_no_more_than_it_needs(rng):
+    """Both branches have all six units, in other places of what is read."""
+    inputs = keras.Input((4,))
+    a = layers.Dense(6, activation="softmax", name="a")(inputs)
+    b = layers.Dense(6, activation="softmax", name="b")(inputs)
+    b = layers.Concatenate()([b, layers.Dense(2, name="c")(inputs)])
+    a = layers.Concatenate()([layers.Dense(2, name="d")(inputs), a])
+    x = layers.Maximum(name="merge")([a, b])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), [0, 2, 3, 4])
+    stripped = strip(model, rng)
+    assert stripped.get_layer("reader").kernel.shape == (4, 2)
+    assert stripped.get_layer("merge").output.shape == (None, 4)
