@@ -1,8 +1,6 @@
 """The channel graph: which channels exist, who makes them, who reads them."""
 
 from l0keras.graph.analyze import channel_graph
-from l0keras.graph.analyze import choose_kept
-from l0keras.graph.analyze import find_live
 from l0keras.graph.analyze import find_rules
 from l0keras.graph.analyze import load_params
 from l0keras.graph.analyze import propagate_constants
@@ -14,6 +12,8 @@ from l0keras.graph.graph import weights_by_name
 from l0keras.graph.groups import Group
 from l0keras.graph.groups import Ties
 from l0keras.graph.groups import channel_groups
+from l0keras.graph.kept import choose_kept
+from l0keras.graph.live import find_live
 from l0keras.graph.register import register_channel_rule
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import Rule

@@ -24,6 +24,8 @@ class Builder:
         self._names = {node.name for node in graph.nodes}
         # Operations that have the name they are to have.
         self._named = set()
+        # The names of operations that the new model calls.
+        self._called = set()
 
     # === What a subclass may change ===
 
@@ -120,9 +122,11 @@ class Builder:
         history = tensor._keras_history
         operation = history.operation
         if id(operation) in self._named:
+            self._called.add(operation.name)
             return tensor
         operation.name = self.unique(name)
         self._named.add(id(operation))
+        self._called.add(operation.name)
         call = operation._inbound_nodes[history.node_index]
         for given in call.input_tensors:
             self.name(given, name)
@@ -132,6 +136,7 @@ class Builder:
         layer = value.tensor._keras_history.operation
         clone = self.own(type(layer).from_config(layer.get_config()))
         self._names.add(clone.name)
+        self._called.add(clone.name)
         self.place(value, clone.output)
         return clone.output
 
@@ -141,9 +146,9 @@ class Builder:
         structured = isinstance(self.graph.outputs, dict)
         if structured or tensor._keras_history.operation.name == name:
             return tensor
-        if name in self._names:
+        if name in self._called:
             return tensor
-        self._names.add(name)
+        self._called.add(name)
         return keras.layers.Identity(name=name, dtype=tensor.dtype)(tensor)
 
     def _call(self, node):

@@ -17,8 +17,13 @@ class Value:
         sparse: whether it may be a sparse tensor.
         constants: float64, shape `(size,)`: the value that a channel has at
             every position for whatever input, NaN where there is none.
-        live: bool, shape `(size,)`: whether anybody needs the channel.
+        live: bool, shape `(size,)`: whether anybody reads the channel.
+        needed: bool, shape `(size,)`: whether it has to be right; others only
+            have to be there.
+        gone: bool, shape `(size,)`: whether what made it was dropped.
         kept: integers, ascending: the channels that the stripped model has.
+        spare: bool, shape `(size,)`: the channels whose values nobody needs,
+            if they are kept.
     """
 
     def __init__(self, tensor, producer=None):
@@ -30,7 +35,10 @@ class Value:
         self.axis = None
         self.constants = None
         self.live = None
+        self.needed = None
+        self.gone = None
         self.kept = None
+        self.spare = None
 
     @property
     def shape(self):
@@ -121,6 +129,9 @@ class Node:
         rule: what is known about the operation, see `rules`.
         alive: whether anybody needs it at all.
         made: bool mask of the output's channels that the layer has to make.
+        spare: bool mask of those of them whose values nobody needs.
+        needs: bool mask of those that have to stay right. Some are spare, but
+            part of the width that was asked for.
         reads: for each input a bool mask of the channels it needs.
         takes: for each input the channels to select in front of the node,
             as integers, or `None` to read what there is.
@@ -137,6 +148,8 @@ class Node:
         self.rule = None
         self.alive = True
         self.made = None
+        self.spare = None
+        self.needs = None
         self.reads = None
         self.takes = [None] * len(inputs)
         self.reasons = []
@@ -258,6 +271,10 @@ class Graph:
         source.readers.remove((node, 0))
         for reader, position in output.readers:
             reader.inputs[position] = source
+            reader.args, reader.kwargs = keras.tree.map_structure(
+                lambda x: source if x is output else x,
+                (reader.args, reader.kwargs),
+            )
             source.readers.append((reader, position))
         source.is_output = source.is_output or output.is_output
         self.outputs = keras.tree.map_structure(
@@ -271,6 +288,8 @@ class Graph:
         for node in nodes:
             for position, value in enumerate(node.inputs):
                 value.readers.remove((node, position))
+            for value in node.outputs:
+                value.gone = np.ones(value.size, bool)
             node.operation.nodes.remove(node)
             self.nodes.remove(node)
 

@@ -1,5 +1,6 @@
 from l0keras import graph as channel_graph
 from l0keras.strip.fold_gates import fold_gates
+from l0keras.strip.silence import silence
 from l0keras.strip.simplify import simplify
 
 
@@ -35,7 +36,7 @@ def plan(model, min_units=1, round_to=None):
     simplify(graph)
     _find(graph, min_units, round_to)
     # Among the channels that are needed, more may be trivial.
-    while simplify(graph):
+    while simplify(graph) or silence(graph):
         _find(graph, min_units, round_to)
     channel_graph.choose_kept(graph)
     return graph

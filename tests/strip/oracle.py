@@ -19,40 +19,68 @@ MAKERS = (
 )
 
 
-def idle_units(model, rng, always=False):
+def idle_units(model, rng, constants=False):
     """Finds the units that change nothing.
+
+    A unit may have to be there although it does nothing, because a channel
+    of a merge has to come from all of its inputs. So layers are left out of
+    which something that is constant is made, other than by a further layer.
 
     Args:
         model: a stripped model. Its weights are put back.
         rng: a numpy generator.
-        always: whether to judge graphs with constant channels too.
+        constants: whether to judge those layers too, and to count units that
+            are constant.
 
     Returns:
         A list of descriptions, and how many units were tried.
     """
     x = random_inputs(model, rng, batch=32)
     expected = outputs(model, x)
+    constant = constant_channels(model, x)
     found, tried = [], 0
-    constants = (constant(model, x, y) for y in inner_tensors(model))
-    if not always and any(map(np.any, constants)):
-        # Others may need it beside theirs, as in a sum; and it may hide what
-        # it is multiplied with.
-        return found, tried
     for layer in model.layers:
-        if isinstance(layer, MAKERS):
-            for unit in range(layer.kernel.shape[-1]):
-                tried += 1
-                if not shows(model, layer, unit, x, expected, rng):
-                    found.append(f"unit {unit} of {layer.name}")
+        # A layer keeps at least one unit.
+        if not isinstance(layer, MAKERS) or layer.kernel.shape[-1] == 1:
+            continue
+        known = [constant.get(op.name, False) for op in passes(layer)]
+        if not constants and any(map(np.any, known)):
+            continue
+        for unit in range(layer.kernel.shape[-1]):
+            tried += 1
+            if known[0][unit] or not shows(
+                model, layer, unit, x, expected, rng
+            ):
+                found.append(f"unit {unit} of {layer.name}")
     return found, tried
+
+
+def passes(layer):
+    """A layer and all operations that pass its units on."""
+    found = [layer]
+    for operation in found:
+        for call in operation._outbound_nodes:
+            further = call.operation
+            if not isinstance(further, MAKERS) and further not in found:
+                found.append(further)
+    return found
+
+
+def constant_channels(model, x):
+    """Which channels are the same number everywhere, by operation."""
+    operations = [op for op in model.operations if op._inbound_nodes]
+    tensors = [op.output for op in operations]
+    arrays = outputs(keras.Model(model.input, tensors), x)
+    found = {}
+    for operation, array in zip(operations, arrays, strict=True):
+        array = array.reshape(-1, array.shape[-1])
+        found[operation.name] = np.all(array == array[:1], axis=0)
+    return found
 
 
 def shows(model, layer, unit, x, expected, rng):
     """Whether the outputs change if a unit computes something else."""
     weights = layer.get_weights()
-    if weights[0].shape[-1] == 1:
-        # A layer keeps at least one unit.
-        return True
     for _ in range(2):
         changed = [weight.copy() for weight in weights]
         for weight in changed:
@@ -63,16 +91,3 @@ def shows(model, layer, unit, x, expected, rng):
         if any(np.any(a != b) for a, b in zip(got, expected)):
             return True
     return False
-
-
-def constant(model, x, tensor):
-    """Which channels of a tensor inside are the same number everywhere."""
-    array = outputs(keras.Model(model.input, tensor), x)[0]
-    array = array.reshape(-1, array.shape[-1])
-    return np.all(array == array[:1], axis=0)
-
-
-def inner_tensors(model):
-    for operation in model.operations:
-        for call in operation._inbound_nodes:
-            yield from call.outputs

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from hypothesis import strategies as st
 from keras import ops
 
 from l0keras.gates import SharedGate
@@ -21,9 +20,9 @@ class Blocks(Layers):
         # What further branches and outputs may start from.
         self.seen = []
         self.inputs = []
+        self.heads = 0
         # Inside a nested model there are no new inputs.
         self.nested = False
-        self.rng = np.random.default_rng(self.draw(st.integers(0, 10_000)))
 
     def model(self):
         rank = self.pick(0, 1, 2, 2, 2, 3)
@@ -34,13 +33,16 @@ class Blocks(Layers):
             shape = (self.pick(3, 7),)
         x = self.new_input(shape)
         if rank:
-            for _ in range(self.draw(st.integers(1, 3))):
+            for _ in range(self.pick(1, 2, 3)):
                 x = self.block(x, 2)
             if len(x.shape) > 2:
                 x = self.on(x, self.end_of_space)
-        for _ in range(self.draw(st.integers(1, 3))):
+        for _ in range(self.pick(1, 2, 3)):
             x = self.block(x, 2)
-        return keras.Model(self.structured_inputs(), self.outputs(x))
+        outputs = self.outputs(x)
+        if self.generic:
+            outputs = keras.tree.map_structure(self.head, outputs)
+        return keras.Model(self.structured_inputs(), outputs)
 
     def new_input(self, shape):
         x = keras.Input(shape, name=f"in{len(self.inputs)}")
@@ -67,6 +69,11 @@ class Blocks(Layers):
             {"main": x, "other": other},
             {"main": x, "others": [other, third]},
         )
+
+    def head(self, x):
+        """An output that tells all channels of a tensor apart."""
+        self.heads += 1
+        return keras.layers.Dense(2, name=f"head{self.heads}")(x)
 
     # === What blocks are made of ===
 
@@ -117,11 +124,14 @@ class Blocks(Layers):
             kinds += [keras.layers.Maximum(), keras.layers.Minimum()]
         if len(tensors) == 2:
             kinds += [
-                keras.layers.Subtract(),
                 lambda xs: ops.add(xs[0], xs[1]),
                 lambda xs: xs[0] * xs[1],
-                lambda xs: xs[0] - xs[1],
             ]
+            if not self.generic:
+                kinds += [
+                    keras.layers.Subtract(),
+                    lambda xs: xs[0] - xs[1],
+                ]
         return self.pick(*kinds)(tensors)
 
     def concatenate(self, tensors):
@@ -318,11 +328,8 @@ class Blocks(Layers):
         kinds = [
             lambda x: x * 2.0,
             lambda x: x + 1.0,
-            lambda x: 1.0 - x,
-            lambda x: -x,
             lambda x: x / 2.0,
             lambda x: x * array,
-            lambda x: ops.subtract(array, x),
             lambda x: ops.add(array, x),
             lambda x: ops.sigmoid(x),
             lambda x: ops.tanh(x),
@@ -331,6 +338,9 @@ class Blocks(Layers):
         ]
         if not self.generic:
             kinds += [
+                lambda x: 1.0 - x,
+                lambda x: -x,
+                lambda x: ops.subtract(array, x),
                 ops.relu,
                 ops.square,
                 lambda x: ops.clip(x, -0.5, 0.5),
@@ -343,7 +353,7 @@ class Blocks(Layers):
     def moved(self, x):
         """Channels at another place for a while."""
         rank = len(x.shape)
-        order = [0, *self.draw(st.permutations(range(1, rank)))]
+        order = [0, *self.rng.permutation(np.arange(1, rank)).tolist()]
         back = [order.index(axis) for axis in range(rank)]
         y = ops.transpose(x, order)
         y = self.pick(ops.tanh, keras.layers.LeakyReLU(), lambda x: x * 2.0)(y)
@@ -370,21 +380,19 @@ class Blocks(Layers):
         return self.pick(*kinds)()
 
 
-def random_graph(data, data_format="channels_last", generic=False):
+def random_graph(seed, data_format="channels_last", generic=False):
     """Draws a functional model with random weights and gates.
 
     Args:
-        data: what hypothesis gives for `st.data()`. A strategy of its own
-            would not do: Keras draws seeds, which strategies must not.
+        seed: an integer. The same graph comes out whatever else ran before.
         data_format, generic: see `Layers`.
 
     Returns:
         The model and a numpy generator.
     """
-    blocks = Blocks(data.draw, data_format, generic)
-    model = blocks.model()
-    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
-    randomize(model, rng, data.draw)
+    rng = np.random.default_rng(seed)
+    model = Blocks(rng, data_format, generic).model()
+    randomize(model, rng)
     return model, rng
 
 

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from hypothesis import strategies as st
 
 import l0keras
 from l0keras import layers as gated
@@ -29,8 +28,8 @@ CONVS = {
 }
 
 
-def pick(draw, *options):
-    return draw(st.sampled_from(options))
+def pick(rng, *options):
+    return options[rng.integers(len(options))]
 
 
 def ranked(name, rank):
@@ -41,15 +40,17 @@ class Layers:
     """Draws layers for the tensor `x`; whoever derives applies them.
 
     Args:
-        draw: what hypothesis gives for drawing.
+        rng: a numpy generator.
         data_format: of all layers that have one.
         generic: whether to leave out what makes it hard to say, from outside,
             whether a unit is needed: activations with flat parts, groups,
-            barriers. All that is left is injective, or mixes by weights.
+            barriers, weights that only ever see padding, differences, which
+            may be of a tensor and itself. All that is left is injective, or
+            mixes by weights.
     """
 
-    def __init__(self, draw, data_format="channels_last", generic=False):
-        self.draw = draw
+    def __init__(self, rng, data_format="channels_last", generic=False):
+        self.rng = rng
         self.data_format = data_format
         self.axis = -1 if data_format == "channels_last" else 1
         self.generic = generic
@@ -69,7 +70,7 @@ class Layers:
         return self.x.shape[self.axis]
 
     def pick(self, *options):
-        return pick(self.draw, *options)
+        return pick(self.rng, *options)
 
     def spatial(self):
         """A layer that may change positions as well as channels."""
@@ -115,16 +116,22 @@ class Layers:
         if self.rank < 1 or self.axis == -1 and self.pick(0, 0, 0, 1):
             return self.dense(width)
         moves = {
-            "kernel_size": self.pick(1, 2, 3),
+            "kernel_size": self.window(1, 2, 3),
             "padding": "same",
             "data_format": self.data_format,
         }
         return self.conv(width, moves)
 
+    def window(self, *sizes, dilation=1):
+        """The size of a kernel that can take several positions."""
+        size = self.pick(*sizes)
+        fits = (size - 1) * dilation < min(self.sizes)
+        return size if fits or not self.generic else 1
+
     def thin(self):
         if self.rank != 2:
             return self.normalize()
-        moves = {"kernel_size": self.pick(1, 3), "padding": "same"}
+        moves = {"kernel_size": self.window(1, 3), "padding": "same"}
         return self.depthwise({**moves, "data_format": self.data_format})
 
     def gates(self):
@@ -134,7 +141,7 @@ class Layers:
         """Strides, dilation and padding that fit any size."""
         strides, dilation = self.pick((1, 1), (1, 1), (2, 1), (1, 2))
         smallest = min(self.sizes)
-        kernel = self.pick(1, 2, 3)
+        kernel = self.window(1, 2, 3, dilation=dilation)
         fits = (kernel - 1) * dilation < smallest
         return {
             "kernel_size": kernel,
@@ -245,10 +252,9 @@ class Layers:
         options = {"data_format": self.data_format} if self.rank > 1 else {}
         if self.rank == 1 and self.axis == 1:
             return self.pool()
-        layers = [
-            ranked("ZeroPadding", self.rank)(1, **options),
-            ranked("UpSampling", self.rank)(2, **options),
-        ]
+        layers = [ranked("UpSampling", self.rank)(2, **options)]
+        if not self.generic:
+            layers.append(ranked("ZeroPadding", self.rank)(1, **options))
         if min(self.sizes) > 2:
             layers.append(ranked("Cropping", self.rank)(1, **options))
         return self.pick(*layers)
@@ -294,11 +300,11 @@ class Layers:
         )
 
 
-def randomize(model, rng, draw):
+def randomize(model, rng):
     """Moves all weights, closes gates and zeroes parts of plain kernels."""
     for layer in model._flatten_layers():
         if isinstance(layer, l0keras.HardConcreteGate):
-            shut = pick(draw, 0.0, 0.3, 0.3, 0.3, 0.7, 0.7, 1.0)
+            shut = pick(rng, 0.0, 0.3, 0.3, 0.3, 0.7, 0.7, 1.0)
             close(layer, rng, shut)
             continue
         for weight in layer.weights:
@@ -306,9 +312,10 @@ def randomize(model, rng, draw):
             values = rng.normal(size=shape)
             if weight.name == "kernel":
                 values /= np.sqrt(np.prod(shape[:-1]))
-                if not isinstance(layer, gated.GatedLayer):
-                    zero_units(values, rng, pick(draw, 0.0, 0.0, 0.3, 0.5))
-            elif weight.name in ("gamma", "beta") and pick(draw, 0, 0, 1):
+                plain = not isinstance(layer, gated.GatedLayer)
+                if plain and not layer.name.startswith("head"):
+                    zero_units(values, rng, pick(rng, 0.0, 0.0, 0.3, 0.5))
+            elif weight.name in ("gamma", "beta") and pick(rng, 0, 0, 1):
                 values *= rng.random(shape) < 0.5
             elif "variance" in weight.name:
                 values = rng.uniform(0.5, 2.0, shape)

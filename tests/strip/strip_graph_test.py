@@ -352,7 +352,9 @@ def test_a_merge_of_which_nothing_is_read(rng, caplog, kind):
         ignore(model.get_layer("reader"), [3, 4, 5])
     stripped = strip(model, rng)
     assert stripped.get_layer("reader").kernel.shape == (1, 2)
-    assert "Layer 'merge' would lose all" in " ".join(warnings_of(caplog))
+    assert "b" not in names(stripped)
+    lost = "merge" if kind is layers.Concatenate else "a"
+    assert f"Layer '{lost}' would lose all" in " ".join(warnings_of(caplog))
 
 
 def test_a_difference_with_zero_is_no_gate_to_fold_into_a_relu(rng):
@@ -483,3 +485,174 @@ def test_of_constant_branches_only_one_stays(rng):
         silence(model.get_layer(name), slice(None), bias=0.5)
     stripped = strip(model, rng)
     assert "b" not in names(stripped)
+
+
+def test_an_op_that_is_not_called_any_more_leaves_the_output_its_name(rng):
+    inputs = keras.Input((4,))
+    x = layers.ReLU()(layers.Dense(3, name="dense")(inputs))
+    model = keras.Model(inputs, ops.take(x, [1], axis=-1))
+    randomize(model, rng)
+    stripped = strip(model, rng)
+    assert stripped.get_layer("dense").units == 1
+    assert stripped.output_names == model.output_names
+
+
+def test_what_stands_in_is_not_rounded_up_with_other_branches(rng):
+    """All outputs are constants, so that any one channel will do."""
+    inputs = keras.Input((4,))
+    a = layers.Dense(2, name="a")(inputs)
+    b = layers.Dense(3, name="b")(a)
+    c = layers.Dense(5, name="c")(a)
+    x = ops.tanh(layers.Concatenate()([a, b, c]))
+    x = layers.Concatenate()([x, x])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    for name in ("b", "c", "reader"):
+        silence(model.get_layer(name), slice(None), bias=0.5)
+    stripped = strip(model, rng, round_to=4)
+    assert "c" not in names(stripped)
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_units_that_rounding_adds_are_read(rng, join):
+    """To leave them out again would be no use."""
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, name="a")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    if join:
+        x = layers.Concatenate()([x, layers.Dense(4, name="b")(inputs)])
+    model = keras.Model(inputs, layers.Dense(3, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), [0, 1, 3])
+    stripped = strip(model, rng, round_to=4)
+    assert not [name for name in names(stripped) if "inputs" in name]
+    assert stripped.get_layer("norm").gamma.shape == (8,)
+    assert stripped.get_layer("reader").kernel.shape == (8 + 4 * join, 3)
+
+
+@pytest.mark.parametrize("kind", ["normalization", "convolution"])
+def test_groups_leave_out_units_that_rounding_adds(rng, kind):
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(12, 1, name="conv")(inputs)
+    if kind == "normalization":
+        x = layers.GroupNormalization(4, name="groups")(x)
+    else:
+        x = layers.Conv2D(8, 1, groups=4, name="groups")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    half = x.shape[-1] // 2
+    ignore(model.get_layer("reader"), list(range(half, 2 * half)))
+    stripped = strip(model, rng, round_to=4)
+    assert stripped.get_layer("conv").filters == 8
+    assert stripped.get_layer("groups").groups == 2
+
+
+def test_a_unit_that_stands_in_reads_nothing(rng):
+    """Of `reader` all is constant; what it reads only has to be there."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="a")(inputs)
+    x = layers.Conv2D(5, 3, padding="same", name="b")(x)
+    y = layers.Conv2D(5, 3, padding="same", name="c")(x)
+    x = layers.Average(name="merge")([x, y])
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng)
+    assert stripped.get_layer("a").filters == 1
+    assert stripped.get_layer("b").filters == 1
+    assert "c" not in names(stripped)
+
+
+def test_a_unit_of_which_only_its_place_is_read_reads_nothing(rng):
+    """A closed gate does not fold into it, and a sum needs its place."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, name="a")(inputs)
+    x = layers.Dense(4, activation="softplus", name="b")(x)
+    x = HardConcreteGate(name="gate")(x)
+    x = layers.Add(name="add")([x, inputs])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    close(model.get_layer("gate"), [0, 1, 2])
+    kernel, bias = model.get_layer("b").get_weights()
+    kernel[2:, 3] = 0.0
+    model.get_layer("b").set_weights([kernel, bias])
+    stripped = strip(model, rng)
+    assert stripped.get_layer("a").units == 2
+    assert stripped.get_layer("b").units == 4
+
+
+def test_what_stands_in_is_not_of_a_call_that_is_gone(rng):
+    """Once `b` reads nothing, any channel of the concatenation would do."""
+    inputs = [keras.Input((3,), name=name) for name in "xy"]
+    shared = layers.Dense(2, name="shared")
+    first = shared(layers.Dense(3, name="dense")(inputs[1]))
+    x = layers.Concatenate()([inputs[0], first])
+    a = layers.Dense(2, activation="softplus", name="a")(x)
+    b = layers.Dense(2, activation="softplus", name="b")(a)
+    model = keras.Model(
+        inputs,
+        [layers.Dense(2, name="reader")(b), shared(inputs[0])],
+    )
+    randomize(model, rng)
+    silence(shared, slice(None), bias=0.5)
+    ignore(model.get_layer("a"), [3, 4])
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng)
+    assert "dense" not in names(stripped)
+
+
+def test_of_a_wide_input_one_channel_stands_in(rng):
+    """Also after all that was in between is gone."""
+    inputs = keras.Input((5, 1))
+    x = layers.Concatenate()([inputs, inputs])
+    x = layers.Flatten()(x)
+    model = keras.Model(inputs, layers.Dense(6, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), slice(None))
+    stripped = strip(model, rng, round_to=8)
+    assert stripped.get_layer("reader").kernel.shape == (1, 6)
+
+
+def test_a_unit_that_stands_in_twice(rng):
+    """One reader has groups, which selects; the other one need not."""
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(3, 1, name="conv")(inputs)
+    y = layers.Conv2D(12, 1, groups=3, name="groups")(x)
+    z = layers.Conv2D(2, 1, name="plain")(x)
+    reader = layers.Conv2D(2, 2, padding="same", name="reader")
+    model = keras.Model(inputs, [reader(y), z])
+    randomize(model, rng)
+    for name in ("groups", "plain"):
+        ignore(model.get_layer(name), slice(None))
+    ignore(reader, list(range(4, 12)))
+    strip(model, rng, round_to=4)
+
+
+def test_a_merge_follows_what_it_reads_when_a_gate_is_folded(rng):
+    """The product is not needed; with `b` at 0 it is but a scaling."""
+    inputs = keras.Input((3,))
+    x = HardConcreteGate(name="gate")(layers.Dense(3, name="b")(inputs))
+    x = layers.Multiply(name="product")([inputs, x])
+    x = layers.Multiply(name="square")([x, x])
+    x = HardConcreteGate(name="last")(x)
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    close(model.get_layer("last"), slice(None))
+    stripped = strip(model, rng)
+    assert not stripped.count_params()
+
+
+def test_a_merge_selects_no_more_than_it_needs(rng):
+    """Both branches have all six units, in other places of what is read."""
+    inputs = keras.Input((4,))
+    a = layers.Dense(6, activation="softmax", name="a")(inputs)
+    b = layers.Dense(6, activation="softmax", name="b")(inputs)
+    b = layers.Concatenate()([b, layers.Dense(2, name="c")(inputs)])
+    a = layers.Concatenate()([layers.Dense(2, name="d")(inputs), a])
+    x = layers.Maximum(name="merge")([a, b])
+    model = keras.Model(inputs, layers.Dense(2, name="reader")(x))
+    randomize(model, rng)
+    ignore(model.get_layer("reader"), [0, 2, 3, 4])
+    stripped = strip(model, rng)
+    assert stripped.get_layer("reader").kernel.shape == (4, 2)
+    assert stripped.get_layer("merge").output.shape == (None, 4)

@@ -65,6 +65,9 @@ class Linear(Rule):
     def creates(self, node):
         return True
 
+    def takes_whole_sets(self, node):
+        return self.groups(node) > 1
+
     def groups(self, node):
         return node.layer.groups
 
@@ -195,6 +198,12 @@ class Linear(Rule):
             return 0.0
         values = np.where(gone, np.nan_to_num(node.constants()), 0.0)
         return self._shares(node, values)[kept]
+
+    def silence(self, node, units):
+        if not activations.is_elementwise(node.layer.activation):
+            return False
+        self.scale_output(node, np.where(units, 0.0, 1.0))
+        return True
 
     def ties(self, node):
         groups = self.groups(node)

@@ -254,7 +254,6 @@ class _Channels(Rule):
     inputs = None
     per_call = True
     optional_inputs = True
-    rounds = False
 
     def refuses(self, node):
         value = node.input
@@ -291,7 +290,6 @@ class _Positions(_Channels):
 
     aligns = True
     optional_inputs = False
-    rounds = True
     sources = Rule.sources
     call = Rule.call
 

@@ -8,7 +8,6 @@ class _Copy(Rule):
     """Ops that put each number somewhere else, maybe several times."""
 
     per_call = True
-    rounds = False
     homogeneous = True
 
     def constants(self, node):

@@ -26,6 +26,9 @@ class GroupNormalization(Rule):
             return "is grouped and its input carries a mask or is sparse"
         return None
 
+    def takes_whole_sets(self, node):
+        return True
+
     def _by_group(self, node, array):
         return array.reshape(node.layer.groups, -1)
 
@@ -44,8 +47,6 @@ class GroupNormalization(Rule):
 
     def makes(self, node, live):
         alive = np.any(self._by_group(node, live), axis=1)
-        # What stands in for a group that nobody needs has to be a group.
-        alive[0] |= not np.any(alive)
         return np.repeat(alive, len(live) // node.layer.groups)
 
     def shrink(self, node):

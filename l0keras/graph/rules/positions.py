@@ -65,7 +65,6 @@ class Flatten(Rule):
     """`Flatten`: each position of each channel becomes a channel."""
 
     per_call = True
-    rounds = False
     homogeneous = True
 
     def refuses(self, node):

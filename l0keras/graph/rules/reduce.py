@@ -54,8 +54,6 @@ class Reduce(Rule):
 class _OfChannels(Reduce):
     """A `sum` over channels, and maybe positions: without those that are 0."""
 
-    rounds = False
-
     def refuses(self, node):
         if 0 in self._axes(node):
             return "reduces the batch"

@@ -64,7 +64,6 @@ def _channels(shape, axis):
 
 
 class _Reshape(Rule):
-    rounds = False
     homogeneous = True
 
     def _relation(self, node):
@@ -139,8 +138,6 @@ class _Regrouping(_Reshape):
         relation = self._relation(node)
         alive = np.zeros(relation.sets, bool)
         alive[relation.outputs[live]] = True
-        # What stands in where nothing is needed has to be a whole set.
-        alive[0] |= not np.any(alive)
         return alive[relation.outputs]
 
     def ties(self, node):
@@ -150,6 +147,9 @@ class _Regrouping(_Reshape):
             (position, np.arange(len(sets)), -1, first[sets])
             for position, sets in ((0, relation.inputs), (-1, relation.outputs))
         ]
+
+    def takes_whole_sets(self, node):
+        return True
 
     def reads(self, node, made):
         relation = self._relation(node)

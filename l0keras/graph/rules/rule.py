@@ -35,7 +35,8 @@ class Rule:
     aligns = False
     # Whether an input of which nothing is read may be left out.
     optional_inputs = False
-    # Whether its width may be rounded up, see `strip(round_to=...)`.
+    # Whether its width, if it chooses or aligns it, may be rounded up, see
+    # `strip(round_to=...)`.
     rounds = True
     # Whether fewer input channels make the layer's weights smaller, so that
     # a selection in front of it pays.
@@ -111,7 +112,27 @@ class Rule:
             masks.append(mask)
         return masks
 
+    def silence(self, node, units):
+        """Makes units that nobody needs constant, so that they read nothing.
+
+        Args:
+            node: the `Node`; its weights may be changed.
+            units: a bool mask of output channels.
+
+        Returns:
+            Whether it could.
+        """
+        return False
+
     # === Rebuilding ===
+
+    def takes_whole_sets(self, node):
+        """Whether it cannot be given other channels than it reads.
+
+        Such as a layer with groups. All others may be given channels that
+        nobody needs, and then have to ignore them.
+        """
+        return False
 
     def creates(self, node):
         """Whether the layer chooses its output channels for itself."""

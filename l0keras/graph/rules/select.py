@@ -26,7 +26,6 @@ def _is_all(key):
 class _GetItem(Rule):
     with_arguments = True
     per_call = True
-    rounds = False
 
     def _keys(self, node):
         """An integer or a slice for each axis, `None` for anything else."""
@@ -75,12 +74,9 @@ class _Slice(_GetItem):
     def constants(self, node):
         return node.input.constants[self.sources(node)[0]]
 
-    def makes(self, node, live):
+    def takes_whole_sets(self, node):
         # What the input has for others need not be a part of this.
-        if not np.any(live):
-            live = live.copy()
-            live[0] = True
-        return live
+        return True
 
     def call(self, node, layer, args, kwargs):
         keys, axis = self._keys(node), node.input.axis

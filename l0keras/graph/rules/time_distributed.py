@@ -69,6 +69,9 @@ class TimeDistributed(Rule):
         (first,) = self._ask(node, "reads", made)
         return [first, *(np.ones(v.size, bool) for v in node.inputs[1:])]
 
+    def takes_whole_sets(self, node):
+        return self._ask(node, "takes_whole_sets")
+
     def creates(self, node):
         return self._ask(node, "creates")
 
