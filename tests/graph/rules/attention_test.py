@@ -4,12 +4,7 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 HEADS = 4
 FLAGS = [
@@ -27,12 +22,12 @@ if keras.backend.backend() == "tensorflow":
 
 def shut(layer, outputs=(), values=()):
     """Closes some heads, by their output projection or by their values."""
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     arrays["attention_output/kernel"][list(outputs)] = 0.0
     arrays["value/kernel"][:, list(values)] = 0.0
     if "value/bias" in arrays:
         arrays["value/bias"][list(values)] = 0.0
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 def shut_rows(dense, rows):
@@ -42,10 +37,10 @@ def shut_rows(dense, rows):
 
 
 def shut_columns(dense, columns, bias):
-    arrays = weights_of(dense)
+    arrays = checks.weights_of(dense)
     arrays["kernel"][..., columns] = 0.0
     arrays["bias"][columns] = bias
-    assign(dense, arrays)
+    checks.assign(dense, arrays)
 
 
 def self_attention(layer, rng, shape=(5, 4), **call):
@@ -54,7 +49,7 @@ def self_attention(layer, rng, shape=(5, 4), **call):
     x = layers.Dense(6, activation="relu", name="before")(inputs)
     x = layer(x, x, **call)
     model = keras.Model(inputs, layers.Dense(3, name="after")(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     return model
 
 
@@ -67,7 +62,7 @@ def test_heads_outputs_and_inputs_go(flags, tmp_path):
     shut(layer, [0], [2])
     shut_columns(model.get_layer("before"), [1, 3], [-1.0, 0.6])
     shut_rows(model.get_layer("after"), [0, 4])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     small = stripped.get_layer("attention")
     assert small.num_heads == HEADS - 2
     width = 7 if "output_shape" in flags else 6
@@ -76,7 +71,7 @@ def test_heads_outputs_and_inputs_go(flags, tmp_path):
     assert small.output_dense.kernel.shape == (2, values, width - 2)
     assert stripped.get_layer("before").units == 4
     assert stripped.get_layer("after").kernel.shape == (width - 2, 3)
-    assert not reasons(model)
+    assert not checks.reasons(model)
 
 
 @pytest.mark.parametrize("length", [5, None])
@@ -85,7 +80,7 @@ def test_a_causal_mask(length, tmp_path):
     layer = layers.MultiHeadAttention(HEADS, 3, name="attention")
     model = self_attention(layer, rng, shape=(length, 4), use_causal_mask=True)
     shut(layer, [0], [2])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("attention").num_heads == HEADS - 2
 
 
@@ -110,14 +105,14 @@ def test_different_inputs_and_a_mask(key, named, tmp_path):
         x = layer(query, value, **call)
     inputs = [*(inputs if key else inputs[:2]), mask]
     model = keras.Model(inputs, x)
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut(layer, [0], [2])
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     arrays["query/kernel"][[1, 2]] = 0.0
     arrays["value/kernel"][[0, 1, 3]] = 0.0
     arrays["key/kernel"][[3]] = 0.0
-    assign(layer, arrays)
-    stripped = check(model, rng, tmp_path)
+    checks.assign(layer, arrays)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("query").units == 3
     assert stripped.get_layer("value").units == (2 if key else 4)
     if key:
@@ -130,7 +125,7 @@ def test_biases_appear_for_constant_inputs():
     layer = layers.MultiHeadAttention(2, 3, name="attention", use_bias=False)
     model = self_attention(layer, rng)
     shut_columns(model.get_layer("before"), [1, 3], [0.4, 0.6])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").use_bias
     assert stripped.get_layer("before").units == 4
 
@@ -140,11 +135,11 @@ def test_values_of_inputs_that_are_zero_are_zero():
     layer = layers.MultiHeadAttention(HEADS, 3, name="attention")
     model = self_attention(layer, rng)
     shut_columns(model.get_layer("before"), [1], [-1.0])
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     arrays["value/kernel"][[0, 2, 3, 4, 5], 2] = 0.0
     arrays["value/bias"][2] = 0.0
-    assign(layer, arrays)
-    stripped = check(model, rng)
+    checks.assign(layer, arrays)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").num_heads == HEADS - 1
 
 
@@ -157,15 +152,15 @@ def test_heads_that_do_something_stay(touch):
         shut(layer, outputs=[1])
     else:
         shut(layer, values=[1])
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     if touch == "kernel":
         arrays["value/kernel"][0, 1, 2] = 0.1
     elif touch == "bias":
         arrays["value/bias"][1, 0] = 0.1
     else:
         arrays["attention_output/kernel"][1, 2, 3] = 0.1
-    assign(layer, arrays)
-    stripped = check(model, rng)
+    checks.assign(layer, arrays)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").num_heads == HEADS
 
 
@@ -174,12 +169,12 @@ def test_a_head_goes_whose_open_values_meet_closed_outputs():
     rng = np.random.default_rng(0)
     layer = layers.MultiHeadAttention(HEADS, 3, name="attention")
     model = self_attention(layer, rng)
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     arrays["attention_output/kernel"][1, 0] = 0.0
     arrays["value/kernel"][:, 1, 1:] = 0.0
     arrays["value/bias"][1, 1:] = 0.0
-    assign(layer, arrays)
-    stripped = check(model, rng)
+    checks.assign(layer, arrays)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").num_heads == HEADS - 1
 
 
@@ -190,7 +185,7 @@ def residual(layer, rng):
     y = layer(y, y)
     x = layers.Add(name="add")([x, y])
     model = keras.Model(inputs, layers.Dense(3, name="after")(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     return model
 
 
@@ -208,10 +203,10 @@ def test_a_branch_without_heads_disappears(layer):
     model = residual(layer, rng)
     shut(layer, outputs=[0, 2], values=[1, 3] if "Multi" in layer.name else [])
     shut(layer, outputs=range(HEADS))
-    constants = planned(model).nodes[2].output.constants
-    bias = weights_of(layer)["attention_output/bias"]
+    constants = checks.constants_of(model).nodes[2].output.constants
+    bias = checks.weights_of(layer)["attention_output/bias"]
     np.testing.assert_array_equal(constants, bias)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     kinds = [type(each) for each in stripped.layers]
     assert type(layer) not in kinds
     assert kinds.count(layers.Dense) == 2
@@ -226,12 +221,12 @@ def test_one_head_stays_of_none(values):
     x = layers.Dense(6, activation="relu", name="before")(inputs)
     x = layer(x, x)
     model = keras.Model(inputs, layers.Softmax()(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     if values:
         shut(layer, values=range(HEADS))
     else:
         shut(layer, outputs=range(HEADS))
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").num_heads == 1
     assert stripped.get_layer("attention").query_dense.kernel.shape[0] == 1
     assert stripped.get_layer("before").units == 1
@@ -243,7 +238,7 @@ def test_channels_of_the_residual_go_everywhere(tmp_path):
     model = residual(layer, rng)
     shut_rows(model.get_layer("inner"), [1, 5])
     shut_rows(model.get_layer("after"), [1, 5])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("before").units == 4
     assert stripped.get_layer("attention").output_dense.kernel.shape[-1] == 4
     assert stripped.get_layer("attention").query_dense.kernel.shape[0] == 6
@@ -257,7 +252,7 @@ def test_attention_along_other_axes(tmp_path):
     model = self_attention(layer, rng, shape=(3, 5, 4))
     shut(layer, [0], [2])
     shut_rows(model.get_layer("after"), [0, 4])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("attention").num_heads == HEADS - 2
 
 
@@ -268,10 +263,10 @@ def test_masked_steps():
     layer = layers.MultiHeadAttention(HEADS, 3, name="attention")
     x = layer(x, x)
     model = keras.Model(inputs, layers.GRU(3, name="rnn")(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut(layer, [0], [2])
     shut_rows(model.get_layer("rnn").cell, [1, 2])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     small = stripped.get_layer("attention")
     assert small.num_heads == HEADS - 2
     assert small.output_dense.kernel.shape[-1] == 4
@@ -284,9 +279,9 @@ def test_the_scale_of_a_gate_goes_into_the_output_projection():
     layer = layers.MultiHeadAttention(HEADS, 3, name="attention")
     x = layers.Dense(3)(gate(layer(inputs, inputs)))
     model = keras.Model(inputs, x)
-    randomize(model, rng)
+    checks.spread(model, rng)
     gate.log_alpha.assign([1.0, -5.0, 0.5, 0.1])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert not any(isinstance(x, layers.Rescaling) for x in stripped.layers)
     assert stripped.get_layer("attention").output_dense.kernel.shape[-1] == 3
 
@@ -300,11 +295,11 @@ def test_shared_calls_agree():
         for i, x in enumerate(inputs)
     ]
     model = keras.Model(inputs, layers.Concatenate(axis=1)(parts))
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut(layer, [0], [2])
     shut_rows(model.get_layer("after0"), [0, 1])
     shut_rows(model.get_layer("after1"), [0, 2])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     small = stripped.get_layer("attention")
     assert small.num_heads == HEADS - 2
     assert small.output_dense.kernel.shape[-1] == 3
@@ -321,7 +316,7 @@ def test_groups_of_query_heads(flags, causal, tmp_path):
     model = self_attention(layer, rng, use_causal_mask=causal)
     # Groups (0, 1, 2), (3, 4, 5), (6, 7, 8).
     shut(layer, outputs=[3, 4, 5, 1, 6, 8])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     small = stripped.get_layer("attention")
     assert small.num_key_value_heads == 2
     assert small.num_query_heads == 4
@@ -332,7 +327,7 @@ def test_groups_whose_values_are_zero():
     layer = layers.GroupQueryAttention(3, 4, 2, name="attention")
     model = self_attention(layer, rng)
     shut(layer, values=[1])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("attention").num_key_value_heads == 1
     assert stripped.get_layer("attention").num_query_heads == 2
 
@@ -343,14 +338,14 @@ def test_widths_of_grouped_attention_are_one(tmp_path):
     layer = layers.GroupQueryAttention(3, 4, 2, name="attention")
     model = self_attention(layer, rng)
     shut_rows(model.get_layer("after"), [1, 2])
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     for name in ("query", "key", "value"):
         arrays[f"{name}/kernel"][[1, 3]] = 0.0
-    assign(layer, arrays)
-    stripped = check(model, rng, tmp_path)
+    checks.assign(layer, arrays)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("before").units == 5
     assert stripped.get_layer("after").kernel.shape[0] <= 5
-    shapes = weights_of(stripped.get_layer("attention"))
+    shapes = checks.weights_of(stripped.get_layer("attention"))
     assert shapes["attention_output/kernel"].shape == (4, 3, 5)
     assert shapes["query/kernel"].shape == (5, 4, 3)
 
@@ -366,11 +361,11 @@ def test_grouped_attention_to_something_else(tmp_path):
     model = keras.Model(
         inputs, layers.Dense(2, name="after")(layer(query, value))
     )
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut_columns(model.get_layer("query"), [1, 2], [0.0, 0.4])
     shut_columns(model.get_layer("value"), [1, 3], [0.0, 0.5])
     shut_rows(model.get_layer("after"), [1])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("query").units == 5
     assert stripped.get_layer("value").units == 5
 
@@ -380,9 +375,11 @@ def test_barriers():
     layer = layers.MultiHeadAttention(2, 3, name="scores")
     x, _ = layer(inputs, inputs, return_attention_scores=True)
     x = layers.MultiHeadAttention(2, 3, output_shape=(2, 3), name="axes")(x, x)
-    found = reasons(keras.Model(inputs, x))
+    found = checks.reasons(keras.Model(inputs, x))
     assert "does not map one tensor to one" in found["scores"]
     assert "projects to several axes" in found["axes"]
     layer = layers.GroupQueryAttention(3, 4, 2, name="shared")
     x = layer(inputs, inputs)
-    assert "shared" in reasons(keras.Model(inputs, layer(x, x)))["shared"]
+    assert (
+        "shared" in checks.reasons(keras.Model(inputs, layer(x, x)))["shared"]
+    )

@@ -4,12 +4,7 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 UNITS = 5
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
@@ -26,22 +21,22 @@ def model_of(rnn, rng, merge_mode="concat", backward=None, shape=(6, 4)):
             layers.Dense(3, name="after"),
         ]
     )
-    randomize(model, rng)
-    before = weights_of(model.get_layer("before"))
+    checks.spread(model, rng)
+    before = checks.weights_of(model.get_layer("before"))
     before["kernel"][:, [0, 3]] = 0.0
     before["bias"][[0, 3]] = [-1.0, 0.7]
-    assign(model.get_layer("before"), before)
+    checks.assign(model.get_layer("before"), before)
     return model
 
 
 def unread(layer, units):
     """Makes the states of some units unread by all others."""
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     kernel = arrays["recurrent_kernel"]
     rows = kernel.reshape(len(kernel), -1, len(kernel))
     others = [unit for unit in range(len(kernel)) if unit not in units]
     rows[np.ix_(units, range(rows.shape[1]), others)] = 0.0
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 def shut_rows(dense, rows):
@@ -69,7 +64,7 @@ def test_each_half_has_units_of_its_own(kind, flags, tmp_path):
     unread(both.backward_layer, [3])
     unread(both.backward_layer, [4])
     shut_rows(model.get_layer("after"), [1, 2, 5, 5 + 3, 5 + 4])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert units_of(stripped) == (3, 3)
     cell = stripped.get_layer("both").backward_layer.cell
     assert cell.kernel.shape == (3, 3 * GATES[kind])
@@ -88,15 +83,15 @@ def test_halves_that_are_merged_are_cut_alike(kind, mode):
     unread(both.forward_layer, [1, 2])
     unread(both.backward_layer, [1, 2])
     shut_rows(model.get_layer("after"), [1, 2, 4])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert units_of(stripped) == (3, 3)
 
 
 def zero_units(layer, units):
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     for array in arrays.values():
         array.reshape(-1, UNITS)[:, units] = 0.0
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +109,9 @@ def test_zeros(mode, zeros):
     both = model.get_layer("both")
     zero_units(both.forward_layer, [1, 2])
     zero_units(both.backward_layer, [2, 3])
-    constants = planned(model).nodes[1].output.constants
+    constants = checks.constants_of(model).nodes[1].output.constants
     np.testing.assert_array_equal(np.flatnonzero(constants == 0), zeros)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert (
         units_of(stripped)
         == {
@@ -138,7 +133,7 @@ def test_a_half_that_nobody_reads_keeps_as_many(dead):
             unread(layer, [unit])
     rows = [*(np.arange(UNITS) + dead * UNITS), 1, 3, 5 + 1, 5 + 3]
     shut_rows(model.get_layer("after"), rows)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert units_of(stripped) == (3, 3)
     assert stripped.get_layer("after").kernel.shape == (3, 3)
 
@@ -153,7 +148,7 @@ def test_layers_of_different_types(sequences, tmp_path):
     unread(both.forward_layer, [1])
     unread(both.backward_layer, [2])
     shut_rows(model.get_layer("after"), [1, UNITS + 2])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert units_of(stripped) == (4, 4)
 
 
@@ -165,11 +160,11 @@ def test_with_a_mask(sequences):
     rnn = layers.LSTM(UNITS, return_sequences=sequences)
     x = layers.Bidirectional(rnn, name="both")(x)
     model = keras.Model(inputs, layers.Dense(3, name="after")(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     unread(model.get_layer("both").forward_layer, [1])
     zero_units(model.get_layer("both").backward_layer, [2])
     shut_rows(model.get_layer("after"), [1])
-    assert units_of(check(model, rng)) == (4, 4)
+    assert units_of(checks.check(model, rng)) == (4, 4)
 
 
 def test_a_model_that_was_loaded(tmp_path):
@@ -181,7 +176,7 @@ def test_a_model_that_was_loaded(tmp_path):
     shut_rows(model.get_layer("after"), [1, 5 + 2])
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert units_of(check(loaded, rng)) == (4, 4)
+    assert units_of(checks.check(loaded, rng)) == (4, 4)
 
 
 def test_the_scale_of_a_gate_goes_into_both_kernels():
@@ -195,9 +190,9 @@ def test_the_scale_of_a_gate_goes_into_both_kernels():
             layers.Bidirectional(layers.GRU(UNITS), name="both"),
         ]
     )
-    randomize(model, rng)
+    checks.spread(model, rng)
     gate.log_alpha.assign([1.0, -5.0, 0.5, 0.1, -5.0])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert len(stripped.layers) == 3
 
 
@@ -213,4 +208,4 @@ def test_barriers(flags, mode, reason):
     inputs = keras.Input((5, 4), batch_size=3)
     rnn = layers.LSTM(UNITS, **flags)
     x = layers.Bidirectional(rnn, merge_mode=mode, name="both")(inputs)
-    assert reason in reasons(keras.Model(inputs, x))["both"]
+    assert reason in checks.reasons(keras.Model(inputs, x))["both"]

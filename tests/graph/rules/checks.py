@@ -32,6 +32,26 @@ def randomize(model, rng, closed=0.4):
             weight.assign(values)
 
 
+def spread(layer, rng):
+    """Gives all weights of a layer, or model, numbers other than zero."""
+    for weight in layer.weights:
+        scale = 0.5 if len(weight.shape) > 1 else 1.0
+        weight.assign(scale * rng.normal(size=weight.shape))
+
+
+def weights_of(layer):
+    """The weights of a layer by the end of their paths, as arrays."""
+    return {
+        name: to_numpy(weight).copy()
+        for name, weight in channel_graph.weights_by_name(layer).items()
+    }
+
+
+def assign(layer, arrays):
+    for name, weight in channel_graph.weights_by_name(layer).items():
+        weight.assign(arrays[name])
+
+
 def close(layer, units, bias=0.0):
     """Zeroes some filters of a layer, so that their output is `bias`."""
     kernel = to_numpy(layer.kernel).copy()
@@ -42,13 +62,27 @@ def close(layer, units, bias=0.0):
     layer.bias.assign(values)
 
 
-def inputs_for(model, rng, batch=3):
+def inputs_for(model, rng, batch=3, length=5):
+    """Random data for a model; open sizes become `length`."""
     return [
-        rng.normal(size=(tensor.shape[0] or batch, *tensor.shape[1:])).astype(
-            "float32"
+        _sample(
+            rng,
+            (
+                tensor.shape[0] or batch,
+                *(size or length for size in tensor.shape[1:]),
+            ),
+            tensor.dtype,
         )
         for tensor in model.inputs
     ]
+
+
+def _sample(rng, shape, dtype):
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype == "int32":
+        return rng.integers(0, 4, shape).astype("int32")
+    return rng.normal(size=shape).astype("float32")
 
 
 def outputs_of(model, inputs):
@@ -89,8 +123,18 @@ def check_constants(model, inputs):
     return graph
 
 
-def check(model, rng, tmp_path=None):
-    """Strips a model, checks all that has to hold, and returns the result."""
+def check(model, rng, tmp_path=None, fixpoint=True):
+    """Strips a model and checks all that always has to hold.
+
+    Args:
+        model: the model; its inputs of type int32 are indices below 4.
+        rng: a numpy `Generator`.
+        tmp_path: where to save the result, to see that it loads, or `None`.
+        fixpoint: whether stripping again must find nothing more.
+
+    Returns:
+        The stripped model.
+    """
     inputs = inputs_for(model, rng)
     expected = outputs_of(model, inputs)
     weights = model.get_weights()
@@ -99,19 +143,40 @@ def check(model, rng, tmp_path=None):
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     again = l0keras.strip(stripped)
-    assert again.count_params() == stripped.count_params()
-    assert len(again.operations) == len(stripped.operations)
+    assert again.count_params() <= stripped.count_params()
+    if fixpoint:
+        assert again.count_params() == stripped.count_params()
+        assert len(again.operations) == len(stripped.operations)
     same(outputs_of(again, inputs), expected)
     check_constants(model, inputs)
+    _check_types(model, stripped)
+    if tmp_path is not None:
+        path = str(tmp_path / "model.keras")
+        stripped.save(path)
+        loaded = keras.models.load_model(path)
+        for one in (loaded, l0keras.strip(loaded)):
+            same(outputs_of(one, inputs), expected)
+    return stripped
+
+
+def _check_types(model, stripped):
+    """All that is left is Keras's, or the model's own, without gates."""
+    assert not l0keras.gates_of(stripped)
     theirs = {type(layer) for layer in model._flatten_layers()}
     for operation in stripped.operations:
         own = type(operation) in theirs
         assert own or type(operation).__module__.startswith("keras.")
-    if tmp_path is not None:
-        path = str(tmp_path / "model.keras")
-        stripped.save(path)
-        same(outputs_of(keras.models.load_model(path), inputs), expected)
-    return stripped
+    for layer in stripped._flatten_layers():
+        assert not type(layer).__module__.startswith("l0keras")
+
+
+def reasons(model):
+    """Why parts of a model are kept, by the names of its layers."""
+    return {
+        node.name: " ".join(node.explanations)
+        for node in plan(model).nodes
+        if node.explanations
+    }
 
 
 def barriers(model):

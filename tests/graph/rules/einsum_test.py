@@ -4,12 +4,7 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 # Equation, output shape, axes of the bias, shape of the input, and the rank of
 # the output; the channels of the input are 5 each time, those out of it 6.
@@ -50,14 +45,14 @@ def model_of(equation, output_shape, bias_axes, shape, **kwargs):
 
 def prepare(model, rng):
     """Closes 2 of 5 channels in front and 2 of 6 behind."""
-    randomize(model, rng)
-    before = weights_of(model.get_layer("before"))
+    checks.spread(model, rng)
+    before = checks.weights_of(model.get_layer("before"))
     before["kernel"][:, [0, 3]] = 0.0
     before["bias"][[0, 3]] = [-1.0, 0.7]
-    assign(model.get_layer("before"), before)
-    after = weights_of(model.get_layer("after"))
+    checks.assign(model.get_layer("before"), before)
+    after = checks.weights_of(model.get_layer("after"))
     after["kernel"][[1, 4]] = 0.0
-    assign(model.get_layer("after"), after)
+    checks.assign(model.get_layer("after"), after)
 
 
 def folds(equation, bias_axes):
@@ -72,7 +67,7 @@ def test_channels_on_both_sides(case, tmp_path):
     rng = np.random.default_rng(0)
     model = model_of(*case)
     prepare(model, rng)
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     before = 3 if folds(case[0], case[2]) else 4
     assert stripped.get_layer("before").units == before
     old = model.get_layer("einsum").kernel.shape
@@ -86,7 +81,7 @@ def test_closed_outputs_are_constants(case):
     rng = np.random.default_rng(0)
     model = model_of(*case, activation="tanh")
     prepare(model, rng)
-    arrays = weights_of(model.get_layer("einsum"))
+    arrays = checks.weights_of(model.get_layer("einsum"))
     equation = case[0]
     left, output = equation.split("->")
     axis = left.split(",")[1].index(output[-1])
@@ -94,13 +89,13 @@ def test_closed_outputs_are_constants(case):
     if "bias" in arrays and arrays["bias"].shape[-1] == 6:
         # One that is the same everywhere.
         arrays["bias"][..., 2] = 0.3
-    assign(model.get_layer("einsum"), arrays)
-    constants = planned(model).nodes[1].output.constants
+    checks.assign(model.get_layer("einsum"), arrays)
+    constants = checks.constants_of(model).nodes[1].output.constants
     known = list(np.flatnonzero(~np.isnan(constants)))
     # A bias along two axes differs between positions.
     wanted = [2] if len(case[2] or "") == 2 else [0, 2]
     assert known == ([] if case[2] == "d" and output == "abde" else wanted)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     kept = 4 - len(known)
     assert stripped.get_layer("after").kernel.shape == (kept, 3)
 
@@ -109,7 +104,7 @@ def test_a_softmax_needs_all_units():
     rng = np.random.default_rng(0)
     model = model_of(*EQUATIONS[1], activation="softmax")
     prepare(model, rng)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("einsum").kernel.shape == (3, 6)
 
 
@@ -129,7 +124,7 @@ def test_the_scale_of_a_gate_is_folded(case, place):
     log_alpha = rng.uniform(-2.0, 3.0, gate.log_alpha.shape)
     log_alpha[2] = -5.0
     gate.log_alpha.assign(log_alpha)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert not any(isinstance(x, layers.Rescaling) for x in stripped.layers)
 
 
@@ -147,11 +142,11 @@ def test_two_in_a_row(tmp_path):
             ),
         ]
     )
-    randomize(model, rng)
-    arrays = weights_of(model.get_layer("down"))
+    checks.spread(model, rng)
+    arrays = checks.weights_of(model.get_layer("down"))
     arrays["kernel"][:, [0, 2, 3]] = 0.0
-    assign(model.get_layer("down"), arrays)
-    stripped = check(model, rng, tmp_path)
+    checks.assign(model.get_layer("down"), arrays)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("up").kernel.shape == (5, 3, 3)
     assert stripped.get_layer("down").kernel.shape == (3, 3, 2)
 
@@ -168,4 +163,4 @@ def test_two_in_a_row(tmp_path):
 def test_barriers(equation, output_shape, shape, reason):
     layer = layers.EinsumDense(equation, output_shape, name="einsum")
     model = keras.Sequential([keras.Input(shape), layer])
-    assert reason in reasons(model)["einsum"]
+    assert reason in checks.reasons(model)["einsum"]

@@ -4,10 +4,7 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
+from tests.graph.rules import checks
 
 rng = np.random.default_rng(0)
 
@@ -20,7 +17,7 @@ def model_of(*rest, length=7, **kwargs):
             *rest,
         ]
     )
-    randomize(model, rng)
+    checks.spread(model, rng)
     return model
 
 
@@ -43,16 +40,16 @@ def test_columns_go_that_are_constant_or_not_read(length, tmp_path):
     model = model_of(layers.Dense(3, name="dense"), length=length)
     set_columns(model, c1=0.0, c2=1.5)
     shut_rows(model.get_layer("dense"), [4])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("embedding").embeddings.shape == (4, 3)
     assert stripped.get_layer("dense").kernel.shape == (3, 3)
-    assert not reasons(model)
+    assert not checks.reasons(model)
 
 
 def test_constants():
     model = model_of()
     set_columns(model, c1=0.0, c2=1.5, c3=[0.0, 0.0, 0.0, 1.0])
-    constants = planned(model).nodes[0].output.constants
+    constants = checks.constants_of(model).nodes[0].output.constants
     nan = np.nan
     np.testing.assert_array_equal(constants, [nan, 0.0, 1.5, nan, nan, nan])
 
@@ -63,7 +60,7 @@ def test_indices_are_not_channels():
     kernel = np.zeros((7 * 6, 3), "float32")
     kernel[6 + 2] = 1.0
     model.get_layer("dense").kernel.assign(kernel)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("embedding").embeddings.shape == (4, 1)
     assert stripped.input_shape == (None, 7)
 
@@ -73,7 +70,7 @@ def test_masks_pass():
         layers.Dropout(0.5), layers.LSTM(3, name="lstm"), mask_zero=True
     )
     set_columns(model, c0=0.0)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("embedding").mask_zero
     assert stripped.get_layer("embedding").embeddings.shape == (4, 5)
     assert stripped.get_layer("lstm").cell.kernel.shape == (5, 12)
@@ -82,7 +79,7 @@ def test_masks_pass():
 def test_scale_of_a_gate_is_folded():
     model = model_of(l0keras.HardConcreteGate(axis=-1), layers.LSTM(3))
     model.layers[1].log_alpha.assign([1.0, -5.0, 0.5, 0.1, 3.0, -5.0])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert len(stripped.layers) == 3
     assert stripped.get_layer("embedding").embeddings.shape == (4, 4)
 
@@ -90,4 +87,4 @@ def test_scale_of_a_gate_is_folded():
 def test_lora_is_a_barrier():
     model = model_of()
     model.get_layer("embedding").enable_lora(2)
-    assert "LoRA" in reasons(model)["embedding"]
+    assert "LoRA" in checks.reasons(model)["embedding"]

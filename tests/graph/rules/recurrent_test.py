@@ -4,12 +4,7 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 UNITS = 6
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
@@ -40,10 +35,10 @@ def by_unit(array):
 
 def unread(layer, units, readers):
     """Makes the recurrent kernel's rows of some units zero for `readers`."""
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     rows = by_unit(arrays["recurrent_kernel"])
     rows[np.ix_(units, range(rows.shape[1]), readers)] = 0.0
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 def model_of(layer, *rest, shape=(5, 4), rng=None):
@@ -57,7 +52,7 @@ def model_of(layer, *rest, shape=(5, 4), rng=None):
             layers.Dense(3, name="after"),
         ]
     )
-    randomize(model, rng)
+    checks.spread(model, rng)
     return model
 
 
@@ -98,15 +93,15 @@ def test_units_go_that_nobody_needs(kind, more, flags, tmp_path):
     shut_rows(model.get_layer("after"), [1, 4, 5])
     unread(rnn, [1, 5], [0, 2, 3, 4])
     unread(rnn, [4], [0, 3])
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     gates = GATES[kind]
     cell = stripped.get_layer("rnn").cell
     assert cell.kernel.shape == (3, 4 * gates)
     assert cell.recurrent_kernel.shape == (4, 4 * gates)
     assert stripped.get_layer("after").kernel.shape == (3, 3)
     assert stripped.get_layer("before").kernel.shape == (4, 3)
-    assert list(reasons(model)) == ["rnn"]
-    assert "makes 1 units that nobody needs" in reasons(model)["rnn"]
+    assert list(checks.reasons(model)) == ["rnn"]
+    assert "makes 1 units that nobody needs" in checks.reasons(model)["rnn"]
 
 
 @pytest.mark.parametrize("kind, more", KINDS, ids=str)
@@ -117,7 +112,7 @@ def test_units_that_stay_zero_go(kind, more):
         UNITS, name="rnn", return_sequences=True, **more
     )
     model = model_of(rnn, rng=rng)
-    arrays = weights_of(rnn)
+    arrays = checks.weights_of(rnn)
     gate = CANDIDATE[kind]
     for unit in (1, 4):
         by_unit(arrays["kernel"])[:, gate, unit] = 0.0
@@ -125,12 +120,13 @@ def test_units_that_stay_zero_go(kind, more):
         # Zero units may stir each other.
         others = [other for other in range(UNITS) if other not in (1, 4)]
         by_unit(arrays["recurrent_kernel"])[others, gate, unit] = 0.0
-    assign(rnn, arrays)
+    checks.assign(rnn, arrays)
     nan = np.nan
     np.testing.assert_array_equal(
-        planned(model).nodes[1].output.constants, [nan, 0, nan, nan, 0, nan]
+        checks.constants_of(model).nodes[1].output.constants,
+        [nan, 0, nan, nan, 0, nan],
     )
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("rnn").units == 4
     assert stripped.get_layer("after").kernel.shape == (4, 3)
 
@@ -141,37 +137,45 @@ def test_units_that_anything_stirs_are_not_zero(kind, more, touch):
     rng = np.random.default_rng(0)
     rnn = getattr(layers, kind)(UNITS, name="rnn", **more)
     model = model_of(rnn, rng=rng)
-    arrays = weights_of(rnn)
+    arrays = checks.weights_of(rnn)
     for name, array in arrays.items():
         column = by_unit(array)[..., CANDIDATE[kind], 1]
         column[...] = 0.0
         if name == touch:
             column[(0,) * column.ndim] = 0.1
-    assign(rnn, arrays)
-    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
-    assert check(model, rng).get_layer("rnn").units == UNITS
+    checks.assign(rnn, arrays)
+    assert np.all(
+        np.isnan(checks.constants_of(model).nodes[1].output.constants)
+    )
+    assert checks.check(model, rng).get_layer("rnn").units == UNITS
 
 
 def test_either_bias_of_a_gru_stirs():
     rng = np.random.default_rng(0)
     rnn = layers.GRU(UNITS, name="rnn")
     model = model_of(rnn, rng=rng)
-    arrays = weights_of(rnn)
+    arrays = checks.weights_of(rnn)
     for array in arrays.values():
         by_unit(array)[..., 2, 1] = 0.0
     by_unit(arrays["bias"])[1, 2, 1] = 0.1
-    assign(rnn, arrays)
-    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
-    check(model, rng)
+    checks.assign(rnn, arrays)
+    assert np.all(
+        np.isnan(checks.constants_of(model).nodes[1].output.constants)
+    )
+    checks.check(model, rng)
 
 
 def test_an_activation_that_is_not_zero_at_zero():
     rng = np.random.default_rng(0)
     rnn = layers.LSTM(UNITS, name="rnn", activation="sigmoid")
     model = model_of(rnn, rng=rng)
-    assign(rnn, {k: 0 * array for k, array in weights_of(rnn).items()})
-    assert np.all(np.isnan(planned(model).nodes[1].output.constants))
-    check(model, rng)
+    checks.assign(
+        rnn, {k: 0 * array for k, array in checks.weights_of(rnn).items()}
+    )
+    assert np.all(
+        np.isnan(checks.constants_of(model).nodes[1].output.constants)
+    )
+    checks.check(model, rng)
 
 
 def test_a_softmax_needs_all_units():
@@ -180,7 +184,7 @@ def test_a_softmax_needs_all_units():
     model = model_of(rnn, rng=rng)
     shut_rows(model.get_layer("after"), [1, 4])
     unread(rnn, [1, 4], [0, 2, 3, 5])
-    assert check(model, rng).get_layer("rnn").units == UNITS
+    assert checks.check(model, rng).get_layer("rnn").units == UNITS
 
 
 @pytest.mark.parametrize("kind, more", KINDS, ids=str)
@@ -193,7 +197,7 @@ def test_with_a_mask(kind, more, sequences):
         UNITS, name="rnn", return_sequences=sequences, **more
     )
     model = keras.Model(inputs, layers.Dense(3, name="after")(rnn(x)))
-    randomize(model, rng)
+    checks.spread(model, rng)
     table = keras.ops.convert_to_numpy(
         model.get_layer("embedding").embeddings
     ).copy()
@@ -201,11 +205,11 @@ def test_with_a_mask(kind, more, sequences):
     model.get_layer("embedding").embeddings.assign(table)
     shut_rows(model.get_layer("after"), [1, 5])
     unread(rnn, [1, 5], [0, 2, 3, 4])
-    arrays = weights_of(rnn)
+    arrays = checks.weights_of(rnn)
     for array in arrays.values():
         by_unit(array)[..., 3] = 0.0
-    assign(rnn, arrays)
-    stripped = check(model, rng)
+    checks.assign(rnn, arrays)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("rnn").units == 3
     assert stripped.get_layer("embedding").output_dim == 4
 
@@ -216,9 +220,9 @@ def test_no_selection_in_front_of_a_masked_input():
     x = layers.Masking()(inputs)
     rnn = layers.LSTM(UNITS, name="rnn")
     model = keras.Model(inputs, rnn(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut_rows(rnn.cell, [0, 2])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("rnn").cell.kernel.shape == (4, 4 * UNITS)
 
 
@@ -226,9 +230,9 @@ def test_a_selection_in_front():
     rng = np.random.default_rng(0)
     rnn = layers.LSTM(UNITS, name="rnn")
     model = keras.Sequential([keras.Input((None, 4)), rnn])
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut_rows(rnn.cell, [0, 2])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("rnn").cell.kernel.shape == (2, 4 * UNITS)
 
 
@@ -242,7 +246,7 @@ def test_stacked():
     unread(second, [0, 1], [2, 3, 4, 5])
     shut_rows(second.cell, [2, 3])
     unread(first, [2, 3], [0, 1, 4, 5])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("first").units == 4
     assert stripped.get_layer("second").units == 4
 
@@ -253,7 +257,7 @@ def test_shared_calls_agree():
     rnn = layers.GRU(UNITS, name="rnn")
     heads = [layers.Dense(2, name=f"head{i}") for i in range(2)]
     model = keras.Model([a, b], [heads[0](rnn(a)), heads[1](rnn(b))])
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut_rows(heads[0], [0, 1, 2])
     shut_rows(heads[1], [0, 1, 3])
     unread(rnn, [0, 1], [2, 3, 4, 5])
@@ -277,9 +281,9 @@ def test_the_scale_of_a_gate_goes_into_the_kernel(kind, more):
             rnn,
         ]
     )
-    randomize(model, rng)
+    checks.spread(model, rng)
     gate.log_alpha.assign([1.0, -5.0, 0.5, 0.1, -5.0])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert len(stripped.layers) == 3
     assert stripped.get_layer("rnn").cell.kernel.shape[0] == 3
 
@@ -290,12 +294,12 @@ def test_all_units_unread_keeps_one():
     inputs = keras.Input((5, 4))
     x = layers.Dense(3, name="after")(rnn(inputs))
     model = keras.Model(inputs, layers.Softmax()(x))
-    randomize(model, rng)
+    checks.spread(model, rng)
     shut_rows(model.get_layer("after"), range(UNITS))
-    arrays = weights_of(rnn)
+    arrays = checks.weights_of(rnn)
     arrays["recurrent_kernel"][:] = 0.0
-    assign(rnn, arrays)
-    stripped = check(model, rng)
+    checks.assign(rnn, arrays)
+    stripped = checks.check(model, rng)
     assert stripped.count_params() < model.count_params()
 
 
@@ -310,10 +314,10 @@ def test_barriers(flags, reason):
     rnn = layers.LSTM(UNITS, name="rnn", **flags)
     inputs = keras.Input((5, 4), batch_size=3)
     model = keras.Model(inputs, rnn(inputs))
-    assert reason in reasons(model)["rnn"]
+    assert reason in checks.reasons(model)["rnn"]
 
 
 def test_an_initial_state_is_a_barrier():
     a, b = keras.Input((5, 4)), keras.Input((UNITS,))
     x = layers.GRU(UNITS, name="rnn")(a, initial_state=b)
-    assert "initial state" in reasons(keras.Model([a, b], x))["rnn"]
+    assert "initial state" in checks.reasons(keras.Model([a, b], x))["rnn"]

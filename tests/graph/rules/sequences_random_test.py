@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not support masking:UserWarning"
@@ -71,7 +69,7 @@ def random_model(rng):
 
 def close(layer, rng):
     """Moves all weights, and zeroes slices of them along random axes."""
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     for name, array in arrays.items():
         array[...] = 0.5 * rng.normal(size=array.shape)
         for axis in range(array.ndim):
@@ -80,7 +78,7 @@ def close(layer, rng):
                 np.moveaxis(array, axis, 0)[gone] = 0.0
     if isinstance(layer, (layers.SimpleRNN, layers.LSTM, layers.GRU)):
         _close_units(arrays, rng)
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 def _close_units(arrays, rng):
@@ -107,7 +105,7 @@ def run(seed):
     for layer in leaves(model):
         close(layer, rng)
     # What is left of a sum may be constant only once other channels went.
-    check(model, rng, fixpoint=False)
+    checks.check(model, rng, fixpoint=False)
 
 
 # JAX compiles each operation anew for each shape.

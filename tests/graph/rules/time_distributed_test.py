@@ -4,18 +4,13 @@ import pytest
 from keras import layers
 
 import l0keras
-from tests.graph.rules.strip_checks import assign
-from tests.graph.rules.strip_checks import check
-from tests.graph.rules.strip_checks import planned
-from tests.graph.rules.strip_checks import randomize
-from tests.graph.rules.strip_checks import reasons
-from tests.graph.rules.strip_checks import weights_of
+from tests.graph.rules import checks
 
 TD = layers.TimeDistributed
 
 
 def randomized(model, rng):
-    randomize(model, rng)
+    checks.spread(model, rng)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             layer.moving_variance.assign(
@@ -26,10 +21,10 @@ def randomized(model, rng):
 
 def close(layer, units, bias=0.0):
     """Zeroes the kernel's columns of some units."""
-    arrays = weights_of(layer)
+    arrays = checks.weights_of(layer)
     arrays["kernel"][..., units] = 0.0
     arrays["bias"][units] = bias
-    assign(layer, arrays)
+    checks.assign(layer, arrays)
 
 
 def video(*rest, frames=4):
@@ -65,13 +60,13 @@ def test_each_frame(rest, tmp_path):
     model = randomized(video(*rest), rng)
     close(model.get_layer("conv1"), [1, 3], [0.7, -0.2])
     close(model.get_layer("conv2"), [0], 0.3)
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("conv1").layer.kernel.shape == (3, 3, 2, 3)
     assert stripped.get_layer("conv2").layer.kernel.shape == (3, 3, 3, 3)
     assert stripped.get_layer("last").kernel.shape == (3, 3)
     if rest and rest[0].name == "norm":
         assert stripped.get_layer("norm").layer.gamma.shape == (3,)
-    assert not reasons(model)
+    assert not checks.reasons(model)
 
 
 def test_flatten_and_dense(tmp_path):
@@ -88,7 +83,7 @@ def test_flatten_and_dense(tmp_path):
     randomized(model, rng)
     close(model.get_layer("conv"), [1], 0.4)
     close(model.get_layer("dense"), [0, 2], 0.6)
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("dense").layer.kernel.shape == (18, 3)
     assert stripped.get_layer("lstm").cell.kernel.shape == (3, 12)
 
@@ -103,11 +98,11 @@ def test_a_recurrent_layer_inside():
         ]
     )
     randomized(model, rng)
-    arrays = weights_of(model.get_layer("rnn"))
+    arrays = checks.weights_of(model.get_layer("rnn"))
     for array in arrays.values():
         array.reshape(-1, 4)[:, 1] = 0.0
-    assign(model.get_layer("rnn"), arrays)
-    stripped = check(model, rng)
+    checks.assign(model.get_layer("rnn"), arrays)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("rnn").layer.units == 3
 
 
@@ -119,7 +114,7 @@ def test_with_a_mask():
     model = keras.Model(inputs, layers.GRU(3)(x))
     randomized(model, rng)
     close(model.get_layer("dense"), [2], 0.3)
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert stripped.get_layer("dense").layer.units == 3
 
 
@@ -140,7 +135,7 @@ def test_gates_inside_are_baked(tmp_path):
     log_alpha[::5] = -5.0
     dense.log_alpha.assign(log_alpha)
     model.get_layer("dense").layer.trainable = False
-    stripped = check(model, rng, tmp_path)
+    stripped = checks.check(model, rng, tmp_path)
     assert type(stripped.get_layer("conv").layer) is layers.Conv2D
     assert stripped.get_layer("conv").trainable
     assert not stripped.get_layer("dense").layer.trainable
@@ -153,7 +148,7 @@ def test_a_gate_is_folded_into_the_layer_inside():
     gate = l0keras.HardConcreteGate(axis=-1)
     model = randomized(video(gate), rng)
     gate.log_alpha.assign([1.0, -5.0, 0.5, -5.0, 3.0])
-    stripped = check(model, rng)
+    stripped = checks.check(model, rng)
     assert not any(isinstance(x, layers.Rescaling) for x in stripped.layers)
     assert stripped.get_layer("conv1").layer.filters == 3
 
@@ -162,7 +157,7 @@ def test_constants():
     rng = np.random.default_rng(0)
     model = randomized(video(), rng)
     close(model.get_layer("conv1"), [1, 3], [0.7, -0.2])
-    constants = planned(model).nodes[0].output.constants
+    constants = checks.constants_of(model).nodes[0].output.constants
     expected = [np.nan, 0.7, np.nan, 0.0, np.nan]
     np.testing.assert_allclose(constants, expected, rtol=1e-6)
 
@@ -181,4 +176,4 @@ def test_constants():
 )
 def test_barriers(inside, shape, reason):
     model = keras.Sequential([keras.Input(shape), TD(inside, name="td")])
-    assert f"inside it: {reason}" in reasons(model)["td"]
+    assert f"inside it: {reason}" in checks.reasons(model)["td"]
