@@ -1,5 +1,5 @@
 import keras
-from keras.src.ops.numpy import GetItem
+from keras.src.ops.numpy import Take
 
 from l0keras.models.conv_layers import ConvLayers
 from l0keras.models.conv_layers import blocks_of
@@ -76,12 +76,13 @@ def _add_to_first(x, y, name):
     Nothing is added to those channels. With zeros in memory nobody would know
     that they are constants, and no channel could be cut.
     """
-    first = _channels(y, slice(0, x.shape[-1]), f"{name}_first")
-    others = _channels(y, slice(x.shape[-1], y.shape[-1]), f"{name}_others")
+    count, width = x.shape[-1], y.shape[-1]
+    first = _channels(y, range(count), f"{name}_first")
+    others = _channels(y, range(count, width), f"{name}_others")
     first = _layers.Add(name=f"{name}_add")([x, first])
     return _layers.Concatenate(name=f"{name}_concat")([first, others])
 
 
-def _channels(x, channels, name):
-    # `x[..., :16]` in Keras, but with a name that is the same every time.
-    return GetItem(name=name)(x, (slice(None),) * 3 + (channels,))
+def _channels(x, indices, name):
+    # `keras.ops.take`, but with a name that is the same every time.
+    return Take(axis=-1, name=name)(x, list(indices))

@@ -75,12 +75,16 @@ def test_saved_and_exported(tmp_path):
     for gate in l0keras.gates_of(gated):
         shape = gate.log_alpha.shape
         gate.log_alpha.assign(np.resize([5.0, -5.0, 5.0], shape))
-    path = tmp_path / "model.tflite"
-    l0keras.export_tflite(l0keras.strip(gated), path)
-    outputs = l0keras.export.run_tflite(path, images)
+    stripped = l0keras.strip(gated)
+    expected = gated(images).numpy()
+    converted = l0keras.export.to_tf_keras(stripped)
     np.testing.assert_allclose(
-        outputs, gated(images).numpy(), rtol=0, atol=1e-5
+        converted(images).numpy(), expected, rtol=0, atol=1e-5
     )
+    path = tmp_path / "model.tflite"
+    l0keras.export_tflite(stripped, path)
+    outputs = l0keras.export.run_tflite(path, images)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [2, 18, 34, 56.0])
