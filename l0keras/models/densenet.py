@@ -35,8 +35,8 @@ def densenet(
     Args:
         depth: the number of weighted layers in a row, 3 n + 4.
         growth_rate: the number k of channels that each layer adds.
-        dropout: the share of entries dropped behind each convolution but the
-            first, in [0, 1); the paper has 0.2 for data that are not
+        dropout: the share of activations dropped behind each convolution
+            but the first, in [0, 1); the paper has 0.2 for data that are not
             augmented.
         input_shape: height, width and channels of an image, at least 4 x 4.
         classes: the number of classes.

@@ -73,8 +73,8 @@ def _block(make, x, filters, name, strides):
 def _add_to_first(x, y, name):
     """Adds `x`, with zeros for the channels that only `y` has.
 
-    Nothing is added to those channels. With zeros in memory nobody would know
-    that they are constants, and no channel could be cut.
+    That is, adds nothing to those channels. The channel graph follows this,
+    while `keras.ops.pad` of channels would keep it from cutting any.
     """
     count, width = x.shape[-1], y.shape[-1]
     first = _channels(y, range(count), f"{name}_first")

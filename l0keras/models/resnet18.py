@@ -17,7 +17,7 @@ def resnet18(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
     batch normalization where the shape changes. In front of them, a 3 x 3
     convolution without stride and no pooling.
 
-    It has 11.17 million weights and 556 million multiply-accumulates for an
+    It has 11.17 million weights and 555 million multiply-accumulates for an
     image of 32 x 32 pixels.
 
     Source: He, Zhang, Ren and Sun, CVPR 2016 (arXiv:1512.03385), table 1; for

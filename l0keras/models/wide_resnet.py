@@ -35,8 +35,8 @@ def wide_resnet(
     Args:
         depth: the number of convolutions in a row, 6 n + 4.
         width: the factor k that all stages are widened by.
-        dropout: the share of channels' entries dropped between the two
-            convolutions of a block, in [0, 1).
+        dropout: the share of activations dropped between the convolutions of
+            a block, in [0, 1).
         input_shape: height, width and channels of an image.
         classes: the number of classes.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
