@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python -m
 INSTALLED = $(VENV)/.installed
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/gates tests/layers \
-	tests/regularizers
+	tests/optimizers tests/regularizers
 
 .PHONY: demo test test-tensorflow test-jax lint clean
 

@@ -6,6 +6,7 @@ from l0keras import graph
 from l0keras import hard_concrete
 from l0keras import layers
 from l0keras import models
+from l0keras import optimizers
 from l0keras import regularizers
 from l0keras.accounting import architecture
 from l0keras.accounting import count_macs
@@ -33,6 +34,7 @@ __all__ = [
     "hard_concrete",
     "layers",
     "models",
+    "optimizers",
     "register_channel_rule",
     "regularizers",
     "report",

@@ -1,0 +1,89 @@
+import keras
+
+from l0keras.models.conv_layers import ConvLayers
+from l0keras.models.conv_layers import blocks_of
+from l0keras.models.conv_layers import check_dropout
+from l0keras.models.conv_layers import check_integer
+from l0keras.models.conv_layers import image_input
+
+_layers = keras.layers
+
+
+def wide_resnet(
+    depth=28,
+    width=10,
+    dropout=0.0,
+    input_shape=(32, 32, 3),
+    classes=10,
+    l2=0.0,
+    seed=None,
+):
+    """A wide residual network with pre-activation, WRN-28-10 by default.
+
+    Three stages of (depth - 4) / 6 blocks with 16, 32 and 64 times `width`
+    channels. A block is twice batch normalization, ReLU and a 3 x 3
+    convolution. Where the shape changes, the shortcut is a 1 x 1 convolution
+    that shares the block's first normalization and ReLU.
+
+    WRN-28-10 has 36.5 million weights and 5.25 billion multiply-accumulates
+    for an image of 32 x 32 pixels.
+
+    Source: Zagoruyko and Komodakis, BMVC 2016 (arXiv:1605.07146), section 2
+    and table 1; gated by Louizos, Welling and Kingma, ICLR 2018
+    (arXiv:1712.01312), section 4.2.
+
+    Args:
+        depth: the number of convolutions in a row, 6 n + 4.
+        width: the factor k that all stages are widened by.
+        dropout: the share of activations dropped between the convolutions of
+            a block, in [0, 1).
+        input_shape: height, width and channels of an image.
+        classes: the number of classes.
+        l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
+            the bias of the last layer, and the scales and offsets of batch
+            normalization, as in the papers' codes (there 5e-4).
+        seed: an integer of at least 0 that fixes the initial weights and the
+            noise of dropout.
+
+    Returns:
+        A functional model from images `(batch, *input_shape)` to logits
+        `(batch, classes)`.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    make = ConvLayers(l2, seed)
+    blocks = blocks_of(depth, each=6, beyond=4)
+    check_integer("width", width)
+    check_integer("classes", classes)
+    check_dropout(dropout)
+    image = image_input(input_shape)
+    x = make.conv(image, 16, 3, "stem_conv")
+    for stage in range(3):
+        for block in range(blocks):
+            strides = 2 if stage and not block else 1
+            x = _block(
+                make,
+                x,
+                16 * width * 2**stage,
+                f"block{stage + 1}_{block + 1}",
+                strides,
+                dropout,
+            )
+    x = make.norm_relu(x, "last")
+    outputs = make.logits(x, classes)
+    return keras.Model(image, outputs, name=f"wrn_{depth}_{width}")
+
+
+def _block(make, x, filters, name, strides, dropout):
+    y = make.norm_relu(x, name, 1)
+    if strides > 1 or x.shape[-1] != filters:
+        x = make.conv(y, filters, 1, f"{name}_shortcut", strides)
+    y = make.conv(y, filters, 3, f"{name}_conv1", strides)
+    y = make.norm_relu(y, name, 2)
+    if dropout:
+        y = _layers.Dropout(
+            dropout, seed=make.next_seed(), name=f"{name}_dropout"
+        )(y)
+    y = make.conv(y, filters, 3, f"{name}_conv2")
+    return _layers.Add(name=f"{name}_add")([x, y])
