@@ -4,10 +4,20 @@ from trainers.plots import INK
 from trainers.plots import MUTED
 from trainers.plots import OPEN
 
-STYLES = {"dense": (MUTED, "s"), "pruned": ("#e08a1e", "^"), "l0": (OPEN, "o")}
+# By what a variant is made of, and by what was done to it.
+COLORS = {"dense": MUTED, "pruned": "#e08a1e", "l0": OPEN}
+MARKERS = {
+    "": "o",
+    "sparse encoding": "^",
+    "int8": "s",
+    "int8, fine-tuned": "D",
+    "clustered": "P",
+    "clustered, int8, fine-tuned": "X",
+}
+# What is shown, in which unit, and where there are ticks in a decade.
 PANELS = (
-    ("bytes", "bytes of the file"),
-    ("latency_us", "latency of one example on one thread, us"),
+    ("bytes", 1e-3, "size of the file, kB", (1, 2, 5)),
+    ("latency_us", 1, "latency of one example on one thread, us", (1, 2, 3, 5)),
 )
 
 
@@ -21,39 +31,43 @@ def draw(rows):
         A matplotlib figure.
     """
     # Not pyplot, whose figures live until somebody closes them.
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (key, label) in zip(panels, PANELS):
-        for number, (name, row) in enumerate(rows.items(), 1):
-            color, marker = STYLES[name.split(",")[0]]
+    for axes, (key, unit, label, ticks) in zip(panels, PANELS):
+        for name, row in rows.items():
+            origin, _, form = name.partition(", ")
             axes.plot(
-                row[key],
+                unit * row[key],
                 row["test_error"],
-                marker,
-                color=color,
-                markersize=9,
+                MARKERS[form],
+                color=COLORS[origin],
+                markersize=10,
                 markeredgecolor="white",
-                # Only once in the legend.
-                label=f"{number}  {name}" if key == "bytes" else None,
-            )
-            axes.annotate(
-                str(number),
-                (row[key], row["test_error"]),
-                xytext=(6, 5),
-                textcoords="offset points",
-                color=INK,
-                fontsize=9,
+                # Neighbours show through.
+                alpha=0.85,
+                label=name if key == "bytes" else None,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=ticks))
+        axes.xaxis.set_major_formatter(
+            ticker.FuncFormatter(lambda x, _: f"{x:,.0f}")
+        )
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
+        axes.margins(x=0.12)
+        axes.set_ylim(bottom=0)
         axes.set_xlabel(label, color=INK)
-        axes.grid(color="#e6e6e6", which="both", linewidth=0.6)
+        axes.grid(color="#e6e6e6", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test error, %", color=INK)
-    panels[0].set_title(
-        "down and to the left is better", loc="left", color=INK, fontsize=10
+    figure.legend(
+        loc="outside right center",
+        frameon=False,
+        fontsize=9,
+        title="down and to the left is better",
+        title_fontsize=9,
     )
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
