@@ -279,8 +279,14 @@ def test_replicas_train_as_one_device(pair):
 
     x, y = data(steps=5)
     one = compiled(groups(pair))
-    # The two logical CPUs of conftest.py.
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    strategy = tf.distribute.MirroredStrategy(
+        # The two logical CPUs of conftest.py.
+        ["CPU:0", "CPU:1"],
+        # Collective ops take what strategies of other tests left behind in
+        # this process for their own.
+        tf.distribute.ReductionToOneDevice(),
+    )
+    with strategy.scope():
         two = compiled(groups(pair))
     for model in (one, two):
         train(model, x, y)
