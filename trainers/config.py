@@ -132,6 +132,7 @@ class Config:
 
         arguments = {"l2": spread(self.weight_decay, train_examples)}
         if self.method == "l0":
+            arguments["gates"] = "paper"
             arguments["l0"] = spread(self.l0_lambda, train_examples)
             arguments["sample_per"] = self.sample_per
         if self.droprate_init:

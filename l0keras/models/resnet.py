@@ -1,16 +1,16 @@
 import keras
 from keras.src.ops.numpy import Take
 
+from l0keras.models.checks import blocks_of
+from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import blocks_of
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
 
 _layers = keras.layers
 
 
 def resnet(
     depth=56,
+    width=16,
     input_shape=(32, 32, 3),
     classes=10,
     l2=0.0,
@@ -18,10 +18,10 @@ def resnet(
 ):
     """A residual network for small images, ResNet-56 by default.
 
-    Three stages of (depth - 2) / 6 blocks with 16, 32 and 64 channels. A
-    block is twice a 3 x 3 convolution with batch normalization, and ReLU
-    between them and behind the sum with the shortcut. Shortcuts have no
-    weights: where the shape changes, they take every other pixel and have
+    Three stages of (depth - 2) / 6 blocks with 1, 2 and 4 times `width`
+    channels. A block is twice a 3 x 3 convolution with batch normalization,
+    and ReLU between them and behind the sum with the shortcut. Shortcuts have
+    no weights: where the shape changes, they take every other pixel and have
     zeros for the new channels (option A).
 
     ResNet-56 has 0.85 million weights and 125.5 million multiply-accumulates
@@ -31,6 +31,7 @@ def resnet(
 
     Args:
         depth: the number of weighted layers in a row, 6 n + 2.
+        width: the number of channels of the first stage.
         input_shape: height, width and channels of an image.
         classes: the number of classes.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
@@ -45,18 +46,16 @@ def resnet(
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
+    make = ConvLayers(input_shape, classes, l2, seed)
     blocks = blocks_of(depth, each=6, beyond=2)
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, 16, 3, "stem")
+    check_integer("width", width)
+    x = make.conv_norm_relu(make.image, width, 3, "stem")
     for stage in range(3):
         for block in range(blocks):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
-            x = _block(make, x, 16 * 2**stage, name, strides)
-    outputs = make.logits(x, classes)
-    return keras.Model(image, outputs, name=f"resnet{depth}")
+            x = _block(make, x, width * 2**stage, name, strides)
+    return make.model(x, f"resnet{depth}")
 
 
 def _block(make, x, filters, name, strides):

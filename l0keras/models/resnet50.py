@@ -1,8 +1,6 @@
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
 
 _layers = keras.layers
 _FILTERS = 64
@@ -39,10 +37,8 @@ def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, _FILTERS, 7, "stem", strides=2)
+    make = ConvLayers(input_shape, classes, l2, seed)
+    x = make.conv_norm_relu(make.image, _FILTERS, 7, "stem", strides=2)
     # Behind ReLU, zeros around change no maximum.
     x = _layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     x = _layers.MaxPooling2D(3, 2, name="stem_pool")(x)
@@ -51,7 +47,7 @@ def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
             x = _block(make, x, _FILTERS * 2**stage, name, strides)
-    return keras.Model(image, make.logits(x, classes), name="resnet50")
+    return make.model(x, "resnet50")
 
 
 def _block(make, x, filters, name, strides):

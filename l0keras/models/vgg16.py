@@ -1,8 +1,4 @@
-import keras
-
-from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
+from l0keras.models.vgg import vgg
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -38,11 +34,4 @@ def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
-    check_integer("classes", classes)
-    image = x = image_input(input_shape, smallest=32)
-    for stage, (filters, count) in enumerate(_STAGES, start=1):
-        for index in range(1, count + 1):
-            x = make.conv_norm_relu(x, filters, 3, f"block{stage}", index)
-        x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
-    return keras.Model(image, make.logits(x, classes), name="vgg16")
+    return vgg(_STAGES, input_shape, classes, l2, seed, name="vgg16")
