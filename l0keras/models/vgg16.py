@@ -3,7 +3,7 @@ from l0keras.models.vgg import vgg
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
+def vgg16(input_shape=(32, 32, 3), classes=10, **arguments):
     """VGG16 for small images: batch normalization, and one dense layer.
 
     Thirteen 3 x 3 convolutions with 64, 128, 256, 512 and 512 channels, each
@@ -22,10 +22,9 @@ def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
         input_shape: height, width and channels of an image, at least
             32 x 32.
         classes: the number of classes.
-        l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
-            the bias of the last layer, and the scales and offsets of batch
-            normalization, as in the code of Dep-L0 (there 5e-4).
-        seed: an integer of at least 0 that fixes the initial weights.
+        **arguments: `gates`, `l0`, `dependence`, `cost`, `penalty`,
+            `sample_per`, `l2` and `seed` as in `vgg`. The gates stand behind
+            each normalization, before ReLU.
 
     Returns:
         A functional model from images `(batch, *input_shape)` to logits
@@ -34,4 +33,4 @@ def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    return vgg(_STAGES, input_shape, classes, l2, seed, name="vgg16")
+    return vgg(_STAGES, input_shape, classes, name="vgg16", **arguments)
