@@ -7,11 +7,12 @@ trains small networks on Fashion-MNIST, dense, with independent gates and with
 gates in a forward and in a backward chain (Dep-L0), each for several prices
 and seeds, cuts them and shows test errors against multiply-accumulates as a
 table and a picture. The same command goes on where it was stopped; with
-`--networks` two processes share the work.
+`--networks` or `--seeds` several processes share the work.
 """
 
 import dataclasses
 import functools
+import glob
 import json
 import os
 import sys
@@ -54,7 +55,6 @@ class Settings:
         prices: what the multiply-accumulates of the whole dense network cost,
             in the unit of the loss (nats). The price of one,
             the paper's lambda, follows.
-        seeds: of weights, noise and the order of examples.
         epochs: with gates that are learned.
         finetune_epochs: afterwards, with the test gates and no penalty.
         batch_size: examples in a step.
@@ -72,7 +72,6 @@ class Settings:
     """
 
     prices: tuple = (1.0, 3.0, 10.0)
-    seeds: tuple = (1, 2, 3)
     epochs: int = 3
     finetune_epochs: int = 1
     batch_size: int = 128
@@ -86,9 +85,9 @@ class Settings:
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
             values = values if isinstance(values, tuple) else (values,)
-            least = 0 if field.name in ("l2", "seeds") else None
+            may_be_zero = field.name == "l2"
             if not values or not all(
-                value > 0 or value == least for value in values
+                value > 0 or value == 0 and may_be_zero for value in values
             ):
                 raise ValueError(
                     f"Argument `{field.name}` must be above 0. "
@@ -96,42 +95,43 @@ class Settings:
                 )
 
     def runs(self):
-        """All runs for one network: tuples of method, price and seed."""
+        """All runs for one network and seed: pairs of method and price."""
         return [
-            (method, price, seed)
-            for seed in self.seeds
+            (method, price)
             for method in METHODS
             for price in ((0.0,) if method == "dense" else self.prices)
         ]
 
 
 class Sweep:
-    """All runs of one network, as far as they are not there yet.
+    """All runs of one network and seed, as far as they are not there yet.
 
     Args:
         network: a name in `NETWORKS`.
+        seed: of weights, noise and the order of examples.
         settings: a `Settings`.
         data: a `Data`.
-        workdir: a folder; each network has one of its own in it.
+        workdir: a folder; each network and seed has one of its own in it.
 
     Raises:
         ValueError: an unknown network, or a workdir that holds another sweep
             or is in use.
     """
 
-    def __init__(self, network, settings, data, workdir):
+    def __init__(self, network, seed, settings, data, workdir):
         if network not in NETWORKS:
             raise ValueError(
                 f"Argument `networks` must be of {', '.join(NETWORKS)}. "
                 f"Received: {network}"
             )
         self._network = network
+        self._seed = seed
         self._settings = settings
         self._data = data
         stored = json.loads(json.dumps(dataclasses.asdict(settings)))
         self._folder = Workdir(
-            workdir and os.path.join(workdir, network),
-            {"network": network, **stored},
+            workdir and os.path.join(workdir, f"{network}-{seed}"),
+            {"network": network, "seed": seed, **stored},
         )
         self._folder.claim()
 
@@ -144,16 +144,16 @@ class Sweep:
         path = self._folder.file("rows.json")
         try:
             rows = read(path)
-            done = {(r["method"], r["price"], r["seed"]) for r in rows}
-            for method, price, seed in self._settings.runs():
-                if (method, price, seed) in done:
+            done = {(row["method"], row["price"]) for row in rows}
+            for method, price in self._settings.runs():
+                if (method, price) in done:
                     continue
-                rows.append(self._row(method, price, seed))
+                rows.append(self._row(method, price))
                 write_json(path, rows)
                 row = rows[-1]
                 print(
                     f"{len(rows)}/{len(self._settings.runs())} {row['network']}"
-                    f" {method} price {price:g} seed {seed}: "
+                    f" {method} price {price:g} seed {row['seed']}: "
                     f"{row['test_error']:.2f} % at {row['macs']:,} MACs, "
                     f"{row['seconds']:.0f} s",
                     flush=True,
@@ -162,8 +162,9 @@ class Sweep:
         finally:
             self._folder.close()
 
-    def _row(self, method, price, seed):
+    def _row(self, method, price):
         start = time.monotonic()
+        seed = self._seed
         keras.utils.set_random_seed(seed)
         dense = self._build()
         macs = l0keras.count_macs(dense)
@@ -262,6 +263,12 @@ def read(path):
         return json.load(file)
 
 
+def collect(workdir):
+    """The rows of all networks and seeds in a workdir, as far as they are."""
+    paths = glob.glob(os.path.join(workdir, "*", "rows.json"))
+    return [row for path in sorted(paths) for row in read(path)]
+
+
 def summary(rows):
     """Means over seeds.
 
@@ -343,17 +350,18 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "dataset", "fashion_mnist", "The data set.", flag_values=flag_values
     )
-    for name in ("prices", "seeds"):
-        flags.DEFINE_list(
-            name,
-            [str(value) for value in getattr(Settings, name)],
-            {
-                "prices": "What all multiply-accumulates of the dense network "
-                "cost, in nats.",
-                "seeds": "Of weights, noise and the order of examples.",
-            }[name],
-            flag_values=flag_values,
-        )
+    flags.DEFINE_list(
+        "prices",
+        [str(price) for price in Settings.prices],
+        "What all multiply-accumulates of the dense network cost, in nats.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "seeds",
+        ["1", "2", "3"],
+        "Of weights, noise and the order of examples; one run of each.",
+        flag_values=flag_values,
+    )
     for name in ("epochs", "finetune_epochs"):
         flags.DEFINE_integer(
             name,
@@ -390,7 +398,6 @@ def main(argv):
         devices.set_up(FLAGS.num_threads)
         settings = Settings(
             prices=tuple(map(float, FLAGS.prices)),
-            seeds=tuple(map(int, FLAGS.seeds)),
             epochs=FLAGS.epochs,
             finetune_epochs=FLAGS.finetune_epochs,
             image_size=FLAGS.image_size,
@@ -399,8 +406,9 @@ def main(argv):
             FLAGS.dataset, FLAGS.data_dir, FLAGS.manual_dir, settings.image_size
         )
         sweeps = [
-            Sweep(network, settings, data, FLAGS.workdir)
+            Sweep(network, int(seed), settings, data, FLAGS.workdir)
             for network in FLAGS.networks
+            for seed in FLAGS.seeds
         ]
         for sweep in sweeps:
             sweep.run()
@@ -409,9 +417,7 @@ def main(argv):
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on with what is missing.")
         sys.exit(130)
-    rows = []
-    for network in NETWORKS:
-        rows += read(os.path.join(FLAGS.workdir, network, "rows.json"))
+    rows = collect(FLAGS.workdir)
     save(rows, FLAGS.save_to or FLAGS.workdir)
     print(table(summary(rows)))
 
