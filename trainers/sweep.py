@@ -119,11 +119,7 @@ class Sweep:
     """
 
     def __init__(self, network, seed, settings, data, workdir):
-        if network not in NETWORKS:
-            raise ValueError(
-                f"Argument `networks` must be of {', '.join(NETWORKS)}. "
-                f"Received: {network}"
-            )
+        check_network(network)
         self._network = network
         self._seed = seed
         self._settings = settings
@@ -253,6 +249,14 @@ def _freeze(model):
     for layer in model.layers:
         if isinstance(layer, (l0keras.HardConcreteGate, l0keras.GateGenerator)):
             layer.trainable = False
+
+
+def check_network(network):
+    if network not in NETWORKS:
+        raise ValueError(
+            f"Argument `networks` must be of {', '.join(NETWORKS)}. "
+            f"Received: {network}"
+        )
 
 
 def read(path):
@@ -405,13 +409,11 @@ def main(argv):
         data = input_pipeline.load(
             FLAGS.dataset, FLAGS.data_dir, FLAGS.manual_dir, settings.image_size
         )
-        sweeps = [
-            Sweep(network, int(seed), settings, data, FLAGS.workdir)
-            for network in FLAGS.networks
-            for seed in FLAGS.seeds
-        ]
-        for sweep in sweeps:
-            sweep.run()
+        for network in FLAGS.networks:
+            check_network(network)
+        for network in FLAGS.networks:
+            for seed in FLAGS.seeds:
+                Sweep(network, int(seed), settings, data, FLAGS.workdir).run()
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
