@@ -2,6 +2,9 @@ import os
 
 # Before anything imports TensorFlow: errors yes, its start-up chatter no.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# On by default on some CPUs only; without it there are no dilated transposed
+# convolutions, no channels_first ones, and steps take half as long again.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # The suite must give the same results wherever it runs.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
