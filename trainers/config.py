@@ -47,7 +47,8 @@ class Config:
             empty for the network's own.
         sample_per: `"batch"` or `"example"`.
         epochs, batch_size: as in any training.
-        finetune_epochs: more epochs after those, with frozen gates.
+        finetune_epochs: more epochs after those, with frozen gates, and
+            without their penalty and the L2 that is coupled with them.
         optimizer: `"adam"` or `"sgd"`, with Keras's defaults.
         learning_rate: that of the first epoch.
         momentum, nesterov: of `"sgd"`.
