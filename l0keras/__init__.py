@@ -11,6 +11,7 @@ from l0keras import regularizers
 from l0keras.accounting import architecture
 from l0keras.accounting import count_macs
 from l0keras.export import export_tflite
+from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
@@ -21,6 +22,7 @@ from l0keras.sparsify import sparsify
 from l0keras.strip import strip
 
 __all__ = [
+    "GateGenerator",
     "HardConcreteGate",
     "SharedGate",
     "architecture",

@@ -1,31 +1,15 @@
 """What a model costs: multiply-accumulates, and surviving units."""
 
-import math
-
 import keras
 import numpy as np
 
 from l0keras.gates import HardConcreteGate
-from l0keras.graph import is_functional
+from l0keras.graph import CONVOLUTIONS
+from l0keras.graph import macs
 from l0keras.graph import trace
 from l0keras.layers import GatedLayer
 
 _layers = keras.layers
-_CONVOLUTIONS = (
-    _layers.Conv1D,
-    _layers.Conv2D,
-    _layers.Conv3D,
-    _layers.DepthwiseConv1D,
-    _layers.DepthwiseConv2D,
-)
-_SEPARABLE = (_layers.SeparableConv1D, _layers.SeparableConv2D)
-_TRANSPOSED = (
-    _layers.Conv1DTranspose,
-    _layers.Conv2DTranspose,
-    _layers.Conv3DTranspose,
-)
-_RECURRENT = (_layers.SimpleRNN, _layers.LSTM, _layers.GRU)
-_ATTENTION = (_layers.MultiHeadAttention, _layers.GroupQueryAttention)
 
 
 def count_macs(model):
@@ -78,93 +62,8 @@ def macs_by_layer(model):
     counts = {}
     for node in trace(model, baked=False).nodes:
         if getattr(node.layer, "weights", None):
-            counts[node.name] = counts.get(node.name, 0) + _macs(node)
+            counts[node.name] = counts.get(node.name, 0) + macs(node)
     return counts
-
-
-def _macs(node):
-    try:
-        shapes = [value.shape for value in node.inputs]
-        output = node.outputs[0].shape if node.outputs else ()
-        return _layer_macs(node.layer, shapes, output)
-    except TypeError:
-        raise ValueError(
-            "Argument `model` must have fixed shapes, except for the batch. "
-            f"Received: layer '{node.name}' with input shape "
-            f"{node.input.shape} and output shape {node.output.shape}"
-        ) from None
-
-
-def _layer_macs(layer, inputs, output):
-    """The count for one layer; a `TypeError` where a size is `None`."""
-    if is_functional(layer):
-        return count_macs(layer)
-    if isinstance(layer, _layers.Dense):
-        return math.prod(output[1:-1]) * _size(layer.kernel)
-    if isinstance(layer, _layers.EinsumDense):
-        return math.prod(output[1:]) * _contracted(layer)
-    if isinstance(layer, _CONVOLUTIONS):
-        return _positions(layer, output) * _size(layer.kernel)
-    if isinstance(layer, _SEPARABLE):
-        weights = layer.depthwise_kernel, layer.pointwise_kernel
-        return _positions(layer, output) * sum(map(_size, weights))
-    if isinstance(layer, _TRANSPOSED):
-        return _positions(layer, inputs[0]) * _size(layer.kernel)
-    if isinstance(layer, _RECURRENT):
-        weights = layer.cell.kernel, layer.cell.recurrent_kernel
-        return math.prod(inputs[0][1:2]) * sum(map(_size, weights))
-    if isinstance(layer, _layers.Bidirectional):
-        both = layer.forward_layer, layer.backward_layer
-        return sum(_layer_macs(one, inputs, output) for one in both)
-    if isinstance(layer, _layers.TimeDistributed):
-        steps = math.prod(inputs[0][1:2])
-        inner = [(shape[0], *shape[2:]) for shape in inputs]
-        return steps * _layer_macs(layer.layer, inner, (None, *output[2:]))
-    if isinstance(layer, _ATTENTION):
-        return _attention(layer, inputs)
-    return 0
-
-
-def _attention(layer, inputs):
-    """Projections, scores and weighted sums of values of all heads."""
-    query, value = inputs[0], inputs[1]
-    queries, keys = math.prod(query[1:-1]), math.prod(value[1:-1])
-    query_kernel, output_kernel, key_kernel, value_kernel = (
-        getattr(layer, f"_{name}_dense").kernel
-        for name in ("query", "output", "key", "value")
-    )
-    axes = getattr(layer, "_attention_axes", (1,))
-    seen = math.prod(value[axis] for axis in axes)
-    # Entries of a score and of a sum of values, for all heads.
-    width = _size(query_kernel) // query[-1]
-    width += math.prod(output_kernel.shape[:2])
-    return (
-        queries * (_size(query_kernel) + _size(output_kernel))
-        + keys * (_size(key_kernel) + _size(value_kernel))
-        + queries * seen * width
-    )
-
-
-def _size(weight):
-    return math.prod(weight.shape)
-
-
-def _positions(layer, shape):
-    spatial = shape[1:-1]
-    if layer.data_format == "channels_first":
-        spatial = shape[2:]
-    return math.prod(spatial)
-
-
-def _contracted(layer):
-    """How many products make one number of an EinsumDense's output."""
-    inputs, output = layer.equation.split("->")
-    labels = inputs.split(",")[1]
-    return math.prod(
-        size
-        for label, size in zip(labels, layer.kernel.shape, strict=True)
-        if label not in output
-    )
 
 
 def architecture(model, gated=None):
@@ -202,7 +101,7 @@ def architecture(model, gated=None):
         numbers = [
             _units(layer, isinstance(layer, _layers.Dense))
             for layer in sources.values()
-            if isinstance(layer, (_layers.Dense, *_CONVOLUTIONS))
+            if isinstance(layer, (_layers.Dense, *CONVOLUTIONS))
         ]
     else:
         left = _sources(model)

@@ -8,6 +8,8 @@ from keras import ops
 from l0keras import layers
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
+from l0keras.generated_gates import GeneratedGates
+from l0keras.generated_gates import check_arguments
 from l0keras.graph import BARRIER
 from l0keras.graph import Builder
 from l0keras.graph import Ties
@@ -29,10 +31,20 @@ _GATE_ARGUMENTS = (
     "temperature",
     "zeta",
 )
-_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+# What gates have in common that are charged together.
+_COMMON = ("gamma", "l0", "temperature", "zeta")
 
 
-def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
+def sparsify(
+    model,
+    l0=0.0,
+    rules=None,
+    droprate_init=0.05,
+    dependence=None,
+    cost="params",
+    penalty=None,
+    **gate_arguments,
+):
     """Puts gates on a copy of a model wherever something could be cut.
 
     Channels that can only be cut together share one vector of gates: all
@@ -45,14 +57,16 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
     units and heads.
 
     Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
-    (arXiv:1712.01312), section 2.2; the paper places them by hand.
+    (arXiv:1712.01312), section 2.2, and with `dependence` of Li and Ji,
+    ECML-PKDD 2021 (arXiv:2107.00070); the papers place them by hand.
 
     Args:
         model: a built `Sequential` or functional `keras.Model`. Neither it
             nor its weights are changed. Models nested in it become part of
             the result's own graph.
         l0: the price of one weight, at least 0: the papers' lambda divided
-            by the number of training examples.
+            by the number of training examples (that of Dep-L0 is not to be
+            divided).
         rules: a dictionary that picks, skips or tunes by the names of the
             layers that make channels. Keys are regular expressions, searched
             for in order; the first that matches decides. A value is `True`
@@ -72,9 +86,12 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
         all gates are 1 it gives the same outputs.
 
     Raises:
-        ValueError: `model` is subclassed, not built or no Keras model; a key
-            of `rules` is no regular expression or matches no layer that makes
-            channels; an argument is unknown or out of its range.
+        ValueError: `model` is subclassed, not built or no Keras model, or has
+            nothing to gate in a chain; a key of `rules` is no regular
+            expression or matches no layer that makes channels, or changes
+            what has to be the same for gates that are charged together; an
+            argument is unknown or out of its range; `cost` is `"macs"` and
+            the model's shapes are not fixed.
 
     Example:
 
@@ -85,8 +102,15 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
     ...     rules={"^Conv1$": False, "^block_16": {"l0": 0.2 / 50_000}},
     ... )
     """
+    penalty = check_arguments(dependence, cost, penalty)
+    generated = dependence is not None or penalty != "separate"
     arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
-    chooser = _Chooser(arguments, rules)
+    allowed = set(_GATE_ARGUMENTS)
+    if generated:
+        # The gates have no variables that could be limited.
+        allowed.remove("log_alpha_limit")
+    by_rule = allowed - set(_COMMON if penalty != "separate" else ())
+    chooser = _Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
     inside = {
         node.name: type(node.layer)
@@ -111,7 +135,10 @@ def sparsify(model, l0=0.0, rules=None, droprate_init=0.05, **gate_arguments):
         if choice is not None:
             gates[id(group)] = choice
         _log.info("%s: %s", group, reason or ("gated" if choice else "skipped"))
-    return _Sparsifier(ties, gates).model()
+    sparsifier = _Sparsifier(ties, gates, cost)
+    if generated:
+        sparsifier.generate(arguments, dependence, penalty)
+    return sparsifier.model()
 
 
 def _reason_for_none(group):
@@ -125,8 +152,8 @@ def _reason_for_none(group):
 class _Chooser:
     """Which gate arguments each group gets, by the rules."""
 
-    def __init__(self, arguments, rules):
-        self.arguments = _checked(arguments, "sparsify")
+    def __init__(self, arguments, rules, allowed, by_rule):
+        self.arguments = _checked(arguments, allowed, "sparsify")
         self.rules = []
         if rules is not None and not isinstance(rules, dict):
             raise ValueError(
@@ -142,7 +169,8 @@ class _Chooser:
                     f"Received: {pattern!r} ({error})"
                 ) from error
             if isinstance(choice, dict):
-                choice = _checked({**arguments, **choice}, repr(pattern))
+                _check_known(choice, by_rule, repr(pattern))
+                choice = _checked({**arguments, **choice}, allowed, "rules")
             elif not isinstance(choice, bool):
                 raise ValueError(
                     "A value of argument `rules` must be True, False or a "
@@ -171,25 +199,33 @@ class _Chooser:
         return self.arguments
 
 
-def _checked(arguments, place):
-    unknown = set(arguments) - set(_GATE_ARGUMENTS)
-    if unknown:
-        raise ValueError(
-            f"Unknown argument `{sorted(unknown)[0]}` in {place}. Allowed: "
-            f"{', '.join(_GATE_ARGUMENTS)}"
-        )
+def _checked(arguments, allowed, place):
+    _check_known(arguments, allowed, place)
     # Refuses what is out of range, before any work.
     HardConcreteGate(**arguments)
     return arguments
 
 
+def _check_known(arguments, allowed, place):
+    unknown = set(arguments) - set(allowed)
+    if unknown:
+        raise ValueError(
+            f"Unknown argument `{sorted(unknown)[0]}` in {place}. Allowed: "
+            f"{', '.join(sorted(allowed))}"
+        )
+
+
 class _Sparsifier(Builder):
     """Builds the copy, with gates where channels are read."""
 
-    def __init__(self, ties, gates):
+    def __init__(self, ties, gates, cost):
         super().__init__(ties.graph)
         self.ties = ties
         self.gates = gates
+        self.cost = cost
+        self.costs = ties.costs(cost)
+        self.generated = None
+        self.gate_names = {}
         self.vectors = {}
         self.gated = {}
         # Values with a gate layer of their own; hoisted ones are multiplied
@@ -244,11 +280,55 @@ class _Sparsifier(Builder):
 
     # === Gates ===
 
+    def generate(self, arguments, dependence, penalty):
+        """Lets a generator make what all gates are told."""
+        groups = [g for g in self.ties.groups if id(g) in self.gates]
+        if not groups:
+            raise ValueError(
+                "Argument `model` must have channels to gate, with "
+                f"`dependence` or a joint `penalty`. Received: model "
+                f"'{self.graph.model.name}' without any"
+            )
+        names = {id(g): self.unique(f"{g.name}_gate") for g in groups}
+        rates = [self.gates[id(g)]["droprate_init"] for g in groups]
+        if penalty != "separate":
+            for group in groups:
+                self.gates[id(group)] = {**self.gates[id(group)], "l0": 0.0}
+        self.gate_names = names
+        self.generated = GeneratedGates(
+            {names[id(g)]: g.size for g in groups},
+            arguments,
+            dependence,
+            self.cost,
+            penalty,
+            droprate_init=rates,
+        )
+        self.unique(self.generated.generator.name)
+        self.own(self.generated.generator)
+
+    def model(self):
+        model = super().model()
+        if self.generated is not None:
+            self.generated.charge(model)
+        return model
+
+    def _told(self, group):
+        """The arguments to call a gate with, beside its input."""
+        if self.generated is None:
+            return {}
+        name = self.gate_names[id(group)]
+        return {"log_alpha": self.generated.log_alpha(name, self._anchor())}
+
+    def _anchor(self):
+        """An input of the model, for what needs none."""
+        return self.tensors[id(keras.tree.flatten(self.graph.inputs)[0])]
+
     def _arguments(self, group):
+        name = self.gate_names.get(id(group))
         arguments = {
             **self.gates[id(group)],
-            "group_size": group.weights.tolist(),
-            "name": self.unique(f"{group.name}_gate"),
+            "group_size": self.costs[group.labels].tolist(),
+            "name": name or self.unique(f"{group.name}_gate"),
         }
         if len(set(arguments["group_size"])) == 1:
             arguments["group_size"] = arguments["group_size"][0]
@@ -261,13 +341,12 @@ class _Sparsifier(Builder):
         gate = HardConcreteGate(
             axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
         )
-        return self.own(gate)(tensor)
+        return self.own(gate)(tensor, **self._told(group))
 
     def _vector(self, group, dtype):
         """The gates of a group, of shape (1 or batch, size)."""
         key = id(group), dtype
         if key not in self.vectors:
-            anchor = self.tensors[id(keras.tree.flatten(self.graph.inputs)[0])]
             known = [t for k, t in self.vectors.items() if k[0] == id(group)]
             if known:
                 vector = ops.cast(known[0], dtype)
@@ -275,7 +354,7 @@ class _Sparsifier(Builder):
                 gate = SharedGate(
                     group.size, dtype=dtype, **self._arguments(group)
                 )
-                vector = self.own(gate)(anchor)
+                vector = self.own(gate)(self._anchor(), **self._told(group))
             self.vectors[key] = vector
         return self.vectors[key]
 

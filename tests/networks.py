@@ -1,6 +1,7 @@
 """Small networks with one difficulty each, for the tests of the graph."""
 
 import keras
+import numpy as np
 from keras import layers
 
 import l0keras
@@ -205,3 +206,26 @@ def outputs_of(model, inputs):
     """The outputs at test time, as a list of numpy arrays."""
     outputs = model(inputs, training=False)
     return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(outputs)]
+
+
+def move_normalization(model, rng):
+    """Moves what batch normalization has learned off its init."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            layer.set_weights(
+                [
+                    rng.uniform(0.5, 1.5, size),
+                    0.3 * rng.normal(size=size),
+                    0.3 * rng.normal(size=size),
+                    rng.uniform(0.5, 2.0, size),
+                ]
+            )
+
+
+def close_half(model, rng):
+    for gate in l0keras.gates_of(model):
+        shape = gate.log_alpha.shape
+        log_alpha = rng.uniform(-2.0, 4.0, shape)
+        shut = rng.permutation(shape[0]) < shape[0] // 2
+        gate.log_alpha.assign(np.where(shut, -5.0, log_alpha))

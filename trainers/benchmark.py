@@ -220,7 +220,10 @@ def benchmark_training(name, batch_size, steps_per_execution, rounds):
         What `summarize` returns, for `"plain"` and `"gated"`.
     """
     build = MODELS[name]
-    models = {"plain": build(seed=0), "gated": build(l0=L0, seed=0)}
+    models = {
+        "plain": build(seed=0),
+        "gated": build(gates="paper", l0=L0, seed=0),
+    }
     candidates = {
         kind: training_steps(model, batch_size, steps_per_execution)
         for kind, model in models.items()

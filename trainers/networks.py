@@ -85,7 +85,7 @@ def build(config, input_shape, classes, train_examples, normalization=None):
         gates["penalty"] = config.penalty
     arguments = {"l2": _spread(decay), "seed": config.seed}
     if config.method == network.paper:
-        arguments |= _of_the_paper(gates)
+        arguments |= {"gates": "paper", **gates}
     model = network.build(input_shape=input_shape, classes=classes, **arguments)
     if config.method not in ("dense", network.paper):
         model = l0keras.sparsify(model, seed=config.seed, **gates)
@@ -98,11 +98,6 @@ def build_plain(config, input_shape, classes, normalization=None):
         input_shape=input_shape, classes=classes, seed=config.seed
     )
     return _normalizing(model, normalization)
-
-
-def _of_the_paper(gates):
-    """The arguments of a network whose paper says where its gates are."""
-    return gates
 
 
 def _spread(values):

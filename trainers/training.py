@@ -5,8 +5,9 @@ import os
 
 import keras
 
-import l0keras
 from l0keras import callbacks
+from l0keras.gates import GateGenerator
+from l0keras.gates import HardConcreteGate
 from trainers import devices
 from trainers import input_pipeline
 from trainers import networks
@@ -166,10 +167,7 @@ class Training:
         The optimizer stays the same, with its momenta and its schedule.
         """
         for layer in self._model._flatten_layers():
-            if (
-                isinstance(layer, l0keras.HardConcreteGate)
-                or layer.name == "gate_generator"
-            ):
+            if isinstance(layer, (HardConcreteGate, GateGenerator)):
                 layer.trainable = False
         with self._strategy.scope():
             self._compile(self._model.optimizer)

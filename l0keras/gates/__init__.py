@@ -1,7 +1,17 @@
 """Hard-concrete gates as Keras layers."""
 
+from l0keras.gates.gate_generator import GateGenerator
+from l0keras.gates.gate_generator import check_dependence
 from l0keras.gates.gates_of import gates_of
 from l0keras.gates.hard_concrete_gate import HardConcreteGate
+from l0keras.gates.hard_concrete_gate import log_alpha_of
 from l0keras.gates.shared_gate import SharedGate
 
-__all__ = ["HardConcreteGate", "SharedGate", "gates_of"]
+__all__ = [
+    "GateGenerator",
+    "HardConcreteGate",
+    "SharedGate",
+    "check_dependence",
+    "gates_of",
+    "log_alpha_of",
+]

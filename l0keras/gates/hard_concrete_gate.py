@@ -38,8 +38,12 @@ class HardConcreteGate(keras.layers.Layer):
     many of them exactly 0. A gate layer with `trainable = False` uses the
     test gates in training too, as a frozen `BatchNormalization` does.
 
+    A gate has a `log_alpha` of its own, or is told one with each call: the
+    tensor that a `GateGenerator` makes for it. Then it has no variables.
+
     Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
-    section 2.2.
+    section 2.2; told by a generator, Li and Ji, ECML-PKDD 2021
+    (arXiv:2107.00070).
 
     Args:
         l0: the price of one weight, at least 0: the paper's lambda divided by
@@ -59,13 +63,20 @@ class HardConcreteGate(keras.layers.Layer):
             each step, log 100 by default; `None` leaves it free.
         seed: an integer that fixes the samples and the initial `log_alpha`.
 
+    Call arguments:
+        inputs: a tensor.
+        log_alpha: `None`, or a float32 tensor of the shape of the gates, in
+            the place of a variable; in all calls or in none.
+        training: whether to draw samples.
+
     Input shape: any, with known sizes along `axis`.
 
     Output shape: that of the input.
 
     Raises:
-        ValueError: an argument out of its range, or a gated axis that is
-            the batch axis or of unknown size.
+        ValueError: an argument out of its range, a gated axis that is the
+            batch axis or of unknown size, or a `log_alpha` of another shape
+            than the gates have.
 
     Example:
 
@@ -117,7 +128,11 @@ class HardConcreteGate(keras.layers.Layer):
         self.constraint = (
             None if log_alpha_limit is None else Clip(log_alpha_limit)
         )
+        self.log_alpha = None
         self.supports_masking = True
+        # `call` casts the inputs, but not the `log_alpha` that it is told:
+        # near a threshold, half precision would round a gate shut.
+        self.autocast = False
 
     @property
     def l0(self):
@@ -150,18 +165,18 @@ class HardConcreteGate(keras.layers.Layer):
             )
         return axes
 
-    def build(self, input_shape):
-        axes = self._axes(len(input_shape))
+    def build(self, inputs_shape, log_alpha_shape=None):
+        axes = self._axes(len(inputs_shape))
         if 0 in axes:
             raise ValueError(
                 "Argument `axis` must not name the batch axis. "
-                f"Received: axis={self.axis} for input shape {input_shape}"
+                f"Received: axis={self.axis} for input shape {inputs_shape}"
             )
-        shape = tuple(input_shape[axis] for axis in axes)
+        shape = tuple(inputs_shape[axis] for axis in axes)
         if None in shape:
             raise ValueError(
                 f"The gated axis must have a known size. Received: "
-                f"axis={self.axis} for input shape {input_shape}"
+                f"axis={self.axis} for input shape {inputs_shape}"
             )
         sizes = np.shape(self.group_size)
         if sizes not in ((), shape):
@@ -169,6 +184,14 @@ class HardConcreteGate(keras.layers.Layer):
                 "Argument `group_size` must be a number or have the shape of "
                 f"the gates, {shape}. Received: group_size of shape {sizes}"
             )
+        if log_alpha_shape is not None:
+            if tuple(log_alpha_shape) != shape:
+                raise ValueError(
+                    f"Argument `log_alpha` of gate '{self.name}' must have "
+                    f"the shape of its gates, {shape}. Received: log_alpha of "
+                    f"shape {tuple(log_alpha_shape)}"
+                )
+            return
         mean = math.log((1.0 - self.droprate_init) / self.droprate_init)
         self.log_alpha = self.add_weight(
             name="log_alpha",
@@ -178,24 +201,27 @@ class HardConcreteGate(keras.layers.Layer):
             ),
             regularizer=self.regularizer,
             constraint=self.constraint,
-            # Near a threshold, half precision would round a gate shut.
             dtype="float32",
             autocast=False,
         )
 
-    def values(self, training=False, batch_size=None):
+    def values(self, training=False, batch_size=None, log_alpha=None):
         """The gates to multiply by, in float32.
 
         Args:
             training: a boolean. True draws samples, unless the layer is
                 frozen; False gives the test gates.
             batch_size: the number of examples, for `sample_per="example"`.
+            log_alpha: a tensor, for a gate that is told it. `None` takes the
+                gate's own, or asks the generator that tells it.
 
         Returns:
             A tensor of the shape of `log_alpha`; where examples are sampled
             one by one, with a leading batch axis.
         """
-        log_alpha = ops.convert_to_tensor(self.log_alpha)
+        if log_alpha is None:
+            log_alpha = self._known_log_alpha()
+        log_alpha = ops.convert_to_tensor(log_alpha)
         constants = self.constants
         if not (training and self.trainable):
             return hard_concrete.deterministic_gate(log_alpha, **constants)
@@ -205,6 +231,18 @@ class HardConcreteGate(keras.layers.Layer):
         return hard_concrete.sample(
             log_alpha, self.seed_generator, shape, **constants
         )
+
+    def _known_log_alpha(self):
+        if self.log_alpha is not None:
+            return self.log_alpha
+        told = [log_alpha_of(call) for call in self._inbound_nodes]
+        history = getattr(told[-1], "_keras_history", None) if told else None
+        if not hasattr(getattr(history, "operation", None), "log_alpha"):
+            raise ValueError(
+                f"Gate '{self.name}' has no `log_alpha` of its own, and is in "
+                "no functional model where a `GateGenerator` tells it one."
+            )
+        return history.operation.log_alpha(history.tensor_index)
 
     @property
     def constants(self):
@@ -220,7 +258,8 @@ class HardConcreteGate(keras.layers.Layer):
         Returns:
             A numpy array of the shape of `log_alpha`.
         """
-        prob = hard_concrete.prob_open(self.log_alpha, **self.constants)
+        log_alpha = self._known_log_alpha()
+        prob = hard_concrete.prob_open(log_alpha, **self.constants)
         return ops.convert_to_numpy(prob)
 
     def test_gates(self):
@@ -235,17 +274,26 @@ class HardConcreteGate(keras.layers.Layer):
         """How many test gates are not 0, an integer."""
         return int(np.count_nonzero(self.test_gates()))
 
-    def call(self, inputs, training=False):
+    def charge(self, log_alpha):
+        """Adds to the losses what a told `log_alpha` costs.
+
+        A variable's regularizer does it by itself, unless it is frozen.
+        """
+        if log_alpha is not None and self.l0 and self.trainable:
+            self.add_loss(self.regularizer(log_alpha))
+
+    def call(self, inputs, log_alpha=None, training=False):
         rank = len(inputs.shape)
         axes = self._axes(rank)
-        gates = self.values(training, ops.shape(inputs)[0])
+        gates = self.values(training, ops.shape(inputs)[0], log_alpha)
+        self.charge(log_alpha)
         shape = [1] * rank
         for axis in axes:
             shape[axis] = inputs.shape[axis]
         if len(gates.shape) > len(axes):
             shape[0] = -1
-        gates = ops.cast(ops.reshape(gates, shape), inputs.dtype)
-        return inputs * gates
+        inputs = ops.cast(inputs, self.compute_dtype)
+        return inputs * ops.cast(ops.reshape(gates, shape), inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -263,3 +311,16 @@ class HardConcreteGate(keras.layers.Layer):
             "log_alpha_limit": self.log_alpha_limit,
             "seed": self.seed,
         }
+
+
+def log_alpha_of(call):
+    """The `log_alpha` that a gate is told.
+
+    Args:
+        call: a node of a Keras model whose operation is a gate.
+
+    Returns:
+        A `KerasTensor`, or `None` for a gate that has its own.
+    """
+    args, kwargs = call.arguments.args, call.arguments.kwargs
+    return args[1] if len(args) > 1 else kwargs.get("log_alpha")

@@ -43,11 +43,12 @@ class SharedGate(HardConcreteGate):
             )
         self.units = units
 
-    def build(self, input_shape):
-        super().build((None, self.units))
+    def build(self, inputs_shape, log_alpha_shape=None):
+        super().build((None, self.units), log_alpha_shape)
 
-    def call(self, inputs, training=False):
-        gates = self.values(training, ops.shape(inputs)[0])
+    def call(self, inputs, log_alpha=None, training=False):
+        gates = self.values(training, ops.shape(inputs)[0], log_alpha)
+        self.charge(log_alpha)
         if len(gates.shape) == 1:
             gates = gates[None]
         elif not (training and self.trainable):

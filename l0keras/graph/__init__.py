@@ -5,6 +5,10 @@ from l0keras.graph.analyze import find_rules
 from l0keras.graph.analyze import load_params
 from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.builder import Builder
+from l0keras.graph.costs import CONVOLUTIONS
+from l0keras.graph.costs import check_cost
+from l0keras.graph.costs import macs
+from l0keras.graph.gated_arrays import GatedArrays
 from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
@@ -25,6 +29,8 @@ from l0keras.graph.trace import trace
 __all__ = [
     "BARRIER",
     "Builder",
+    "CONVOLUTIONS",
+    "GatedArrays",
     "Graph",
     "Group",
     "Operation",
@@ -34,11 +40,13 @@ __all__ = [
     "as_functional",
     "channel_graph",
     "channel_groups",
+    "check_cost",
     "choose_kept",
     "find_live",
     "find_rules",
     "is_functional",
     "load_params",
+    "macs",
     "propagate_constants",
     "register_channel_rule",
     "rule_of",

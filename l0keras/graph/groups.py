@@ -5,6 +5,7 @@ import numpy as np
 from scipy import sparse
 
 from l0keras.graph.analyze import channel_graph
+from l0keras.graph.costs import ARRAYS
 from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
 
@@ -94,7 +95,7 @@ class Ties:
 
     def __init__(self, model):
         self.graph = channel_graph(model)
-        _load_shapes(self.graph)
+        load_shapes(self.graph)
         self._number()
         self._tie()
         self._pin()
@@ -108,7 +109,7 @@ class Ties:
 
     def ends(self, value):
         """The readers of a value that make channels of their own of it."""
-        return [(n, p) for n, p in value.readers if _makes(n)]
+        return [(n, p) for n, p in value.readers if makes(n)]
 
     # === Classes of tied channels ===
 
@@ -177,13 +178,20 @@ class Ties:
             if reason not in reasons:
                 reasons.append(reason)
 
-    def _weights(self):
-        """How many weights vanish with each class."""
+    def costs(self, cost="params"):
+        """What vanishes with each class while all others stay.
+
+        Args:
+            cost: `"params"` for weights, `"macs"` for the
+                multiply-accumulates of one example.
+
+        Returns:
+            An array, indexed by the classes of tied channels.
+        """
+        arrays = ARRAYS[cost]
         total = np.zeros(self._labels.max(initial=-1) + 1, int)
         for node in self.graph.nodes:
-            if node.rule is BARRIER or node.operation.nodes[0] is not node:
-                continue
-            for count, axes in node.rule.weights(node):
+            for count, axes in arrays(node):
                 labels = [
                     self._labels[self._numbers(node, position, channels)]
                     for position, channels in axes
@@ -206,16 +214,16 @@ class Ties:
         """One group for all classes that layers make together."""
         pairs = [np.zeros((2, 0), int)]
         for node in self.graph.nodes:
-            if _makes(node):
+            if makes(node):
                 own = self.labels(node.output)
                 pairs.append([own[:-1], own[1:]])
         rows, columns = np.concatenate(pairs, axis=1)
         classes = self._labels.max(initial=-1) + 1
         joined = _components(classes, rows, columns)
-        weights = self._weights()
+        weights = self.costs()
         by_group = {}
         for node in self.graph.nodes:
-            if _makes(node):
+            if makes(node):
                 own = self.labels(node.output)
                 key = int(joined[own[0]])
                 by_group.setdefault(key, set()).update(own.tolist())
@@ -245,13 +253,13 @@ class Ties:
             for value in self.graph.values
         }
         for node in self.graph.nodes:
-            if _makes(node):
+            if makes(node):
                 for group in self.groups_at(node.output):
                     _append(group.makers, node.name)
         for node in self.graph.nodes:
             if node.rule is BARRIER:
                 continue
-            if _makes(node):
+            if makes(node):
                 for value in node.inputs:
                     for group in self.groups_at(value):
                         _append(group.readers, node.name)
@@ -265,14 +273,15 @@ class Ties:
                 group.passes.append((node.name, before))
 
 
-def _makes(node):
+def makes(node):
+    """Whether a node makes channels of its own, from any of its inputs."""
     if node.rule is BARRIER or not node.rule.creates(node):
         return False
     return all(np.all(source < 0) for source in node.rule.sources(node))
 
 
-def _load_shapes(graph):
-    """Weights of the right shapes that take no memory."""
+def load_shapes(graph):
+    """Gives operations weights of the right shapes that take no memory."""
     for operation in {id(n): n.operation for n in graph.nodes}.values():
         if operation.nodes[0].rule is not BARRIER:
             operation.params = {

@@ -2,6 +2,7 @@ import keras
 from keras.src.models.functional import Functional
 
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import log_alpha_of
 from l0keras.graph.bake import bake
 from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
@@ -136,8 +137,21 @@ class _Tracer:
                 done.update(id(output) for output in call.outputs)
                 continue
             stack.append((tensor, True))
-            stack.extend((t, False) for t in reversed(call.input_tensors))
+            stack.extend((t, False) for t in reversed(self._inputs(call)))
         return order
+
+    def _inputs(self, call):
+        """The tensors that a call reads, but for what bakes its gates."""
+        told = self._told(call)
+        return [tensor for tensor in call.input_tensors if tensor is not told]
+
+    def _told(self, call):
+        """The `log_alpha` that is baked into what stands for a gate."""
+        if self.source_of is not bake or call.arguments.kwargs.get("training"):
+            return None
+        if not isinstance(call.operation, HardConcreteGate):
+            return None
+        return log_alpha_of(call)
 
     def _source(self, call):
         """What stands in the graph for the layer that is called."""
@@ -177,10 +191,17 @@ class _Tracer:
         if key not in self.operations:
             self.operations[key] = self._operation(call, source, prefix)
         outputs = [Value(tensor) for tensor in call.outputs]
-        args, kwargs = call.arguments.convert(
-            lambda x: self.value(x) if isinstance(x, keras.KerasTensor) else x
-        )
-        inputs = [self.value(t) for t in call.arguments.keras_tensors]
+        told = self._told(call)
+
+        def value(x):
+            if x is told:
+                return None
+            return self.value(x) if isinstance(x, keras.KerasTensor) else x
+
+        args, kwargs = call.arguments.convert(value)
+        if told is not None:
+            args, kwargs = args[:1], {**kwargs, "log_alpha": None}
+        inputs = [self.value(tensor) for tensor in self._inputs(call)]
         node = Node(self.operations[key], args, kwargs, inputs, outputs)
         for value in outputs:
             self.values[id(value.tensor)] = value

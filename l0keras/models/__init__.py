@@ -7,6 +7,7 @@ from l0keras.models.mobilenet_v1 import mobilenet_v1
 from l0keras.models.resnet import resnet
 from l0keras.models.resnet18 import resnet18
 from l0keras.models.resnet50 import resnet50
+from l0keras.models.vgg import vgg
 from l0keras.models.vgg16 import vgg16
 from l0keras.models.wide_resnet import wide_resnet
 
@@ -18,6 +19,7 @@ __all__ = [
     "resnet",
     "resnet18",
     "resnet50",
+    "vgg",
     "vgg16",
     "wide_resnet",
 ]

@@ -1,10 +1,9 @@
 import keras
 
+from l0keras.models.checks import blocks_of
+from l0keras.models.checks import check_dropout
+from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import blocks_of
-from l0keras.models.conv_layers import check_dropout
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
 
 _layers = keras.layers
 
@@ -53,12 +52,10 @@ def densenet(
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
+    make = ConvLayers(input_shape, classes, l2, seed, smallest=4)
     count = blocks_of(depth, each=3, beyond=4)
     check_integer("growth_rate", growth_rate)
-    check_integer("classes", classes)
     check_dropout(dropout)
-    image = image_input(input_shape, smallest=4)
 
     def norm_relu_conv(x, filters, size, name):
         x = make.norm_relu(x, name)
@@ -68,7 +65,7 @@ def densenet(
         seed = make.next_seed()
         return _layers.Dropout(dropout, seed=seed, name=f"{name}_dropout")(x)
 
-    x = make.conv(image, 16, 3, "stem_conv")
+    x = make.conv(make.image, 16, 3, "stem_conv")
     for stage in range(1, 4):
         for index in range(1, count + 1):
             name = f"block{stage}_{index}"
@@ -79,5 +76,4 @@ def densenet(
             x = norm_relu_conv(x, x.shape[-1], 1, name)
             x = _layers.AveragePooling2D(2, name=f"{name}_pool")(x)
     x = make.norm_relu(x, "last")
-    outputs = make.logits(x, classes)
-    return keras.Model(image, outputs, name=f"densenet{depth}_{growth_rate}")
+    return make.model(x, f"densenet{depth}_{growth_rate}")

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 
 from l0keras import layers
+from l0keras.models.checks import check_gates
 
 
 class LayerMaker:
@@ -9,8 +10,9 @@ class LayerMaker:
 
     Args:
         count: how many weighted layers the network has.
-        l0: `None` for plain layers; else the price of one weight, one number
-            for all layers or one for each.
+        gates: `None` for plain layers, or `"paper"`.
+        l0: the price of one weight, one number for all layers or one for
+            each.
         l2: weight decay, one number or one for each layer.
         droprate_init: the share of gates closed at the start, one number or
             one for each layer.
@@ -18,13 +20,14 @@ class LayerMaker:
         seed: an integer or `None`.
 
     Raises:
-        ValueError: a list of another length than `count`, or a value out of
-            its range.
+        ValueError: a list of another length than `count`, a value out of its
+            range, or a price without gates.
     """
 
-    def __init__(self, count, l0, l2, droprate_init, sample_per, seed):
-        self._gated = l0 is not None
-        self._l0 = per_layer("l0", 0.0 if l0 is None else l0, count)
+    def __init__(self, count, gates, l0, l2, droprate_init, sample_per, seed):
+        check_gates(gates, l0)
+        self._gated = gates is not None
+        self._l0 = per_layer("l0", l0, count)
         self._l2 = per_layer("l2", l2, count)
         self._droprate_init = per_layer("droprate_init", droprate_init, count)
         self._sample_per = sample_per
@@ -35,33 +38,30 @@ class LayerMaker:
             self._seeds = [int(word) for word in state >> 1]
         self._next = 0
 
-    def conv2d(self, filters, kernel_size, name):
-        """A valid convolution with ReLU."""
-        return self._make("Conv2D", filters, kernel_size, "relu", name)
+    def conv2d(self, filters, kernel_size, name, padding="valid"):
+        """A convolution with ReLU."""
+        sizes = {"filters": filters, "kernel_size": kernel_size}
+        return self._make("Conv2D", "relu", name, padding=padding, **sizes)
 
     def dense(self, units, activation, name):
-        return self._make("Dense", units, None, activation, name)
+        return self._make("Dense", activation, name, units=units)
 
-    def _make(self, kind, units, kernel_size, activation, name):
+    def _make(self, kind, activation, name, **arguments):
         index = self._next
         self._next += 1
         seed = self._seeds[index]
         l2 = self._l2[index]
-        sizes = (units,) if kernel_size is None else (units, kernel_size)
-        common = {
-            "activation": activation,
-            "kernel_initializer": keras.initializers.HeNormal(seed),
-            "name": name,
-        }
+        arguments["activation"] = activation
+        arguments["kernel_initializer"] = keras.initializers.HeNormal(seed)
+        arguments["name"] = name
         if self._gated:
             return getattr(layers, f"L0{kind}")(
-                *sizes,
                 l0=self._l0[index],
                 l2=l2,
                 droprate_init=self._droprate_init[index],
                 sample_per=self._sample_per,
                 seed=seed,
-                **common,
+                **arguments,
             )
         if not l2 >= 0:
             raise ValueError(
@@ -69,9 +69,9 @@ class LayerMaker:
             )
         if l2:
             decay = keras.regularizers.L2(0.5 * l2)
-            common["kernel_regularizer"] = decay
-            common["bias_regularizer"] = decay
-        return getattr(keras.layers, kind)(*sizes, **common)
+            arguments["kernel_regularizer"] = decay
+            arguments["bias_regularizer"] = decay
+        return getattr(keras.layers, kind)(**arguments)
 
 
 def per_layer(name, value, count):

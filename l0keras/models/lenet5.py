@@ -2,11 +2,20 @@ import keras
 
 from l0keras.models.gated_or_plain import LayerMaker
 
+# Of each variant the padding of the first convolution, the feature maps, the
+# hidden units and the smallest side of an image.
+_VARIANTS = {
+    "caffe": ("valid", (20, 50), (500,), 16),
+    "pytorch": ("same", (6, 16), (120, 84), 12),
+}
+
 
 def lenet5(
     input_shape=(28, 28, 1),
     classes=10,
-    l0=None,
+    variant="caffe",
+    gates=None,
+    l0=0.0,
     l2=0.0,
     droprate_init=0.5,
     sample_per="batch",
@@ -19,18 +28,25 @@ def lenet5(
     gates, each feature map of the convolutions and each input unit of the
     dense layers has one.
 
+    The variant in use with PyTorch is 6-16-400-120-84: the first convolution
+    is padded so that it keeps the size of the image, and there are two hidden
+    dense layers, of 120 and 84 units. It has 61,706 parameters and 416,520
+    multiply-accumulates for an image of 28 x 28 pixels.
+
     Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
     section 4.1; initial values as in the authors' code: He-normal weights,
-    zero biases.
+    zero biases. The other variant has the layers of LeCun, Bottou, Bengio and
+    Haffner, Proceedings of the IEEE 1998, with ReLU and max pooling.
 
     Args:
-        input_shape: height, width and channels of an image, at least
-            16 x 16.
+        input_shape: height, width and channels of an image, at least 16 x 16,
+            or 12 x 12 for PyTorch's variant.
         classes: the number of classes.
-        l0: `None` for plain Keras layers. Else the layers are gated, and this
-            is the price of one weight (the paper's lambda divided by the
-            number of training examples), one number or one for each of the
-            four layers conv1, conv2, fc1 and fc2.
+        variant: `"caffe"` or `"pytorch"`.
+        gates: `None` for plain Keras layers, or `"paper"`.
+        l0: the price of one weight behind a gate: the paper's lambda divided
+            by the number of training examples; one number or one for each
+            layer conv1, conv2, fc1, fc2 and, with PyTorch's, fc3.
         l2: weight decay, 0.5 * l2 * w^2 for each weight, coupled with the
             gates where there are any; one number or one for each layer.
         droprate_init: the share of gates closed at the start, in (0, 1); one
@@ -46,23 +62,39 @@ def lenet5(
         ValueError: an image too small for the two valid convolutions, or an
             argument out of its range.
     """
-    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
+    if variant not in _VARIANTS:
+        raise ValueError(
+            f"Argument `variant` must be one of {', '.join(_VARIANTS)}. "
+            f"Received: variant={variant}"
+        )
+    padding, filters, hidden, smallest = _VARIANTS[variant]
+    if len(input_shape) != 3 or min(input_shape[:2]) < smallest:
         raise ValueError(
             "Argument `input_shape` must be (height, width, channels) of at "
-            "least 16 x 16 pixels, or nothing would be left behind the two "
-            f"5 x 5 convolutions. Received: input_shape={tuple(input_shape)}"
+            f"least {smallest} x {smallest} pixels, or nothing would be left "
+            "behind the two 5 x 5 convolutions. "
+            f"Received: input_shape={tuple(input_shape)}"
         )
-    make = LayerMaker(4, l0, l2, droprate_init, sample_per, seed)
+    count = len(filters) + len(hidden) + 1
+    make = LayerMaker(count, gates, l0, l2, droprate_init, sample_per, seed)
+    convolutions = [
+        make.conv2d(filters[0], 5, "conv1", padding),
+        make.conv2d(filters[1], 5, "conv2"),
+    ]
+    dense = [
+        make.dense(units, "relu", f"fc{index}")
+        for index, units in enumerate(hidden, start=1)
+    ]
     return keras.Sequential(
         [
             keras.Input(input_shape, name="image"),
-            make.conv2d(20, 5, name="conv1"),
+            convolutions[0],
             keras.layers.MaxPooling2D(name="pool1"),
-            make.conv2d(50, 5, name="conv2"),
+            convolutions[1],
             keras.layers.MaxPooling2D(name="pool2"),
             keras.layers.Flatten(name="flatten"),
-            make.dense(500, "relu", name="fc1"),
-            make.dense(classes, None, name="fc2"),
+            *dense,
+            make.dense(classes, None, f"fc{len(dense) + 1}"),
         ],
         name="lenet5",
     )

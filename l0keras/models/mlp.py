@@ -7,7 +7,8 @@ def mlp(
     input_shape=(28, 28, 1),
     classes=10,
     hidden=(300, 100),
-    l0=None,
+    gates=None,
+    l0=0.0,
     l2=0.0,
     droprate_init=None,
     sample_per="batch",
@@ -27,10 +28,10 @@ def mlp(
         input_shape: the shape of one example, of any rank.
         classes: the number of classes.
         hidden: the numbers of hidden units.
-        l0: `None` for plain Keras layers. Else the layers are gated, and this
-            is the price of one weight (the paper's lambda divided by the
-            number of training examples), one number or one for each layer
-            fc1, fc2, ...
+        gates: `None` for plain Keras layers, or `"paper"`.
+        l0: the price of one weight behind a gate: the paper's lambda divided
+            by the number of training examples; one number or one for each
+            layer fc1, fc2, ...
         l2: weight decay, 0.5 * l2 * w^2 for each weight, coupled with the
             gates where there are any; one number or one for each layer.
         droprate_init: the share of gates closed at the start, in (0, 1); one
@@ -50,7 +51,7 @@ def mlp(
     if droprate_init is None:
         droprate_init = (0.2,) + (0.5,) * len(hidden)
     count = len(hidden) + 1
-    make = LayerMaker(count, l0, l2, droprate_init, sample_per, seed)
+    make = LayerMaker(count, gates, l0, l2, droprate_init, sample_per, seed)
     dense = [
         make.dense(units, "relu", name=f"fc{index}")
         for index, units in enumerate(hidden, start=1)

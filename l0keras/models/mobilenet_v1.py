@@ -1,8 +1,4 @@
-import keras
-
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
 
 # The channels and the stride of each block.
 _BLOCKS = (
@@ -51,19 +47,16 @@ def mobilenet_v1(
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
+    make = ConvLayers(input_shape, classes, l2, seed)
     if not alpha >= 1 / 32:
         raise ValueError(
             "Argument `alpha` must be at least 1 / 32, which leaves one "
             f"channel of the first layer. Received: alpha={alpha}"
         )
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, int(32 * alpha), 3, "stem")
+    x = make.conv_norm_relu(make.image, int(32 * alpha), 3, "stem")
     for index, (filters, strides) in enumerate(_BLOCKS, start=1):
         name = f"block{index}"
         x = make.depthwise(x, 3, f"{name}_depthwise", strides)
         x = make.norm_relu(x, name, 1)
         x = make.conv_norm_relu(x, int(filters * alpha), 1, name, 2)
-    outputs = make.logits(x, classes)
-    return keras.Model(image, outputs, name="mobilenet_v1")
+    return make.model(x, "mobilenet_v1")

@@ -1,27 +1,35 @@
 import keras
 from keras.src.ops.numpy import Take
 
+from l0keras.models.checks import blocks_of
+from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import blocks_of
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
+from l0keras.models.dep_l0 import check_dep_l0
+from l0keras.models.dep_l0 import with_gates
 
 _layers = keras.layers
 
 
 def resnet(
     depth=56,
+    width=16,
     input_shape=(32, 32, 3),
     classes=10,
+    gates=None,
+    l0=0.0,
+    dependence=None,
+    cost="params",
+    penalty="joint",
+    sample_per="example",
     l2=0.0,
     seed=None,
 ):
     """A residual network for small images, ResNet-56 by default.
 
-    Three stages of (depth - 2) / 6 blocks with 16, 32 and 64 channels. A
-    block is twice a 3 x 3 convolution with batch normalization, and ReLU
-    between them and behind the sum with the shortcut. Shortcuts have no
-    weights: where the shape changes, they take every other pixel and have
+    Three stages of (depth - 2) / 6 blocks with 1, 2 and 4 times `width`
+    channels. A block is twice a 3 x 3 convolution with batch normalization,
+    and ReLU between them and behind the sum with the shortcut. Shortcuts have
+    no weights: where the shape changes, they take every other pixel and have
     zeros for the new channels (option A).
 
     ResNet-56 has 0.85 million weights and 125.5 million multiply-accumulates
@@ -31,8 +39,17 @@ def resnet(
 
     Args:
         depth: the number of weighted layers in a row, 6 n + 2.
+        width: the number of channels of the first stage.
         input_shape: height, width and channels of an image.
         classes: the number of classes.
+        gates: `None` for plain Keras layers, or `"paper"`.
+        l0: the price of one weight, at least 0; unlike that of the L0 paper
+            not to be divided by the number of training examples.
+        dependence: `"forward"` or `"backward"` for gates that depend on each
+            other, `None` for gates that do not: Dep-L0 and its baseline.
+        cost: `"params"` or `"macs"`, what `l0` is the price of.
+        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
+        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
             the bias of the last layer, and the scales and offsets of batch
             normalization (the paper has 1e-4, Dep-L0 5e-4).
@@ -45,18 +62,29 @@ def resnet(
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
+    make = ConvLayers(input_shape, classes, l2, seed)
     blocks = blocks_of(depth, each=6, beyond=2)
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, 16, 3, "stem")
+    check_integer("width", width)
+    check_dep_l0(gates, l0, dependence)
+    x = make.conv_norm_relu(make.image, width, 3, "stem")
+    behind = ["stem_relu"]
     for stage in range(3):
         for block in range(blocks):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
-            x = _block(make, x, 16 * 2**stage, name, strides)
-    outputs = make.logits(x, classes)
-    return keras.Model(image, outputs, name=f"resnet{depth}")
+            behind.append(f"{name}_relu1")
+            x = _block(make, x, width * 2**stage, name, strides)
+    return with_gates(
+        make.model(x, f"resnet{depth}"),
+        gates,
+        behind,
+        l0=l0,
+        dependence=dependence,
+        cost=cost,
+        penalty=penalty,
+        sample_per=sample_per,
+        seed=make.next_seed(),
+    )
 
 
 def _block(make, x, filters, name, strides):

@@ -1,8 +1,6 @@
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
 
 _layers = keras.layers
 _FILTERS = 64
@@ -38,16 +36,14 @@ def resnet18(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, _FILTERS, 3, "stem")
+    make = ConvLayers(input_shape, classes, l2, seed)
+    x = make.conv_norm_relu(make.image, _FILTERS, 3, "stem")
     for stage in range(4):
         for block in range(2):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
             x = _block(make, x, _FILTERS * 2**stage, name, strides)
-    return keras.Model(image, make.logits(x, classes), name="resnet18")
+    return make.model(x, "resnet18")
 
 
 def _block(make, x, filters, name, strides):

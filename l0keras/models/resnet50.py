@@ -1,15 +1,26 @@
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
+from l0keras.models.dep_l0 import check_dep_l0
+from l0keras.models.dep_l0 import with_gates
 
 _layers = keras.layers
 _FILTERS = 64
 _BLOCKS = (3, 4, 6, 3)
 
 
-def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
+def resnet50(
+    input_shape=(224, 224, 3),
+    classes=1000,
+    gates=None,
+    l0=0.0,
+    dependence=None,
+    cost="params",
+    penalty="joint",
+    sample_per="example",
+    l2=0.0,
+    seed=None,
+):
     """ResNet-50, with the strides in the 3 x 3 convolutions.
 
     A 7 x 7 convolution and max pooling, both with stride 2, then four stages
@@ -27,6 +38,14 @@ def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
     Args:
         input_shape: height, width and channels of an image.
         classes: the number of classes.
+        gates: `None` for plain Keras layers, or `"paper"`.
+        l0: the price of one weight, at least 0; unlike that of the L0 paper
+            not to be divided by the number of training examples.
+        dependence: `"forward"` or `"backward"` for gates that depend on each
+            other, `None` for gates that do not: Dep-L0 and its baseline.
+        cost: `"params"` or `"macs"`, what `l0` is the price of.
+        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
+        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
             the bias of the last layer, and the scales and offsets of batch
             normalization (the paper and Dep-L0 have 1e-4).
@@ -39,10 +58,10 @@ def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
-    check_integer("classes", classes)
-    image = image_input(input_shape)
-    x = make.conv_norm_relu(image, _FILTERS, 7, "stem", strides=2)
+    make = ConvLayers(input_shape, classes, l2, seed)
+    check_dep_l0(gates, l0, dependence)
+    behind = ["stem_relu"]
+    x = make.conv_norm_relu(make.image, _FILTERS, 7, "stem", strides=2)
     # Behind ReLU, zeros around change no maximum.
     x = _layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     x = _layers.MaxPooling2D(3, 2, name="stem_pool")(x)
@@ -50,8 +69,19 @@ def resnet50(input_shape=(224, 224, 3), classes=1000, l2=0.0, seed=None):
         for block in range(blocks):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
+            behind += [f"{name}_norm1", f"{name}_norm2"]
             x = _block(make, x, _FILTERS * 2**stage, name, strides)
-    return keras.Model(image, make.logits(x, classes), name="resnet50")
+    return with_gates(
+        make.model(x, "resnet50"),
+        gates,
+        behind,
+        l0=l0,
+        dependence=dependence,
+        cost=cost,
+        penalty=penalty,
+        sample_per=sample_per,
+        seed=make.next_seed(),
+    )
 
 
 def _block(make, x, filters, name, strides):

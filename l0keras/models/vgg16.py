@@ -1,13 +1,9 @@
-import keras
-
-from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_integer
-from l0keras.models.conv_layers import image_input
+from l0keras.models.vgg import vgg
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
+def vgg16(input_shape=(32, 32, 3), classes=10, **arguments):
     """VGG16 for small images: batch normalization, and one dense layer.
 
     Thirteen 3 x 3 convolutions with 64, 128, 256, 512 and 512 channels, each
@@ -26,10 +22,9 @@ def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
         input_shape: height, width and channels of an image, at least
             32 x 32.
         classes: the number of classes.
-        l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
-            the bias of the last layer, and the scales and offsets of batch
-            normalization, as in the code of Dep-L0 (there 5e-4).
-        seed: an integer of at least 0 that fixes the initial weights.
+        **arguments: `gates`, `l0`, `dependence`, `cost`, `penalty`,
+            `sample_per`, `l2` and `seed` as in `vgg`. The gates stand behind
+            each normalization, before ReLU.
 
     Returns:
         A functional model from images `(batch, *input_shape)` to logits
@@ -38,11 +33,4 @@ def vgg16(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
     Raises:
         ValueError: an argument out of its range.
     """
-    make = ConvLayers(l2, seed)
-    check_integer("classes", classes)
-    image = x = image_input(input_shape, smallest=32)
-    for stage, (filters, count) in enumerate(_STAGES, start=1):
-        for index in range(1, count + 1):
-            x = make.conv_norm_relu(x, filters, 3, f"block{stage}", index)
-        x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
-    return keras.Model(image, make.logits(x, classes), name="vgg16")
+    return vgg(_STAGES, input_shape, classes, name="vgg16", **arguments)

@@ -29,8 +29,9 @@ def small_mobilenet_v1(**kwargs):
     return models.mobilenet_v1(1 / 8, **{"input_shape": (16, 16, 3), **kwargs})
 
 
-def narrow_vgg16(**kwargs):
-    return models.vgg16(**kwargs)
+def narrow_vgg(**kwargs):
+    stages = ((4, 2), (6, 2), (8, 3), (8, 3), (8, 3))
+    return models.vgg(stages, **kwargs)
 
 
 def narrow_resnet18(**kwargs):
@@ -45,15 +46,10 @@ def narrow_resnet50(**kwargs):
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     """Fewer channels for the networks that have no argument for it."""
-    stages = ((4, 2), (6, 2), (8, 3), (8, 3), (8, 3))
-    for name, constant, value in (
-        ("vgg16", "_STAGES", stages),
-        ("resnet18", "_FILTERS", 4),
-        ("resnet50", "_FILTERS", 4),
-    ):
-        # `l0keras.models.vgg16` is the function, not the module.
+    for name in ("resnet18", "resnet50"):
+        # `l0keras.models.resnet18` is the function, not the module.
         module = importlib.import_module(f"l0keras.models.{name}")
-        monkeypatch.setattr(module, constant, value)
+        monkeypatch.setattr(module, "_FILTERS", 4)
 
 
 all_networks = pytest.mark.parametrize(
@@ -63,43 +59,20 @@ all_networks = pytest.mark.parametrize(
         small_resnet,
         small_densenet,
         small_mobilenet_v1,
-        narrow_vgg16,
+        narrow_vgg,
         narrow_resnet18,
         narrow_resnet50,
     ],
 )
 
 
-def move_normalization(model, rng):
-    """Moves what batch normalization has learned off its init."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            size = layer.gamma.shape
-            layer.set_weights(
-                [
-                    rng.uniform(0.5, 1.5, size),
-                    0.3 * rng.normal(size=size),
-                    0.3 * rng.normal(size=size),
-                    rng.uniform(0.5, 2.0, size),
-                ]
-            )
-
-
-def close_half(model, rng):
-    for gate in l0keras.gates_of(model):
-        shape = gate.log_alpha.shape
-        log_alpha = rng.uniform(-2.0, 4.0, shape)
-        shut = rng.permutation(shape[0]) < shape[0] // 2
-        gate.log_alpha.assign(np.where(shut, -5.0, log_alpha))
-
-
 @all_networks
 def test_closed_channels_are_cut_and_change_nothing(network):
     rng = np.random.default_rng(0)
     model = network(seed=1)
-    move_normalization(model, rng)
+    networks.move_normalization(model, rng)
     gated = l0keras.sparsify(model)
-    close_half(gated, rng)
+    networks.close_half(gated, rng)
     stripped = l0keras.strip(gated)
     inputs = networks.random_inputs(model, rng)
     expected, got = (
@@ -153,7 +126,7 @@ def test_without_a_seed_weights_follow_the_seed_of_keras(network):
 @all_networks
 def test_decay_of_all_trainable_weights(network):
     model = network(l2=0.3, seed=0)
-    move_normalization(model, np.random.default_rng(0))
+    networks.move_normalization(model, np.random.default_rng(0))
     squares = sum(
         float(ops.sum(ops.square(weight)))
         for weight in model.trainable_weights

@@ -15,7 +15,7 @@ def test_plain_has_the_papers_parameters():
 
 
 def test_gated_has_the_papers_gates_and_drop_rates():
-    model = models.mlp(l0=0.1, seed=0)
+    model = models.mlp(gates="paper", seed=0)
     gates = l0keras.gates_of(model)
     assert [gate.log_alpha.shape[0] for gate in gates] == [784, 300, 100]
     assert [gate.group_size for gate in gates] == [300, 100, 10]
@@ -25,7 +25,9 @@ def test_gated_has_the_papers_gates_and_drop_rates():
 
 
 def test_hidden_sizes_and_input_of_any_rank():
-    model = models.mlp((12,), classes=3, hidden=(7,), l0=(0.5, 0.25))
+    model = models.mlp(
+        (12,), classes=3, hidden=(7,), gates="paper", l0=(0.5, 0.25)
+    )
     gates = l0keras.gates_of(model)
     assert [gate.log_alpha.shape[0] for gate in gates] == [12, 7]
     assert [gate.l0 for gate in gates] == [0.5, 0.25]
@@ -34,4 +36,23 @@ def test_hidden_sizes_and_input_of_any_rank():
 
 def test_refuses_a_wrong_number_of_prices():
     with pytest.raises(ValueError, match="`l0` must be one number or one for"):
-        models.mlp(l0=(0.1, 0.1))
+        models.mlp(gates="paper", l0=(0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    "network", [models.mlp, models.lenet5, models.wide_resnet]
+)
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"gates": "all"}, "`gates` must be None.*or 'paper'.*gates='all'"),
+        ({"gates": True}, "`gates` must be None.*or 'paper'.*gates=True"),
+        ({"l0": 0.1}, "`l0` must be 0 without gates.*l0=0.1, gates=None"),
+        ({"l0": (0, 0.1)}, "`l0` must be 0 without gates.*l0=.0, 0.1., g"),
+    ],
+)
+def test_refuses_other_gates_and_a_price_without_any(
+    network, arguments, message
+):
+    with pytest.raises(ValueError, match=message):
+        network(**arguments)

@@ -53,6 +53,16 @@ def test_strided_windows_lie_around_the_pixels_of_the_shortcut():
     np.testing.assert_array_equal(probe(x)[..., 0], x[:, ::2, ::2, 0])
 
 
+def test_width_of_the_first_stage():
+    model = models.resnet(8, 3, input_shape=(8, 8, 1))
+    filters = [
+        layer.filters
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+    assert filters == [3, 3, 3, 6, 6, 12, 12]
+
+
 def test_names_are_the_same_for_each_network():
     first, second = (
         [operation.name for operation in models.resnet(14).operations]
@@ -91,3 +101,8 @@ def test_saved_and_exported(tmp_path):
 def test_wrong_depths_are_refused(depth):
     with pytest.raises(ValueError, match=f"`depth` must be 6 n . 2.*{depth}"):
         models.resnet(depth)
+
+
+def test_width_of_no_channels_is_refused():
+    with pytest.raises(ValueError, match="`width` must be an integer.*=0"):
+        models.resnet(8, 0)

@@ -17,7 +17,7 @@ from trainers.finetune import FineTuning
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A gated model with closed gates, and its file."""
-    model = models.mlp((4, 4, 1), 3, hidden=(6,), l0=0.1, seed=0)
+    model = models.mlp((4, 4, 1), 3, hidden=(6,), gates="paper", seed=0)
     for gate in l0keras.gates_of(model):
         gate.log_alpha.assign(np.linspace(-4, 4, gate.log_alpha.shape[0]))
     path = tmp_path_factory.mktemp("export") / "model.keras"

@@ -44,8 +44,11 @@ def test_panels_show_units_of_each_layer_and_the_error():
 @pytest.mark.parametrize(
     "model, files",
     [
-        (models.mlp((8, 8, 1), l0=0.1), {"pixel_gates.png", "units.png"}),
-        (models.lenet5((16, 16, 1), l0=0.1), {"units.png"}),
+        (
+            models.mlp((8, 8, 1), gates="paper"),
+            {"pixel_gates.png", "units.png"},
+        ),
+        (models.lenet5((16, 16, 1), gates="paper"), {"units.png"}),
         (models.mlp((8, 8, 1)), set()),
     ],
 )

@@ -1,0 +1,164 @@
+"""What the nodes of a graph cost: weights and multiply-accumulates."""
+
+import math
+
+import keras
+
+from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import is_functional
+from l0keras.graph.trace import trace
+
+_layers = keras.layers
+CONVOLUTIONS = (
+    _layers.Conv1D,
+    _layers.Conv2D,
+    _layers.Conv3D,
+    _layers.DepthwiseConv1D,
+    _layers.DepthwiseConv2D,
+)
+_SEPARABLE = (_layers.SeparableConv1D, _layers.SeparableConv2D)
+_TRANSPOSED = (
+    _layers.Conv1DTranspose,
+    _layers.Conv2DTranspose,
+    _layers.Conv3DTranspose,
+)
+_RECURRENT = (_layers.SimpleRNN, _layers.LSTM, _layers.GRU)
+_ATTENTION = (_layers.MultiHeadAttention, _layers.GroupQueryAttention)
+
+
+def macs(node):
+    """The multiply-accumulates of one call of a layer, for one example.
+
+    Raises:
+        ValueError: a size that counts is not fixed.
+    """
+    try:
+        shapes = [value.shape for value in node.inputs]
+        output = node.outputs[0].shape if node.outputs else ()
+        return _layer_macs(node.layer, shapes, output)
+    except TypeError:
+        raise ValueError(
+            "Argument `model` must have fixed shapes, except for the batch. "
+            f"Received: layer '{node.name}' with input shape "
+            f"{node.input.shape} and output shape {node.output.shape}"
+        ) from None
+
+
+def _layer_macs(layer, inputs, output):
+    """The count for one layer; a `TypeError` where a size is `None`."""
+    if is_functional(layer):
+        return sum(macs(node) for node in trace(layer, baked=False).nodes)
+    if isinstance(layer, _layers.Dense):
+        return math.prod(output[1:-1]) * _size(layer.kernel)
+    if isinstance(layer, _layers.EinsumDense):
+        return math.prod(output[1:]) * _contracted(layer)
+    if isinstance(layer, CONVOLUTIONS):
+        return _positions(layer, output) * _size(layer.kernel)
+    if isinstance(layer, _SEPARABLE):
+        weights = layer.depthwise_kernel, layer.pointwise_kernel
+        return _positions(layer, output) * sum(map(_size, weights))
+    if isinstance(layer, _TRANSPOSED):
+        return _positions(layer, inputs[0]) * _size(layer.kernel)
+    if isinstance(layer, _RECURRENT):
+        weights = layer.cell.kernel, layer.cell.recurrent_kernel
+        return math.prod(inputs[0][1:2]) * sum(map(_size, weights))
+    if isinstance(layer, _layers.Bidirectional):
+        both = layer.forward_layer, layer.backward_layer
+        return sum(_layer_macs(one, inputs, output) for one in both)
+    if isinstance(layer, _layers.TimeDistributed):
+        steps = math.prod(inputs[0][1:2])
+        inner = [(shape[0], *shape[2:]) for shape in inputs]
+        return steps * _layer_macs(layer.layer, inner, (None, *output[2:]))
+    if isinstance(layer, _ATTENTION):
+        return _attention(layer, inputs)
+    return 0
+
+
+def _attention(layer, inputs):
+    """Projections, scores and weighted sums of values of all heads."""
+    query, value = inputs[0], inputs[1]
+    queries, keys = math.prod(query[1:-1]), math.prod(value[1:-1])
+    query_kernel, output_kernel, key_kernel, value_kernel = (
+        getattr(layer, f"_{name}_dense").kernel
+        for name in ("query", "output", "key", "value")
+    )
+    axes = getattr(layer, "_attention_axes", (1,))
+    seen = math.prod(value[axis] for axis in axes)
+    # Entries of a score and of a sum of values, for all heads.
+    width = _size(query_kernel) // query[-1]
+    width += math.prod(output_kernel.shape[:2])
+    return (
+        queries * (_size(query_kernel) + _size(output_kernel))
+        + keys * (_size(key_kernel) + _size(value_kernel))
+        + queries * seen * width
+    )
+
+
+def _size(weight):
+    return math.prod(weight.shape)
+
+
+def _positions(layer, shape):
+    spatial = shape[1:-1]
+    if layer.data_format == "channels_first":
+        spatial = shape[2:]
+    return math.prod(spatial)
+
+
+def _contracted(layer):
+    """How many products make one number of an EinsumDense's output."""
+    inputs, output = layer.equation.split("->")
+    labels = inputs.split(",")[1]
+    return math.prod(
+        size
+        for label, size in zip(labels, layer.kernel.shape, strict=True)
+        if label not in output
+    )
+
+
+def weight_arrays(node):
+    """The weights of a node, as `Rule.weights` says; of a shared layer once.
+
+    Returns:
+        A list of `(count, axes)`, empty for a layer without a rule.
+    """
+    if node.rule is BARRIER or node.operation.nodes[0] is not node:
+        return []
+    return node.rule.weights(node)
+
+
+def mac_arrays(node):
+    """The same, counted in multiply-accumulates instead of weights.
+
+    Those of the layer are spread over its arrays with the most axes, its
+    kernels, in proportion to their sizes. All others cost nothing.
+
+    Returns:
+        A list of `(count, axes)`, empty for a layer without a rule.
+    """
+    arrays = [] if node.rule is BARRIER else node.rule.weights(node)
+    total = macs(node) if arrays else 0
+    if not total:
+        return []
+    depth = max(len(axes) for _, axes in arrays)
+    kernels = [array for array in arrays if len(array[1]) == depth]
+    size = sum(
+        count * math.prod(len(channels) for _, channels in axes)
+        for count, axes in kernels
+    )
+    # Each weight of a kernel is used equally often, as a rule.
+    times, rest = divmod(total, size)
+    times = times if not rest else total / size
+    return [(count * times, axes) for count, axes in kernels]
+
+
+# What a model can be charged for, and how a node's share of it is counted.
+ARRAYS = {"params": weight_arrays, "macs": mac_arrays}
+
+
+def check_cost(cost):
+    if cost not in ARRAYS:
+        raise ValueError(
+            f"Argument `cost` must be one of {tuple(ARRAYS)}. "
+            f"Received: cost={cost!r}"
+        )

@@ -1,0 +1,90 @@
+import keras
+
+from l0keras.models.checks import check_integer
+from l0keras.models.conv_layers import ConvLayers
+from l0keras.models.dep_l0 import check_dep_l0
+from l0keras.models.dep_l0 import with_gates
+
+
+def vgg(
+    stages=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
+    input_shape=(32, 32, 3),
+    classes=10,
+    gates=None,
+    l0=0.0,
+    dependence=None,
+    cost="params",
+    penalty="joint",
+    sample_per="example",
+    l2=0.0,
+    seed=None,
+    name="vgg",
+):
+    """Stages of 3 x 3 convolutions with max pooling behind each.
+
+    Each convolution has batch normalization, which takes the place of its
+    bias, and ReLU. The mean over what is left behind the last stage goes into
+    a dense layer. The default stages are those of `vgg16`.
+
+    Source: Simonyan and Zisserman, ICLR 2015 (arXiv:1409.1556), table 1;
+    for CIFAR as in Li and Ji, ECML-PKDD 2021 (arXiv:2107.00070), section 4.
+
+    Args:
+        stages: for each stage the number of channels and the number of
+            convolutions.
+        input_shape: height, width and channels of an image; each stage halves
+            height and width, and has to leave one pixel.
+        classes: the number of classes.
+        gates: `None` for plain Keras layers, or `"paper"`.
+        l0: the price of one weight, at least 0; unlike that of the L0 paper
+            not to be divided by the number of training examples.
+        dependence: `"forward"` or `"backward"` for gates that depend on each
+            other, `None` for gates that do not: Dep-L0 and its baseline.
+        cost: `"params"` or `"macs"`, what `l0` is the price of.
+        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
+        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
+        l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
+            the bias of the last layer, and the scales and offsets of batch
+            normalization.
+        seed: an integer of at least 0 that fixes the initial weights.
+        name: the name of the model.
+
+    Returns:
+        A functional model from images `(batch, *input_shape)` to logits
+        `(batch, classes)`.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    stages = tuple(tuple(stage) for stage in stages)
+    if not stages or any(len(stage) != 2 for stage in stages):
+        raise ValueError(
+            "Argument `stages` must have at least one stage, and of each the "
+            "number of channels and the number of convolutions. "
+            f"Received: stages={stages}"
+        )
+    for stage in stages:
+        for number in stage:
+            check_integer("stages", number)
+    make = ConvLayers(input_shape, classes, l2, seed, smallest=2 ** len(stages))
+    check_dep_l0(gates, l0, dependence)
+    x = make.image
+    behind = []
+    for stage, (filters, count) in enumerate(stages, start=1):
+        for index in range(1, count + 1):
+            x = make.conv_norm_relu(x, filters, 3, f"block{stage}", index)
+            behind.append(f"block{stage}_norm{index}")
+        x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
+    return with_gates(
+        make.model(x, name),
+        gates,
+        behind,
+        # In the authors' code the chain begins so both ways.
+        inputs=stages[0][0],
+        l0=l0,
+        dependence=dependence,
+        cost=cost,
+        penalty=penalty,
+        sample_per=sample_per,
+        seed=make.next_seed(),
+    )
