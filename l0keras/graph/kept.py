@@ -88,7 +88,7 @@ def _explain(node):
     stay = node.reads[0] & ~np.isnan(constants) & (constants != 0)
     if np.any(stay):
         node.notes.append(
-            f"reads {int(stay.sum())} channels that carry a constant: its "
-            "bias cannot stand in for them, because the constant ends at "
+            f"reads {int(stay.sum())} of the channels that carry a constant: "
+            "its bias cannot stand in for them, because the constant ends at "
             "padded borders or a whole group is read"
         )

@@ -1,5 +1,6 @@
 from l0keras import graph as channel_graph
 from l0keras.strip.fold_gates import fold_gates
+from l0keras.strip.join_constants import join_constants
 from l0keras.strip.silence import silence
 from l0keras.strip.simplify import simplify
 
@@ -36,7 +37,7 @@ def plan(model, min_units=1, round_to=None):
     simplify(graph)
     _find(graph, min_units, round_to)
     # Among the channels that are needed, more may be trivial.
-    while simplify(graph) or silence(graph):
+    while simplify(graph) or silence(graph) or join_constants(graph):
         _find(graph, min_units, round_to)
     channel_graph.choose_kept(graph)
     return graph

@@ -249,6 +249,19 @@ class Linear(Rule):
         columns = np.repeat(columns, kernel.shape[-1] // groups, axis=1)
         node.params.update(self.stored(times(kernel, columns)))
 
+    def takes_joined_inputs(self, node):
+        return self.groups(node) == 1
+
+    def join_inputs(self, node, first, factors):
+        kernel = self.kernel(node).copy()
+        others = np.flatnonzero(factors)
+        share = np.einsum(
+            "...iu,i->...u", kernel[..., others, :], factors[others]
+        )
+        kernel[..., first, :] += share.astype(kernel.dtype)
+        kernel[..., others, :] = 0.0
+        node.params.update(self.stored(kernel))
+
 
 class Convolution(Linear):
     """`Conv1D`, `Conv2D` and `Conv3D`, in whole groups."""

@@ -248,6 +248,23 @@ class Rule:
         """Multiplies the weights as if the input were scaled."""
         raise NotImplementedError
 
+    # === Constants ===
+
+    def takes_joined_inputs(self, node):
+        """Whether `join_inputs` may be called."""
+        return False
+
+    def join_inputs(self, node, first, factors):
+        """Reads one input channel in the place of multiples of it.
+
+        Args:
+            node: the `Node`; its weights are changed.
+            first: the channel, an integer.
+            factors: an array of the size of the input: how many times `first`
+                a channel is that is not to be read any more, 0 for all others.
+        """
+        raise NotImplementedError
+
 
 class Barrier(Rule):
     """What is assumed of an unknown layer: everything depends on everything."""

@@ -46,6 +46,10 @@ class Separable(Linear):
         # `shrink` and the scalings go back to the two kernels themselves.
         return {}
 
+    def takes_joined_inputs(self, node):
+        # Each input goes through windows of its own.
+        return False
+
     def weights(self, node):
         *window, inputs, multiplier = node.params["depthwise_kernel"].shape
         rows = np.arange(inputs)

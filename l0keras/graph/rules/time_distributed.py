@@ -107,3 +107,9 @@ class TimeDistributed(Rule):
 
     def scale_input(self, node, scale):
         self._ask(node, "scale_input", scale)
+
+    def takes_joined_inputs(self, node):
+        return self._ask(node, "takes_joined_inputs")
+
+    def join_inputs(self, node, first, factors):
+        self._ask(node, "join_inputs", first, factors)

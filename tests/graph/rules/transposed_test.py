@@ -92,7 +92,7 @@ def test_a_constant_is_folded_only_where_each_output_sees_one_input(
     checks.randomize(model, rng, closed=0.0)
     checks.close(model.get_layer("before"), [1, 4], bias=2.0)
     stripped = checks.check(model, rng)
-    assert stripped.get_layer("before").filters == (4 if foldable else 6)
+    assert stripped.get_layer("before").filters == (4 if foldable else 5)
 
 
 def test_gates_move_into_the_kernel():
