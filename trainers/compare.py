@@ -32,6 +32,7 @@ from trainers import devices
 from trainers import export as export_lib
 from trainers import finetune
 from trainers import input_pipeline
+from trainers import networks
 from trainers import program
 from trainers import saved
 from trainers.errors import error_percent
@@ -239,7 +240,7 @@ class Comparison:
             model,
             path,
             variant.quantization,
-            export_lib.representative_images(self._data),
+            self._data.sample(export_lib.REPRESENTATIVE),
             variant.sparse_encoding,
         )
         return path
@@ -247,18 +248,25 @@ class Comparison:
 
 def dense_config(config):
     """The settings of a run with gates, for the same network without."""
+    names = [
+        "l0_lambda",
+        "droprate_init",
+        "sample_per",
+        "dependence",
+        "cost",
+        "penalty",
+        "finetune_epochs",
+        "gate_learning_rate",
+        "gate_lr_decay",
+    ]
+    if networks.NETWORKS[config.model].gated_layers:
+        # It was coupled with the gates.
+        names.append("weight_decay")
     return dataclasses.replace(
         config,
         method="dense",
-        **{
-            name: getattr(config_lib.Config, name)
-            for name in (
-                "l0_lambda",
-                "weight_decay",
-                "droprate_init",
-                "sample_per",
-            )
-        },
+        epochs=config.epochs + config.finetune_epochs,
+        **{name: getattr(config_lib.Config, name) for name in names},
     )
 
 
@@ -272,7 +280,7 @@ def prune(model, weights, config, data, epochs):
         model: a plain Keras model that was trained. It is not changed.
         weights: how many weights shall be left, biases among them.
         config: the `Config` whose batches, optimizer and seed to take.
-        data: a `Data`.
+        data: what `input_pipeline.load` returns.
         epochs: for how long.
 
     Returns:
@@ -297,7 +305,7 @@ def prune(model, weights, config, data, epochs):
     name = {"adam": "Adam", "sgd": "SGD"}[config.optimizer]
     return l0keras.export.prune_low_magnitude(
         model,
-        finetune.batches(data, config.batch_size, config.seed),
+        data.reshuffled_batches(config.batch_size, config.seed),
         sparsity=1 - density,
         epochs=epochs,
         optimizer=getattr(keras.optimizers, name)(config.learning_rate),

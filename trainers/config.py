@@ -4,14 +4,20 @@ import dataclasses
 
 from absl import flags
 
-from l0keras import models
+from trainers import networks
 
-# Each network with the number of its gated layers.
-MODELS = {"lenet5": (models.lenet5, 4), "mlp": (models.mlp, 3)}
-METHODS = ("dense", "l0")
-OPTIMIZERS = ("adam", "sgd")
-STRATEGIES = ("none", "mirrored")
-SAMPLE_PER = ("batch", "example")
+CHOICES = {
+    "model": tuple(networks.NETWORKS),
+    "method": ("dense", "l0", "dep_l0"),
+    "dependence": ("none", "forward", "backward"),
+    "cost": ("params", "macs"),
+    "penalty": ("joint", "reference"),
+    "sample_per": ("batch", "example"),
+    "optimizer": ("adam", "sgd"),
+    "augmentation": ("none", "crop_flip", "imagenet"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "strategy": ("none", "mirrored"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,68 +28,104 @@ class Config:
     among them: a run may be resumed elsewhere.
 
     Args:
-        model: a name in `MODELS`.
+        model: a name in `networks.NETWORKS`.
         dataset: a name that `input_pipeline.load` knows.
-        method: a name in `METHODS`.
-        l0_lambda: the price of one weight in the paper's form, before
-            division by the number of training examples; one number for all
-            gated layers or one for each.
-        weight_decay: coupled L2 in the same form, likewise.
+        method: `"dense"` for no gates, `"l0"` for those of Louizos et al. or
+            `"dep_l0"` for those of Li and Ji.
+        dependence: of the gates of `"dep_l0"`: the order in which layers
+            depend on each other, or `"none"`.
+        cost: what `"dep_l0"` charges for.
+        penalty: how it does, `"reference"` as the authors' code.
+        l0_lambda: the price of one weight in the form of the method's paper,
+            which for `"l0"` is before division by the number of training
+            examples; one number for all gated layers or, for networks with
+            `gated_layers`, one for each.
+        weight_decay: L2, 0.5 * weight_decay * w^2 for each weight; for
+            networks with `gated_layers` coupled with the gates, in the form
+            before that division, and one number or one for each of them.
         droprate_init: the share of gates closed at the start, likewise;
             empty for the network's own.
         sample_per: `"batch"` or `"example"`.
-        epochs, batch_size, learning_rate: as in any training.
-        optimizer: a name in `OPTIMIZERS`, with Keras's defaults.
+        epochs, batch_size: as in any training.
+        finetune_epochs: more epochs after those, with frozen gates, and
+            without their penalty and the L2 that is coupled with them.
+        optimizer: `"adam"` or `"sgd"`, with Keras's defaults.
+        learning_rate: that of the first epoch.
+        momentum, nesterov: of `"sgd"`.
+        lr_boundaries: the numbers of epochs after which learning rates are
+            multiplied by a factor.
+        lr_decay: that factor.
+        gate_learning_rate: of Adam for the gates, 0 to train them as the
+            weights.
+        gate_lr_decay: the factor for that one.
         ema_momentum: of the averaged weights, in [0, 1); 0 for none.
         image_size: the side to which images are resized, 0 for none.
+        augmentation: see `input_pipeline.load`.
+        precision: the dtype policy of training; results are in float32.
         seed: an integer of at least 0.
-        strategy: a name in `STRATEGIES`.
+        strategy: `"none"` or `"mirrored"`.
         num_logical_cpus: into how many devices the CPU is split, 0 to leave
             it; replicas change which noise is drawn.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of its range, or several that do not go
+            together.
     """
 
     model: str = "lenet5"
     dataset: str = "mnist"
     method: str = "l0"
+    dependence: str = "none"
+    cost: str = "params"
+    penalty: str = "joint"
     l0_lambda: tuple = (0.1,)
     weight_decay: tuple = (0.0,)
     droprate_init: tuple = ()
     sample_per: str = "batch"
     epochs: int = 200
+    finetune_epochs: int = 0
     batch_size: int = 100
-    learning_rate: float = 1e-3
     optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
+    lr_boundaries: tuple = ()
+    lr_decay: float = 0.1
+    gate_learning_rate: float = 0.0
+    gate_lr_decay: float = 1.0
     ema_momentum: float = 0.999
     image_size: int = 0
+    augmentation: str = "none"
+    precision: str = "float32"
     seed: int = 0
     strategy: str = "none"
     num_logical_cpus: int = 0
 
     def __post_init__(self):
-        for name, allowed in (
-            ("model", MODELS),
-            ("method", METHODS),
-            ("optimizer", OPTIMIZERS),
-            ("strategy", STRATEGIES),
-            ("sample_per", SAMPLE_PER),
-        ):
+        for name, allowed in CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         if not self.dataset:
             raise ValueError("Argument `dataset` must not be empty.")
-        for name in ("epochs", "batch_size"):
-            _check(name, getattr(self, name), lambda v: v >= 1, "at least 1")
-        for name in ("seed", "image_size", "num_logical_cpus"):
-            _check(name, getattr(self, name), lambda v: v >= 0, "at least 0")
-        _check("learning_rate", self.learning_rate, lambda v: v > 0, "above 0")
-        _check(
-            "ema_momentum",
-            self.ema_momentum,
-            lambda v: 0 <= v < 1,
-            "in [0, 1), where 0 turns averaging off",
-        )
+        for names, test, allowed in (
+            ("epochs batch_size", lambda v: v >= 1, "at least 1"),
+            (
+                "seed image_size num_logical_cpus finetune_epochs "
+                "gate_learning_rate",
+                lambda v: v >= 0,
+                "at least 0",
+            ),
+            ("learning_rate", lambda v: v > 0, "above 0"),
+            ("lr_decay gate_lr_decay", lambda v: 0 < v <= 1, "in (0, 1]"),
+            ("momentum", lambda v: 0 <= v < 1, "in [0, 1)"),
+            (
+                "ema_momentum",
+                lambda v: 0 <= v < 1,
+                "in [0, 1), where 0 turns averaging off",
+            ),
+            ("lr_boundaries", _ascend, "whole numbers above 0, ascending"),
+        ):
+            for name in names.split():
+                _check(name, getattr(self, name), test, allowed)
         for name in ("l0_lambda", "weight_decay"):
             values = self._per_layer(name)
             _check(name, values, lambda vs: min(vs) >= 0, "at least 0")
@@ -95,15 +137,44 @@ class Config:
                 lambda vs: 0 < min(vs) and max(vs) < 1,
                 "in (0, 1)",
             )
+        self._check_together()
+
+    def _check_together(self):
+        """Whether each setting has something to be about."""
+        gated = self.method != "dense"
+        for name, needed, there in (
+            ("dependence", "method=dep_l0", self.method == "dep_l0"),
+            ("cost", "method=dep_l0", self.method == "dep_l0"),
+            ("penalty", "method=dep_l0", self.method == "dep_l0"),
+            ("droprate_init", "method=l0", self.method != "dep_l0"),
+            ("finetune_epochs", "a method with gates", gated),
+            # Keras averages all weights that train, or none of them.
+            ("finetune_epochs", "ema_momentum=0", not self.ema_momentum),
+            ("gate_learning_rate", "a method with gates", gated),
+            (
+                "gate_lr_decay",
+                "a gate_learning_rate",
+                self.gate_learning_rate > 0,
+            ),
+            ("momentum", "optimizer=sgd", self.optimizer == "sgd"),
+            ("nesterov", "a momentum", self.momentum > 0),
+        ):
+            default, value = getattr(Config, name), getattr(self, name)
+            if value != default and not there:
+                allowed = str(_listed(default)) or "unset"
+                raise ValueError(
+                    f"Argument `{name}` must be {allowed} without {needed}. "
+                    f"Received: {name}={_listed(value)}"
+                )
 
     def _per_layer(self, name):
         values = getattr(self, name)
-        count = MODELS[self.model][1]
+        count = networks.NETWORKS[self.model].gated_layers
         if len(values) not in (1, count):
+            each = f" or one for each of the {count} gated layers"
             raise ValueError(
-                f"Argument `{name}` must be one number or one for each of the "
-                f"{count} gated layers of {self.model!r}. "
-                f"Received: {name}={_listed(values)}"
+                f"Argument `{name}` must be one number{each if count else ''} "
+                f"of {self.model!r}. Received: {name}={_listed(values)}"
             )
         # NaN compares false with everything, also inside min and max.
         if any(value != value for value in values):
@@ -112,38 +183,6 @@ class Config:
                 f"Received: {name}={_listed(values)}"
             )
         return values
-
-    def build(self, input_shape, classes, train_examples):
-        """Builds the network of the experiment.
-
-        Args:
-            input_shape: the shape of one image.
-            classes: the number of classes.
-            train_examples: the number of training examples, by which lambda
-                and weight decay are divided.
-
-        Returns:
-            A built `keras.Sequential` that gives logits.
-        """
-
-        def spread(values, scale):
-            values = [value / scale for value in values]
-            return values[0] if len(values) == 1 else values
-
-        arguments = {"l2": spread(self.weight_decay, train_examples)}
-        if self.method == "l0":
-            arguments["gates"] = "paper"
-            arguments["l0"] = spread(self.l0_lambda, train_examples)
-            arguments["sample_per"] = self.sample_per
-        if self.droprate_init:
-            arguments["droprate_init"] = spread(self.droprate_init, 1)
-        return MODELS[self.model][0](
-            input_shape, classes, seed=self.seed, **arguments
-        )
-
-    def build_plain(self, input_shape, classes):
-        """Builds the network without gates and penalties, to compare with."""
-        return MODELS[self.model][0](input_shape, classes, seed=self.seed)
 
     def to_json(self):
         """The settings as a dict of strings, numbers and lists."""
@@ -160,28 +199,44 @@ def define_flags(flag_values=flags.FLAGS):
         flag_values: where to define them.
     """
     texts = {
-        "model": f"The network: one of {', '.join(MODELS)}.",
+        "model": "The network.",
         "dataset": "The data: digits, or an image classification set by its "
         "name in tensorflow_datasets.",
-        "method": f"How to train: one of {', '.join(METHODS)}.",
-        "l0_lambda": "The price of one weight as in the paper, divided by "
-        "the number of training examples here; one number, or one for each "
-        "gated layer, with commas.",
-        "weight_decay": "L2, in the same form and divided likewise; coupled "
-        "with the gates.",
-        "droprate_init": "The share of gates closed at the start, likewise; "
-        "empty for the network's own.",
-        "sample_per": f"Who shares a sample of the gates: one of "
-        f"{', '.join(SAMPLE_PER)}.",
+        "method": "How to train: without gates, with those of Louizos et al. "
+        "or those of Li and Ji.",
+        "dependence": "Which way the gates of dep_l0 depend on each other.",
+        "cost": "What dep_l0 charges for.",
+        "penalty": "How dep_l0 charges, reference as its authors' code.",
+        "l0_lambda": "The price of one weight as in the method's paper, for "
+        "l0 divided by the number of training examples here; one number, or "
+        "for lenet5 and mlp one for each gated layer, with commas.",
+        "weight_decay": "L2, 0.5 * weight_decay * w^2 for each weight. For "
+        "lenet5 and mlp coupled with the gates, in the form of l0_lambda and "
+        "divided likewise.",
+        "droprate_init": "The share of gates closed at the start, one number "
+        "or one for each; empty for the network's own.",
+        "sample_per": "Who shares a sample of the gates.",
         "epochs": "How often to go through the training examples.",
+        "finetune_epochs": "How often after that, with frozen gates.",
         "batch_size": "Examples in a step, over all replicas.",
-        "learning_rate": "The learning rate, constant.",
-        "optimizer": f"One of {', '.join(OPTIMIZERS)}.",
+        "optimizer": "What makes the steps.",
+        "learning_rate": "The learning rate of the first epoch.",
+        "momentum": "Momentum of sgd.",
+        "nesterov": "Whether it is Nesterov's.",
+        "lr_boundaries": "After which epochs learning rates are multiplied by "
+        "a factor, with commas.",
+        "lr_decay": "That factor.",
+        "gate_learning_rate": "The learning rate of Adam for the gates; 0 "
+        "trains them as the weights.",
+        "gate_lr_decay": "The factor for that one.",
         "ema_momentum": "Momentum of the averaged weights; 0 for none.",
         "image_size": "The side to which images are resized; 0 leaves them.",
+        "augmentation": "What is changed at random: crop_flip for images of "
+        "one size, imagenet for those of several.",
+        "precision": "The dtype policy of training; results are in float32.",
         "seed": "Fixes weights, noise and the order of examples.",
-        "strategy": f"One of {', '.join(STRATEGIES)}; mirrored splits each "
-        "batch over all GPUs, or over the logical CPUs.",
+        "strategy": "mirrored splits each batch over all GPUs, or over the "
+        "logical CPUs.",
         "num_logical_cpus": "Splits the CPU into this many devices.",
     }
     for field in dataclasses.fields(Config):
@@ -189,12 +244,16 @@ def define_flags(flag_values=flags.FLAGS):
             str: flags.DEFINE_string,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
+            bool: flags.DEFINE_boolean,
             tuple: flags.DEFINE_list,
         }[field.type]
         default = field.default
         if field.type is tuple:
             default = [str(value) for value in default]
-        define(field.name, default, texts[field.name], flag_values=flag_values)
+        text = texts[field.name]
+        if field.name in CHOICES:
+            text = f"{text} One of {', '.join(CHOICES[field.name])}."
+        define(field.name, default, text, flag_values=flag_values)
 
 
 def define_data_flags(flag_values=flags.FLAGS):
@@ -264,6 +323,11 @@ def _check(name, value, test, allowed):
             f"Argument `{name}` must be {allowed}. "
             f"Received: {name}={_listed(value)}"
         )
+
+
+def _ascend(values):
+    whole = all(value % 1 == 0 for value in values)
+    return whole and all(a < b for a, b in zip((0, *values), values))
 
 
 def _listed(value):

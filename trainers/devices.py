@@ -1,5 +1,8 @@
-"""The devices a program runs on."""
+"""The devices a program runs on, and what they compute in."""
 
+import contextlib
+
+import keras
 import tensorflow as tf
 
 
@@ -49,3 +52,18 @@ def make_strategy(name):
     devices = tf.config.list_logical_devices("GPU")
     devices = devices or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+@contextlib.contextmanager
+def dtype_policy(name):
+    """Makes layers in a block compute in another precision.
+
+    Args:
+        name: of a Keras dtype policy.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,9 +1,10 @@
 """The test error of models in any form."""
 
+import functools
+
 import numpy as np
 
 import l0keras
-from trainers.input_pipeline import EVAL_BATCH_SIZE
 
 
 def predict(model, data):
@@ -11,7 +12,7 @@ def predict(model, data):
 
     Args:
         model: a Keras model, or the path of a .tflite file.
-        data: a `Data`.
+        data: what `input_pipeline.load` returns.
 
     Returns:
         A float32 array `(examples, classes)`.
@@ -20,18 +21,16 @@ def predict(model, data):
         ValueError: a model for images of another shape.
     """
     if isinstance(model, str):
-        return l0keras.export.run_tflite(
-            model, data.scale(data.test_images), EVAL_BATCH_SIZE
-        )
-    shape = tuple(model.input_shape[1:])
-    if shape != data.input_shape:
-        raise ValueError(
-            "The model must be one for images as in the data set, of shape "
-            f"{data.input_shape}. Received: a model for {shape}"
-        )
-    return np.concatenate(
-        [model.predict_on_batch(images) for images, _ in data.test_batches()]
-    )
+        run = functools.partial(l0keras.export.run_tflite, model)
+    else:
+        shape = tuple(model.input_shape[1:])
+        if shape != data.input_shape:
+            raise ValueError(
+                "The model must be one for images as in the data set, of "
+                f"shape {data.input_shape}. Received: a model for {shape}"
+            )
+        run = model.predict_on_batch
+    return np.concatenate([run(images) for images, _ in data.test_batches()])
 
 
 def error_percent(logits, data):

@@ -15,7 +15,6 @@ need data: a workdir knows which, for a file `--dataset` says so.
 import os
 import sys
 
-import keras
 from absl import app
 from absl import flags
 
@@ -55,7 +54,8 @@ def export(
         mode: how the numbers of a .tflite file are written, a key of `MODES`.
         sparse_encoding: whether a .tflite file leaves out zeros.
         batch_size: that of a .tflite file, or `None` to leave it free.
-        data: a `Data`, which integer files and fine-tuning need.
+        data: what `input_pipeline.load` returns; integer files and
+            fine-tuning need it.
         tuning: the `FineTuning` before a .tflite file is written.
 
     Returns:
@@ -79,24 +79,11 @@ def export(
         small,
         output,
         MODES[mode],
-        None if data is None else representative_images(data),
+        None if data is None else data.sample(REPRESENTATIVE),
         sparse_encoding,
         batch_size,
     )
     return f"{text}\n{file}"
-
-
-def representative_images(data):
-    """Training images, evenly spread, by which to choose ranges.
-
-    Args:
-        data: a `Data`.
-
-    Returns:
-        A float32 array of up to 500 images.
-    """
-    step = -(-len(data.train_images) // REPRESENTATIVE)
-    return keras.ops.convert_to_numpy(data.scale(data.train_images[::step]))
 
 
 def _check(path, form, output, mode, sparse_encoding, data, tuning):

@@ -61,7 +61,7 @@ def fine_tune(model, data, settings, seed=0):
 
     Args:
         model: a plain Keras 3 model that gives logits. It is not changed.
-        data: a `Data`.
+        data: what `input_pipeline.load` returns.
         settings: a `FineTuning`.
         seed: fixes the order of examples.
 
@@ -73,7 +73,7 @@ def fine_tune(model, data, settings, seed=0):
     if settings.cluster_epochs:
         model = export.cluster(
             model,
-            batches(data, settings.batch_size, seed),
+            data.reshuffled_batches(settings.batch_size, seed),
             number_of_clusters=settings.clusters,
             epochs=settings.cluster_epochs,
             optimizer=keras.optimizers.Adam(settings.learning_rate),
@@ -84,7 +84,7 @@ def fine_tune(model, data, settings, seed=0):
     if settings.quantize_epochs:
         model = export.quantize_aware(
             model,
-            batches(data, settings.batch_size, seed),
+            data.reshuffled_batches(settings.batch_size, seed),
             epochs=settings.quantize_epochs,
             optimizer=keras.optimizers.Adam(settings.learning_rate),
             loss=loss,
@@ -93,24 +93,3 @@ def fine_tune(model, data, settings, seed=0):
             verbose=2,
         )
     return model
-
-
-def batches(data, batch_size, seed=0):
-    """The training examples of one epoch, in another order each time.
-
-    Args:
-        data: a `Data`.
-        batch_size: examples in a batch.
-        seed: fixes the orders.
-
-    Returns:
-        A `tf.data.Dataset` that knows its length.
-    """
-    import tensorflow as tf
-
-    pairs = (data.train_images, data.train_labels)
-    dataset = tf.data.Dataset.from_tensor_slices(pairs)
-    dataset = dataset.shuffle(len(data.train_labels), seed=seed)
-    return dataset.batch(batch_size).map(
-        lambda images, labels: (data.scale(images), labels)
-    )

@@ -1,4 +1,4 @@
-"""Image classification data, in memory and in an order known beforehand."""
+"""Image classification data, in an order known beforehand."""
 
 import dataclasses
 import difflib
@@ -7,12 +7,27 @@ import fcntl
 import numpy as np
 import tensorflow as tf
 
+from trainers import augment
+from trainers.streaming import Streamed
+
 EVAL_BATCH_SIZE = 1000
+# Means and standard deviations of the channels of pixels in [0, 1]. For CIFAR
+# those of the codes of Louizos et al. and Li and Ji, in 255ths.
+NORMALIZATIONS = {
+    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+    "imagenet2012": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+# Sets whose test split has no labels.
+TEST_SPLITS = {"imagenet2012": "validation"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """A data set in memory.
+
+    `streaming.Streamed` has the same public face, but for the arrays of
+    images.
 
     Args:
         train_images, test_images: uint8 arrays `(examples, height, width,
@@ -20,6 +35,9 @@ class Data:
         train_labels, test_labels: int32 arrays `(examples,)`.
         classes: the number of classes.
         white: the largest value a pixel can have.
+        augmentation: `"none"` or `"crop_flip"`.
+        normalization: means and standard deviations of the channels of
+            pixels in [0, 1], for the network to normalize by; or `None`.
     """
 
     train_images: np.ndarray
@@ -28,10 +46,16 @@ class Data:
     test_labels: np.ndarray
     classes: int
     white: int = 255
+    augmentation: str = "none"
+    normalization: tuple | None = None
 
     @property
     def input_shape(self):
         return self.train_images.shape[1:]
+
+    @property
+    def num_train(self):
+        return len(self.train_labels)
 
     def scale(self, images):
         """Pixels as float32 in [0, 1], of a tensor or an array."""
@@ -42,9 +66,9 @@ class Data:
     ):
         """The training examples of several epochs, shuffled.
 
-        The order of an epoch depends on the seed and the epoch's number
-        alone, so that a run that begins with a later epoch sees what the
-        whole run sees there.
+        The order of an epoch and what augmentation does to its images
+        depend on the seed and the epoch's number alone, so that a run that
+        begins with a later epoch sees what the whole run sees there.
 
         Args:
             batch_size: examples in a batch.
@@ -62,24 +86,56 @@ class Data:
         labels = tf.constant(self.train_labels)
 
         def shuffled(epoch):
+            key = tf.stack([tf.cast(seed, epoch.dtype), epoch])
             order = tf.random.experimental.stateless_shuffle(
-                tf.range(len(self.train_labels)),
-                seed=tf.stack([tf.cast(seed, epoch.dtype), epoch]),
+                tf.range(self.num_train), seed=key
             )
             indices = tf.data.Dataset.from_tensor_slices(order)
-            return indices.batch(batch_size, drop_remainder)
+            indices = indices.batch(batch_size, drop_remainder)
+            return indices.enumerate().map(lambda step, i: (key, step, i))
 
-        def gather(indices):
+        def gather(key, step, indices):
             batch = tf.gather(images, indices)
+            if self.augmentation == "crop_flip":
+                key = tf.random.fold_in(key, step)
+                batch = augment.crop_flip(batch, key)
             return self.scale(batch), tf.gather(labels, indices)
 
         dataset = tf.data.Dataset.range(first_epoch, epochs)
-        dataset = dataset.flat_map(shuffled).map(gather)
+        dataset = dataset.flat_map(shuffled).map(gather, tf.data.AUTOTUNE)
         return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def reshuffled_batches(self, batch_size, seed):
+        """The training examples of one epoch, in another order each time.
+
+        They are not augmented.
+
+        Args:
+            batch_size: examples in a batch.
+            seed: fixes the orders.
+
+        Returns:
+            A `tf.data.Dataset` that knows its length.
+        """
+        pairs = (self.train_images, self.train_labels)
+        dataset = tf.data.Dataset.from_tensor_slices(pairs)
+        dataset = dataset.shuffle(self.num_train, seed=seed)
+        return dataset.batch(batch_size).map(
+            lambda images, labels: (self.scale(images), labels)
+        )
+
+    def sample(self, count):
+        """Up to `count` training images, evenly spread, in [0, 1].
+
+        Returns:
+            A float32 array.
+        """
+        step = -(-self.num_train // count)
+        return self.scale(self.train_images[::step]).numpy()
 
     def steps_per_epoch(self, batch_size, drop_remainder=False):
         """How many batches an epoch of `train_batches` has."""
-        full, rest = divmod(len(self.train_labels), batch_size)
+        full, rest = divmod(self.num_train, batch_size)
         return full + (rest > 0 and not drop_remainder)
 
     def test_batches(self):
@@ -92,44 +148,65 @@ class Data:
         ).cache()
 
 
-def load(name, data_dir=None, manual_dir=None, image_size=0):
+def load(
+    name, data_dir=None, manual_dir=None, image_size=0, augmentation="none"
+):
     """Loads a data set.
 
     Args:
         name: `"digits"`, scikit-learn's 8 x 8 digits, which come with it, or
             the name of an image classification set in tensorflow_datasets.
-            The test split is the one of that name, else `validation`.
+            The test split is the one of that name, else, and for ImageNet,
+            `validation`.
         data_dir: where tensorflow_datasets keeps data sets.
         manual_dir: a folder with the original files of this data set, which
             are then not downloaded; their checksums are compared.
         image_size: the side to which images are resized (bilinear), or 0 to
-            leave them. Needed where a set has images of several sizes.
+            leave them. Needed where a set has images of several sizes, of
+            which the middle is cut out.
+        augmentation: what is done to training images: `"none"`,
+            `"crop_flip"`, see `augment.crop_flip`, for images of one size,
+            or `"imagenet"`, see `augment.random_resized_crop_flip`, for those
+            of several.
 
     Returns:
-        A `Data`.
+        A `Data`, or a `Streamed` where images have several sizes.
 
     Raises:
         ValueError: an unknown name, not a set of images with one label each,
-            no split to test on, or images of several sizes.
+            no split to test on, images of several sizes that shall not be
+            resized, or an augmentation for other images.
     """
     if name == "digits":
-        data = _digits()
+        data = _digits(image_size)
     else:
         data = _from_tfds(name, data_dir, manual_dir, image_size)
-    if image_size and data.input_shape[:2] != (image_size, image_size):
-        data = dataclasses.replace(
-            data,
-            train_images=_resize(data.train_images, image_size),
-            test_images=_resize(data.test_images, image_size),
+    several = isinstance(data, Streamed)
+    allowed = ("none", "imagenet" if several else "crop_flip")
+    if augmentation not in allowed:
+        raise ValueError(
+            f"Argument `augmentation` must be one of {', '.join(allowed)} for "
+            f"images of {'several sizes' if several else 'one size'}, as in "
+            f"{name}. Received: augmentation={augmentation}"
         )
-    return data
+    normalization = None
+    if name in NORMALIZATIONS:
+        normalization = tuple(
+            [value / 255 for value in values] for values in NORMALIZATIONS[name]
+        )
+    return dataclasses.replace(
+        data, augmentation=augmentation, normalization=normalization
+    )
 
 
-def _digits():
+def _digits(image_size):
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = digits.images.astype("uint8")[..., None]
+    if image_size:
+        resized = tf.image.resize(images, (image_size, image_size))
+        images = np.round(resized.numpy()).astype("uint8")
     labels = digits.target.astype("int32")
     # Every fifth, so that all writers are in both parts.
     test = np.arange(len(labels)) % 5 == 0
@@ -141,11 +218,6 @@ def _digits():
         classes=10,
         white=16,
     )
-
-
-def _resize(images, size):
-    resized = tf.image.resize(images, (size, size))
-    return np.round(resized.numpy()).astype("uint8")
 
 
 def _from_tfds(name, data_dir, manual_dir, image_size):
@@ -176,24 +248,26 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
             f"image_size={image_size}"
         )
 
+    if None in shape:
+        return Streamed(builder, image_key, label_key, test_split, image_size)
+
+    if image_size:
+        shape = (image_size, image_size, shape[-1])
+
+    def sized(image, label):
+        if image_size:
+            image = tf.image.resize(image, shape[:2])
+            image = tf.cast(tf.round(image), tf.uint8)
+        return image, label
+
     def arrays(split):
-        dataset = builder.as_dataset(split=split)
-
-        def pair(example):
-            image = example[image_key]
-            if image_size:
-                image = tf.image.resize(image, (image_size, image_size))
-                image = tf.cast(tf.round(image), tf.uint8)
-            return image, example[label_key]
-
+        dataset = builder.as_dataset(split=split, as_supervised=True)
+        dataset = dataset.map(sized, tf.data.AUTOTUNE).batch(1024)
         size = builder.info.splits[split].num_examples
-        images = labels = None
-        dataset = dataset.map(pair, tf.data.AUTOTUNE).batch(1024)
+        images = np.empty((size, *shape), "uint8")
+        labels = np.empty(size, "int32")
         done = 0
         for image, label in dataset.as_numpy_iterator():
-            if images is None:
-                images = np.empty((size, *image.shape[1:]), "uint8")
-                labels = np.empty(size, "int32")
             images[done : done + len(label)] = image
             labels[done : done + len(label)] = label
             done += len(label)
@@ -256,7 +330,7 @@ def _keys(builder, tfds):
 
 def _test_split(name, builder):
     splits = builder.info.splits
-    for split in ("test", "validation"):
+    for split in (TEST_SPLITS.get(name), "test", "validation"):
         if split in splits and "train" in splits:
             return split
     raise ValueError(

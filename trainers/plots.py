@@ -32,7 +32,7 @@ def draw(model, input_shape, history, folder):
     if first.size == math.prod(input_shape):
         figure = pixel_gates(first.reshape(input_shape))
         _save(figure, folder.file("pixel_gates.png"))
-    totals = {name: gate.log_alpha.shape[0] for name, gate in gates.items()}
+    totals = {name: gate.test_gates().size for name, gate in gates.items()}
     _save(units(history, totals), folder.file("units.png"))
 
 

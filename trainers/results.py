@@ -9,6 +9,7 @@ import numpy as np
 
 import l0keras
 from l0keras import callbacks
+from trainers import networks
 from trainers import plots
 from trainers.errors import error_percent
 from trainers.errors import predict
@@ -23,7 +24,7 @@ def write(config, data, model, history, folder):
 
     Args:
         config: a `Config`.
-        data: a `Data`.
+        data: what `input_pipeline.load` returns.
         model: the compiled model as the last step left it.
         history: a list of dicts, one for each epoch.
         folder: a `Workdir`.
@@ -37,8 +38,9 @@ def write(config, data, model, history, folder):
         as a LiteRT file, untrained unless the method is to train it.
     """
     # A model without optimizer and outside any strategy, to save and to cut.
-    trained = config.build(
-        data.input_shape, data.classes, len(data.train_labels)
+    shapes = (data.input_shape, data.classes)
+    trained = networks.build(
+        config, *shapes, data.num_train, data.normalization
     )
     trained.set_weights(model.get_weights())
     raw_error = error_percent(predict(trained, data), data)
@@ -48,7 +50,7 @@ def write(config, data, model, history, folder):
     stage = "gated" if gates else "dense"
     stripped = l0keras.strip(trained)
     models = {
-        "dense": config.build_plain(data.input_shape, data.classes),
+        "dense": networks.build_plain(config, *shapes, data.normalization),
         stage: trained,
         "stripped": stripped,
         # The file holds what the stripped model does.

@@ -6,10 +6,14 @@ import os
 import keras
 
 from l0keras import callbacks
+from l0keras.gates import GateGenerator
+from l0keras.gates import HardConcreteGate
 from trainers import devices
 from trainers import input_pipeline
+from trainers import networks
 from trainers import results
 from trainers.history import HistoryCsv
+from trainers.optimizers import make_optimizer
 from trainers.progress import Progress
 from trainers.workdir import Workdir
 
@@ -101,7 +105,11 @@ class Training:
                 f"replicas. Received: batch_size={config.batch_size}"
             )
         self._data = input_pipeline.load(
-            config.dataset, data_dir, manual_dir, config.image_size
+            config.dataset,
+            data_dir,
+            manual_dir,
+            config.image_size,
+            config.augmentation,
         )
         # A smaller last batch would give replicas unequal shares, or none.
         self._drop_remainder = replicas > 1
@@ -111,49 +119,73 @@ class Training:
         if not self._steps:
             raise ValueError(
                 "Argument `batch_size` must be at most the number of training "
-                f"examples, {len(self._data.train_labels)}. "
+                f"examples, {self._data.num_train}. "
                 f"Received: batch_size={config.batch_size}"
             )
+        self._strategy = strategy
+        self._steps_per_execution = _steps_per_execution(
+            steps_per_execution, self._steps, replicas
+        )
         keras.utils.set_random_seed(config.seed)
-        with strategy.scope():
-            self._model = config.build(
+        with strategy.scope(), devices.dtype_policy(config.precision):
+            self._model = networks.build(
+                config,
                 self._data.input_shape,
                 self._data.classes,
-                len(self._data.train_labels),
+                self._data.num_train,
+                self._data.normalization,
             )
-            self._model.compile(
-                optimizer=_optimizer(config),
-                loss=keras.losses.SparseCategoricalCrossentropy(
-                    from_logits=True
-                ),
-                metrics=["accuracy"],
-                steps_per_execution=_steps_per_execution(
-                    steps_per_execution, self._steps, replicas
-                ),
-                # On the CPU, measured, it makes LeNet-5 twice as slow.
-                jit_compile=False,
-            )
+            self._compile(make_optimizer(config, self._steps))
         self._checkpoint = callbacks.Checkpoint(
             self._folder.file("checkpoint.npz")
         )
         self._first_epoch = self._checkpoint.restore(self._model)
 
+    def _compile(self, optimizer):
+        self._model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            steps_per_execution=self._steps_per_execution,
+            # On the CPU, measured, it makes LeNet-5 twice as slow.
+            jit_compile=False,
+        )
+
     def _fit(self):
         config = self._config
-        if self._first_epoch >= config.epochs:
-            return
-        if self._first_epoch:
+        last = config.epochs + config.finetune_epochs
+        if 0 < self._first_epoch < last:
             print(f"Going on after epoch {self._first_epoch}.")
+        self._fit_until(config.epochs)
+        if self._first_epoch < last:
+            self._freeze_gates()
+            self._fit_until(last)
+
+    def _freeze_gates(self):
+        """Lets the rest of training have test gates and no penalty.
+
+        The optimizer stays the same, with its momenta and its schedule.
+        """
+        for layer in self._model._flatten_layers():
+            if isinstance(layer, (HardConcreteGate, GateGenerator)):
+                layer.trainable = False
+        with self._strategy.scope():
+            self._compile(self._model.optimizer)
+
+    def _fit_until(self, epochs):
+        config = self._config
+        if self._first_epoch >= epochs:
+            return
         batches = self._data.train_batches(
             config.batch_size,
             config.seed,
-            config.epochs,
+            epochs,
             self._first_epoch,
             self._drop_remainder,
         )
         self._model.fit(
             batches,
-            epochs=config.epochs,
+            epochs=epochs,
             initial_epoch=self._first_epoch,
             steps_per_epoch=self._steps,
             validation_data=self._data.test_batches(),
@@ -171,6 +203,7 @@ class Training:
             shuffle=False,
             verbose=0,
         )
+        self._first_epoch = epochs
 
 
 def train(config, workdir, **kwargs):
@@ -180,14 +213,6 @@ def train(config, workdir, **kwargs):
         The report, a dict, as in the workdir's `report.json`.
     """
     return Training(config, workdir, **kwargs).run()
-
-
-def _optimizer(config):
-    name = {"adam": "Adam", "sgd": "SGD"}[config.optimizer]
-    ema = {}
-    if config.ema_momentum:
-        ema = {"use_ema": True, "ema_momentum": config.ema_momentum}
-    return getattr(keras.optimizers, name)(config.learning_rate, **ema)
 
 
 def _steps_per_execution(wanted, steps, replicas):

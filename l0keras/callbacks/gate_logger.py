@@ -36,7 +36,7 @@ def named_gates(model):
         model's layers.
     """
     gates = {}
-    for layer in model._flatten_layers():
+    for layer in _in_order(model):
         gate = getattr(layer, "gate", None)
         if isinstance(gate, HardConcreteGate):
             gates[layer.name] = gate
@@ -44,3 +44,10 @@ def named_gates(model):
             if not any(layer is known for known in gates.values()):
                 gates[layer.name] = layer
     return gates
+
+
+def _in_order(layer):
+    """A layer and all within it; Keras's own walk turns nested models round."""
+    yield layer
+    for inner in layer._layers:
+        yield from _in_order(inner)

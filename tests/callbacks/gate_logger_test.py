@@ -53,3 +53,5 @@ def test_names_in_the_order_of_the_layers():
     model = gated()
     assert list(named_gates(model)) == ["alone", "dense"]
     assert list(named_gates(model).values()) == l0keras.gates_of(model)
+    nested = keras.Sequential([keras.Input((4,)), model])
+    assert list(named_gates(nested)) == ["alone", "dense"]

@@ -12,6 +12,7 @@ import pytest
 
 import l0keras
 from trainers import compare
+from trainers import networks
 from trainers.config import Config
 from trainers.finetune import FineTuning
 from trainers.workdir import write_json
@@ -25,7 +26,7 @@ TUNING = FineTuning(cluster_epochs=1, quantize_epochs=1, clusters=8)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    model = CONFIG.build((8, 8, 1), 10, 1437)
+    model = networks.build(CONFIG, (8, 8, 1), 10, 1437)
     for gate in l0keras.gates_of(model):
         gate.log_alpha.assign(np.linspace(-9, 1, gate.log_alpha.shape[0]))
     l0keras.strip(model).save(folder / "stripped.keras")

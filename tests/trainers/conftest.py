@@ -27,3 +27,13 @@ def originals():
 @pytest.fixture(scope="session")
 def digits():
     return input_pipeline.load("digits")
+
+
+@pytest.fixture(scope="session")
+def small_sets(tmp_path_factory):
+    """A data_dir with a few random images under the papers' names."""
+    from tests.trainers.small_sets import prepare
+
+    folder = tmp_path_factory.mktemp("small_sets")
+    prepare(folder)
+    return folder

@@ -1,3 +1,4 @@
+import keras
 import pytest
 import tensorflow as tf
 
@@ -22,3 +23,13 @@ def test_strategies():
     assert mirrored.num_replicas_in_sync == len(
         tf.config.list_logical_devices("CPU")
     )
+
+
+def test_dtype_policy_lasts_as_long_as_its_block():
+    with devices.dtype_policy("mixed_bfloat16"):
+        layer = keras.layers.Dense(1)
+    assert layer.compute_dtype == "bfloat16"
+    with pytest.raises(KeyError):
+        with devices.dtype_policy("mixed_bfloat16"):
+            raise KeyError
+    assert keras.config.dtype_policy().name == "float32"

@@ -11,7 +11,6 @@ from l0keras import models
 from l0keras.export.interpreter import open_tflite
 from trainers import export as export_program
 from trainers.export import export
-from trainers.export import representative_images
 from trainers.finetune import FineTuning
 
 
@@ -72,7 +71,7 @@ def test_int8_files_take_their_ranges_from_the_data(saved, tmp_path, digits):
     outputs = l0keras.export.run_tflite(file, images)
     expected = model.predict(images, verbose=0)
     assert 0 < np.abs(outputs - expected).max() < 0.05 * np.abs(expected).max()
-    images = representative_images(data)
+    images = data.sample(export_program.REPRESENTATIVE)
     assert images.shape == (479, 4, 4, 1) and images.max() == 1.0
     np.testing.assert_array_equal(
         images[1], data.train_images[3].astype("float32") / 16

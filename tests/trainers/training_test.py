@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -189,6 +190,94 @@ def test_dense_method_reports_its_own_error(tmp_path):
     assert report["test_error"]["dense"] == report["test_error_raw"] < 80
     assert report["architecture"] == "64-300-100"
     assert not list(tmp_path.glob("*.png"))
+
+
+PHASES = Config(
+    model="mlp",
+    dataset="digits",
+    l0_lambda=(0.3,),
+    epochs=2,
+    finetune_epochs=2,
+    batch_size=300,
+    optimizer="sgd",
+    learning_rate=0.5,
+    momentum=0.9,
+    lr_boundaries=(3.0,),
+    gate_learning_rate=0.1,
+    ema_momentum=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A finished run with fine-tuning: its folder and itself."""
+    workdir = tmp_path_factory.mktemp("tuned")
+    run = Training(PHASES, workdir)
+    run.run()
+    return workdir, run
+
+
+def test_fine_tuning_freezes_the_gates(tuned):
+    gates = [
+        {name: row[name] for name in row if name.startswith("fc")}
+        for row in rows(tuned[0])
+    ]
+    assert len(gates) == 4 and len(gates[0]) == 6
+    assert gates[0] != gates[1] == gates[2] == gates[3]
+    model = tuned[1]._model
+    assert [v.name for v in model.trainable_variables] == ["kernel", "bias"] * 3
+    # The gates of fine-tuning are those of the test, not samples.
+    images = np.random.default_rng(0).random((5, 8, 8, 1), "float32")
+    np.testing.assert_array_equal(
+        model(images, training=True), model(images, training=False)
+    )
+
+
+def test_fine_tuning_has_no_penalty_and_trains_the_weights(tuned):
+    assert tuned[1]._model.losses == []
+    losses = [float(row["loss"]) for row in rows(tuned[0])]
+    # The price of all weights at the start is 18 nats.
+    assert losses[1] > 4 > 3 > losses[2] > losses[3]
+
+
+def test_optimizers_go_on_in_fine_tuning(tuned):
+    gates, weights = tuned[1]._model.optimizer.optimizers
+    assert int(weights.iterations) == int(gates.iterations) == 4 * 5
+    assert float(weights.learning_rate) == pytest.approx(0.05)
+    assert float(gates.learning_rate) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_fine_tuning_resumes_too(epochs, tuned, tmp_path, monkeypatch):
+    def stop(self, epoch, logs=None):
+        if epoch + 1 == epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(PHASES, tmp_path)
+    monkeypatch.undo()
+    assert len(rows(tmp_path)) == epochs
+    train(PHASES, tmp_path)
+    assert_same_run(tuned[0], tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_results_of_half_precision_are_in_float32(precision, tmp_path):
+    config = dataclasses.replace(PHASES, precision=precision)
+    run = Training(config, tmp_path)
+    report = run.run()
+    dense = run._model.get_layer("fc1")
+    assert dense.compute_dtype == precision.removeprefix("mixed_")
+    assert keras.config.dtype_policy().name == "float32"
+    saved = keras.saving.load_model(tmp_path / "model.keras")
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    for value, same in zip(run._model.get_weights(), saved.get_weights()):
+        np.testing.assert_array_equal(value, same)
+    errors = report["test_error"]
+    assert errors["gated"] == errors["tflite"] < 60
+    losses = [float(row["loss"]) for row in rows(tmp_path)]
+    assert losses[0] > losses[1] > losses[2] > losses[3]
 
 
 # TensorFlow counts the exchanges between replicas once for a whole process,

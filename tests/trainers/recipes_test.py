@@ -1,0 +1,316 @@
+"""The papers' experiments: their constants, and each from end to end."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+import l0keras
+from tests.trainers import small_sets as sets
+from trainers import config as config_lib
+from trainers import input_pipeline
+from trainers import networks
+from trainers import train
+from trainers.config import Config
+from trainers.errors import predict
+from trainers.training import Training
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "trainers" / "experiments"
+
+MNIST = {
+    "epochs": 200,
+    "batch_size": 100,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "gate_learning_rate": 0.0,
+    "lr_boundaries": (),
+    "augmentation": "none",
+}
+SGD = {"optimizer": "sgd", "momentum": 0.9}
+WIDE = SGD | {
+    "l0_lambda": (0.001,),
+    "weight_decay": (5e-4,),
+    "droprate_init": (),
+    "sample_per": "batch",
+    "epochs": 200,
+    "finetune_epochs": 0,
+    "batch_size": 128,
+    "learning_rate": 0.1,
+    "nesterov": True,
+    "lr_boundaries": (60, 120, 160),
+    "lr_decay": 0.2,
+    "gate_learning_rate": 0.0,
+    "ema_momentum": 0.99,
+    "augmentation": "crop_flip",
+}
+DEPENDENT = SGD | {
+    "dependence": "forward",
+    "cost": "params",
+    "penalty": "reference",
+    "sample_per": "example",
+    "nesterov": False,
+    "gate_learning_rate": 1e-3,
+    "ema_momentum": 0.0,
+}
+SMALL = DEPENDENT | {
+    "weight_decay": (5e-4,),
+    "epochs": 300,
+    "finetune_epochs": 0,
+    "batch_size": 128,
+    "lr_boundaries": (60, 120, 180, 240),
+    "augmentation": "crop_flip",
+}
+VGG16 = SMALL | {
+    "l0_lambda": (1e-6,),
+    "learning_rate": 0.05,
+    "lr_decay": 0.2,
+    "gate_lr_decay": 1.0,
+}
+RESNET56 = SMALL | {
+    "l0_lambda": (5e-7,),
+    "learning_rate": 0.1,
+    "lr_decay": 0.1,
+    "gate_lr_decay": 0.1,
+}
+RESNET50 = DEPENDENT | {
+    "l0_lambda": (5e-9,),
+    "weight_decay": (1e-4,),
+    "epochs": 90,
+    "finetune_epochs": 10,
+    "batch_size": 256,
+    "learning_rate": 0.1,
+    "lr_boundaries": (30, 60, 90),
+    "lr_decay": 0.1,
+    "gate_lr_decay": 0.2,
+    "image_size": 224,
+    "augmentation": "imagenet",
+}
+CONSTANTS = {
+    "mnist_lenet5_l0": MNIST | {"l0_lambda": (0.1,)},
+    "mnist_lenet5_l0_sep": MNIST,
+    "mnist_mlp_l0": MNIST | {"l0_lambda": (0.1,)},
+    "mnist_mlp_l0_sep": MNIST,
+    "cifar10_wrn_28_10_l0": WIDE,
+    "cifar100_wrn_28_10_l0": WIDE,
+    "cifar10_vgg16_dep_l0": VGG16,
+    "cifar100_vgg16_dep_l0": VGG16,
+    "cifar10_resnet56_dep_l0": RESNET56,
+    "cifar100_resnet56_dep_l0": RESNET56,
+    "imagenet2012_resnet50_dep_l0": RESNET50,
+}
+# The prices of gates that depend backward and of those that do not.
+OTHERS = {
+    "cifar10_vgg16_dep_l0": (1e-6, 5e-7),
+    "cifar100_vgg16_dep_l0": (1e-6, 5e-7),
+    "cifar10_resnet56_dep_l0": (1e-6, 5e-7),
+    "cifar100_resnet56_dep_l0": (1e-6, 5e-7),
+    "imagenet2012_resnet50_dep_l0": (5e-9, 5e-9),
+}
+# A few steps of each.
+SHORT = ("--epochs=1", "--batch_size=4")
+
+
+def read(name, *overrides):
+    values = flags.FlagValues()
+    train.define_flags(values)
+    path = EXPERIMENTS / f"{name}.flags"
+    values(["train", f"--flagfile={path}", *overrides])
+    return config_lib.from_flags(values)
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_are_those_of_the_paper(name):
+    config = read(name)
+    found = {key: getattr(config, key) for key in CONSTANTS[name]}
+    assert found == CONSTANTS[name]
+    head = (EXPERIMENTS / f"{name}.flags").read_text().split("--model")[0]
+    # Where the small ones depart from the paper's, they say so.
+    if config.dataset == "mnist":
+        assert config.weight_decay == (0.0,) or "regularisation" in head
+        assert config.sample_per == "batch" or "minibatch" in head
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_heads_say_how_the_other_experiments_are_run(name):
+    head = (EXPERIMENTS / f"{name}.flags").read_text().split("--model")[0]
+    text = head.replace("#", "").replace("\\\n", " ")
+    commands = re.findall(r"^ +python -m trainers.train (.*)$", text, re.M)
+    found = [commands[1].split()[1:-1], commands[2].split()[1:-1]]
+    configs = [read(name, *overrides) for overrides in found]
+    assert [c.dependence for c in configs] == ["backward", "none"]
+    assert tuple(c.l0_lambda[0] for c in configs) == OTHERS[name]
+
+
+def test_prices_of_dep_l0_are_not_divided():
+    config = Config(
+        model="resnet8",
+        method="dep_l0",
+        dependence="forward",
+        penalty="reference",
+        l0_lambda=(0.5,),
+    )
+    model = networks.build(config, (32, 32, 3), 10, 50_000)
+    generator = model.get_layer("gate_generator")
+    assert generator.penalty.l0 == 0.5
+    assert generator.dependence == "forward"
+    independent = dataclasses.replace(config, dependence="none")
+    model = networks.build(independent, (32, 32, 3), 10, 50_000)
+    assert model.get_layer("gate_generator").dependence is None
+
+
+def test_gates_of_the_wide_network_are_the_papers():
+    config = Config(model="wrn_10_1", l0_lambda=(0.001,), weight_decay=(7.0,))
+    gates = l0keras.gates_of(networks.build(config, (32, 32, 3), 10, 50))
+    assert [gate.l0 for gate in gates] == pytest.approx([0.001 / 50] * 3)
+    # Not divided, but for the share of gates that are open at the start.
+    assert [gate.l2 for gate in gates] == pytest.approx([10.0] * 3)
+
+
+DEP_L0 = Config(
+    model="resnet8",
+    dataset="cifar10",
+    image_size=8,
+    method="dep_l0",
+    dependence="backward",
+    penalty="reference",
+    l0_lambda=(1e-4,),
+    weight_decay=(5e-4,),
+    sample_per="example",
+    epochs=1,
+    finetune_epochs=1,
+    batch_size=4,
+    optimizer="sgd",
+    learning_rate=0.1,
+    momentum=0.9,
+    gate_learning_rate=0.1,
+    ema_momentum=0.0,
+    augmentation="crop_flip",
+)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_dependent_gates_from_end_to_end(precision, small_sets, tmp_path):
+    config = dataclasses.replace(DEP_L0, precision=precision)
+    run = Training(config, tmp_path, data_dir=small_sets)
+    generator = next(
+        layer
+        for layer in run._model._flatten_layers()
+        if isinstance(layer, l0keras.gates.GateGenerator)
+    )
+    begin = [v.numpy() for v in generator.variables]
+    report = run.run()
+    gates, weights = run._model.optimizer.optimizers
+    assert len(gates._trainable_variables) == len(generator.variables) == 8
+    assert isinstance(weights, keras.optimizers.SGD)
+    for variable, old in zip(generator.variables, begin):
+        assert not np.array_equal(variable.numpy(), old)
+    # Fine-tuning has the decay of weights alone.
+    assert not generator.trainable
+    decays = sum(
+        variable.regularizer is not None
+        for variable in run._model.trainable_variables
+    )
+    assert len(run._model.losses) == decays > 0
+    images = input_pipeline.load("cifar10", small_sets, image_size=8)
+    images = images.sample(4)
+    saved = keras.saving.load_model(tmp_path / "model.keras")
+    small = keras.saving.load_model(tmp_path / "stripped.keras")
+    np.testing.assert_allclose(
+        small.predict(images, verbose=0),
+        saved.predict(images, verbose=0),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    assert report["params"]["stripped"] <= report["params"]["dense"]
+    assert (tmp_path / "units.png").exists()
+
+
+def end_to_end(name, small_sets, tmp_path, *overrides):
+    config = read(name, *SHORT, *overrides)
+    report = Training(config, tmp_path, data_dir=small_sets).run()
+    assert report["epochs"] == config.epochs + config.finetune_epochs
+    assert set(report["test_error"]) == {"gated", "stripped", "tflite"}
+    data = input_pipeline.load(
+        config.dataset, small_sets, image_size=config.image_size
+    )
+    # A few large steps make logits of any size.
+    path = str(tmp_path / "model.tflite")
+    scale = np.abs(predict(path, data)).max()
+    for difference in report["max_difference"].values():
+        assert difference < 1e-4 * scale
+    signature = l0keras.export.signature(path)
+    [image] = signature["inputs"].values()
+    side = config.image_size or 32
+    assert image["shape"] == (None, side, side, 3)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in CONSTANTS if n[:5] == "cifar"])
+def test_recipes_of_cifar_from_end_to_end(name, small_sets, tmp_path):
+    end_to_end(name, small_sets, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dependence", ["backward", "none"])
+@pytest.mark.parametrize(
+    "name", ["cifar10_vgg16_dep_l0", "cifar100_resnet56_dep_l0"]
+)
+def test_other_dependences_from_end_to_end(
+    name, dependence, small_sets, tmp_path
+):
+    end_to_end(name, small_sets, tmp_path, f"--dependence={dependence}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dependence", ["forward", "backward", "none"])
+def test_recipe_of_imagenet_from_end_to_end(dependence, small_sets, tmp_path):
+    end_to_end(
+        "imagenet2012_resnet50_dep_l0",
+        small_sets,
+        tmp_path,
+        "--finetune_epochs=1",
+        "--image_size=64",
+        f"--dependence={dependence}",
+    )
+
+
+@pytest.mark.slow
+def test_recipe_on_two_replicas(small_sets, tmp_path):
+    """As a program, because replicas share what a process counts."""
+    name = "cifar10_resnet56_dep_l0"
+    result = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "trainers.train"),
+            f"--flagfile={EXPERIMENTS / name}.flags",
+            *SHORT,
+            "--finetune_epochs=1",
+            "--strategy=mirrored",
+            "--num_logical_cpus=2",
+            "--precision=mixed_bfloat16",
+            f"--data_dir={small_sets}",
+            f"--workdir={tmp_path}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "/device:CPU:1" in result.stdout
+    assert "epoch 2/2" in result.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["epochs"] == 2
+    steps = sets.TRAIN // 4
+    with np.load(tmp_path / "checkpoint.npz") as archive:
+        counts = [archive[n] for n in archive.files if archive[n].shape == ()]
+    assert any(np.issubdtype(c.dtype, np.integer) for c in counts)
+    assert 2 * steps in [int(c) for c in counts if c.dtype.kind in "iu"]
