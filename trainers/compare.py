@@ -25,13 +25,13 @@ from absl import app
 from absl import flags
 
 import l0keras
-from trainers import benchmark
 from trainers import compare_plot
 from trainers import config as config_lib
 from trainers import devices
 from trainers import export as export_lib
 from trainers import finetune
 from trainers import input_pipeline
+from trainers import latency
 from trainers import networks
 from trainers import program
 from trainers import saved
@@ -173,7 +173,7 @@ class Comparison:
                 "gzip_bytes": len(gzip.compress(content, mtime=0)),
             }
         paths = [self._folder.file(variant.file) for variant in VARIANTS]
-        times = benchmark.benchmark_tflite(paths, [1], ROUNDS)[1]
+        times = latency.benchmark_tflite(paths, [1], ROUNDS)[1]
         for variant, path in zip(VARIANTS, paths, strict=True):
             row = rows[variant.name]
             row["latency_us"] = times[path]["median_us"]

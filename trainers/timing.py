@@ -1,0 +1,77 @@
+"""Times that can be compared, because all were taken in turn."""
+
+import statistics
+import time
+
+
+def interleave(candidates, rounds):
+    """Times functions in turn.
+
+    Args:
+        candidates: a dictionary from names to functions without arguments.
+            Each is called once before anything is timed.
+        rounds: how often each is timed.
+
+    Returns:
+        A dictionary from the names to lists of `rounds` durations in
+        seconds; entries of the same index were taken one after another.
+    """
+    for function in candidates.values():
+        function()
+    seconds = {name: [] for name in candidates}
+    order = list(candidates)
+    for _ in range(rounds):
+        for name in order:
+            start = time.perf_counter()
+            candidates[name]()
+            seconds[name].append(time.perf_counter() - start)
+        order.reverse()
+    return seconds
+
+
+def summarize(seconds, per_call=1):
+    """Condenses what `interleave` measured.
+
+    Args:
+        seconds: a dictionary from names to lists of durations; the first is
+            the one that the others are compared with.
+        per_call: how many units of work one duration stands for.
+
+    Returns:
+        A dictionary from names to the `median_us` and the quartiles `q1_us`
+        and `q3_us` of one unit of work, and `ratio`, `ratio_q1` and
+        `ratio_q3`: the median and quartiles, over the rounds, of the
+        duration divided by that of the first name in the same round.
+    """
+    base = next(iter(seconds.values()))
+    summary = {}
+    for name, values in seconds.items():
+        q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
+        ratios = [value / other for value, other in zip(values, base)]
+        r1, ratio, r3 = statistics.quantiles(ratios, n=4, method="inclusive")
+        summary[name] = {
+            "median_us": 1e6 * median / per_call,
+            "q1_us": 1e6 * q1 / per_call,
+            "q3_us": 1e6 * q3 / per_call,
+            "ratio": ratio,
+            "ratio_q1": r1,
+            "ratio_q3": r3,
+        }
+    return summary
+
+
+def format_table(summary):
+    """Sets a summary as lines of text, a line for each name."""
+    width = max(len(name) for name in summary)
+    lines = [
+        f"{'':{width}}  {'median us':>10}  {'quartiles':>19}"
+        f"  {'ratio':>6}  {'quartiles':>14}"
+    ]
+    for name, row in summary.items():
+        lines.append(
+            f"{name:{width}}  {row['median_us']:10.1f}"
+            f"  {row['q1_us']:9.1f}-{row['q3_us']:9.1f}"
+            f"  {row['ratio']:6.3f}"
+            f"  {row['ratio_q1']:6.3f} -{row['ratio_q3']:6.3f}"
+        )
+    return "\n".join(lines)
