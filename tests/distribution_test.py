@@ -86,6 +86,20 @@ def gated():
     )
 
 
+def dependent():
+    dense = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(7, activation="relu"),
+            keras.layers.Dense(5, activation="relu"),
+            keras.layers.Dense(3),
+        ]
+    )
+    return l0keras.sparsify(
+        dense, l0=0.01, dependence="backward", penalty="joint", seed=SEEDS[0]
+    )
+
+
 def losses_of_replicas(model, seeds, x, y, monkeypatch):
     """The loss of each half of a batch with the noise of that replica."""
     losses = []
@@ -102,12 +116,13 @@ def losses_of_replicas(model, seeds, x, y, monkeypatch):
     return losses
 
 
-def test_step_is_the_average_over_replicas(strategy, monkeypatch):
+@pytest.mark.parametrize("build", [gated, dependent])
+def test_step_is_the_average_over_replicas(build, strategy, monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 6)).astype("float32")
     y = rng.integers(0, 3, 8)
     with strategy.scope():
-        model = gated()
+        model = build()
         model.compile(
             keras.optimizers.SGD(0.5),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -118,7 +133,7 @@ def test_step_is_the_average_over_replicas(strategy, monkeypatch):
             ReplicaSeedGenerator(gate.seed) for gate in l0keras.gates_of(model)
         ]
     seeds = [per_replica(strategy, copy.next) for copy in copies]
-    reference = gated()
+    reference = build()
     reference.set_weights(model.get_weights())
 
     with tf.GradientTape() as tape:
@@ -138,15 +153,16 @@ def test_step_is_the_average_over_replicas(strategy, monkeypatch):
         )
 
 
-def test_evaluation_is_that_of_one_device(strategy):
+@pytest.mark.parametrize("build", [gated, dependent])
+def test_evaluation_is_that_of_one_device(build, strategy):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(21, 6)).astype("float32")
     y = rng.integers(0, 3, 21)
     results = []
-    weights = gated().get_weights()
+    weights = build().get_weights()
     for scope in (strategy, tf.distribute.get_strategy()):
         with scope.scope():
-            model = gated()
+            model = build()
             model.set_weights(weights)
             model.compile(
                 loss=keras.losses.SparseCategoricalCrossentropy(
