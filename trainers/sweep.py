@@ -227,6 +227,8 @@ class Sweep:
                 initial_epoch=first,
                 epochs=epochs,
                 steps_per_epoch=steps,
+                # The batches are in an order of their own.
+                shuffle=False,
                 verbose=0,
             )
 
