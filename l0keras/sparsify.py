@@ -75,7 +75,25 @@ def sparsify(
             gets gates as usual; end with `".*": False` for the opposite.
         droprate_init: the share of channels closed at the start, in (0, 1).
             Small by default, for models that are trained already: all test
-            gates are 1 then, and the outputs those of `model`.
+            gates are 1 then, and the outputs those of `model`. With a
+            chain it is what the biases say; the generator's weights still
+            close some (7 to 9 of 100 in the paper's networks).
+        dependence: `None` for gates that each learn alone; `"forward"` or
+            `"backward"` for gates that a `GateGenerator` makes in a chain, in
+            the order of the layers that make the channels or against it
+            (Dep-L0).
+        cost: what `l0` is the price of: `"params"` for weights, `"macs"` for
+            multiply-accumulates of one example, which takes fixed shapes.
+        penalty: how gates are charged. `"separate"`: each for what its
+            channel would free if all others stay, which is what a gate
+            alone can do, and the default without a chain. `"joint"`: all
+            together for the expected count, a weight as long as both the
+            channel that it reads and the one that it makes may be open, and
+            the default with a chain; where all gates are 0 or 1 that is what
+            `strip` leaves, but for channels that have to stand in for closed
+            ones in a sum. `"reference"`: the form of Dep-L0's code, where a
+            kernel's inputs are those of the gates before it in the order of
+            the chain, whatever the graph.
         **gate_arguments: `sample_per`, `temperature`, `gamma`, `zeta`,
             `log_alpha_limit`, `seed` as in `l0keras.HardConcreteGate`. With
             a seed, each gate gets one of its own that derives from it.

@@ -35,14 +35,17 @@ def resnet(
     ResNet-56 has 0.85 million weights and 125.5 million multiply-accumulates
     for an image of 32 x 32 pixels.
 
-    Source: He, Zhang, Ren and Sun, CVPR 2016 (arXiv:1512.03385), section 4.2.
+    Source: He, Zhang, Ren and Sun, CVPR 2016 (arXiv:1512.03385), section 4.2;
+    the gates of Li and Ji, ECML-PKDD 2021 (arXiv:2107.00070), section 4.
 
     Args:
         depth: the number of weighted layers in a row, 6 n + 2.
         width: the number of channels of the first stage.
         input_shape: height, width and channels of an image.
         classes: the number of classes.
-        gates: `None` for plain Keras layers, or `"paper"`.
+        gates: `None` for plain Keras layers, or `"paper"` for gates of
+            Dep-L0 behind the ReLU of the stem and the first ReLU of each
+            block; what leaves a block has none.
         l0: the price of one weight, at least 0; unlike that of the L0 paper
             not to be divided by the number of training examples.
         dependence: `"forward"` or `"backward"` for gates that depend on each

@@ -33,12 +33,15 @@ def resnet50(
     image of 224 x 224 pixels. The paper strides in the first 1 x 1
     convolution; the codes that are compared with since stride in the 3 x 3.
 
-    Source: He, Zhang, Ren and Sun, CVPR 2016 (arXiv:1512.03385), table 1.
+    Source: He, Zhang, Ren and Sun, CVPR 2016 (arXiv:1512.03385), table 1;
+    the gates of Li and Ji, ECML-PKDD 2021 (arXiv:2107.00070), section 4.
 
     Args:
         input_shape: height, width and channels of an image.
         classes: the number of classes.
-        gates: `None` for plain Keras layers, or `"paper"`.
+        gates: `None` for plain Keras layers, or `"paper"` for gates of
+            Dep-L0 behind the ReLU of the stem and the first two
+            normalizations of each block; what leaves a block has none.
         l0: the price of one weight, at least 0; unlike that of the L0 paper
             not to be divided by the number of training examples.
         dependence: `"forward"` or `"backward"` for gates that depend on each

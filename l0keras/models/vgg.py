@@ -35,7 +35,8 @@ def vgg(
         input_shape: height, width and channels of an image; each stage halves
             height and width, and has to leave one pixel.
         classes: the number of classes.
-        gates: `None` for plain Keras layers, or `"paper"`.
+        gates: `None` for plain Keras layers, or `"paper"` for gates of
+            Dep-L0 between each normalization and its ReLU.
         l0: the price of one weight, at least 0; unlike that of the L0 paper
             not to be divided by the number of training examples.
         dependence: `"forward"` or `"backward"` for gates that depend on each
