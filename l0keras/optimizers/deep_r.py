@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -143,9 +145,7 @@ class DeepR(WrappedOptimizer):
                 f"more. Received: budget='global' with {stored[0].path!r}"
             )
         counted = [
-            (v, count, self._share_of(v, count))
-            for v, count in chosen
-            if not connections.storage_of(v)
+            (v, count) for v, count in chosen if not connections.storage_of(v)
         ]
         order = {v.path: index for index, (v, _) in enumerate(chosen)}
         pools = []
@@ -164,12 +164,9 @@ class DeepR(WrappedOptimizer):
         self._pools = tuple(pools)
         self._masked = self._to_be_masked()
 
-    def _share_of(self, variable, count):
-        return count / int(np.prod(variable.shape))
-
     def _joined(self, counted):
         """Which variables are rewired together."""
-        size = sum(int(np.prod(v.shape)) for v, _, _ in counted)
+        size = sum(math.prod(v.shape) for v, _ in counted)
         if self.budget == "global":
             if size > MOST_POSITIONS:
                 raise ValueError(
@@ -178,18 +175,17 @@ class DeepR(WrappedOptimizer):
                     f"budget='global' with {size}"
                 )
             return [counted]
-        joint, room = [], 0
         groups = []
-        for entry in counted:
-            size = int(np.prod(entry[0].shape))
-            alone = is_crowded(entry[2])
-            if alone:
-                groups.append([entry])
-            elif size <= room and joint[-1][0].dtype == entry[0].dtype:
-                joint.append(entry)
+        joint, room = [], 0
+        for variable, count in counted:
+            size = math.prod(variable.shape)
+            if is_crowded(count / size, size):
+                groups.append([(variable, count)])
+            elif size <= room and joint[-1][0].dtype == variable.dtype:
+                joint.append((variable, count))
                 room -= size
             else:
-                joint = [entry]
+                joint = [(variable, count)]
                 room = MOST_POSITIONS - size
                 groups.append(joint)
         return groups
@@ -305,7 +301,9 @@ class DeepR(WrappedOptimizer):
         }
         for pool in self._pools:
             if isinstance(pool, MaskedPool):
-                own = [averages[self._var_key(m.variable)] for m in pool.members]
+                own = [
+                    averages[self._var_key(m.variable)] for m in pool.members
+                ]
                 for average, masked in zip(own, pool.mask(own)):
                     average.assign(masked)
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from keras import random
 
+from l0keras.optimizers.groups import Groups
 from l0keras.optimizers.rewire import rewire
 from l0keras.optimizers.rewire import rewire_crowded
 from l0keras.positions import StepSeed
@@ -24,24 +25,28 @@ Member = collections.namedtuple(
     "Member", "variable size base count start share rows columns"
 )
 
-# Above this share of active connections most proposals would be refused.
-_CROWDED = 0.5
+# Above this share of active connections most proposals would be refused, and
+# up to this size any way of drawing is fast enough.
+_CROWDED_SHARE = 0.5
+_CROWDED_SIZE = 128
 # Enough proposals for one connection in so many at one go.
-_TURNOVER = 16
+_TURNOVER = 8
 
 
-def is_crowded(share):
-    return share > _CROWDED
+def is_crowded(share, size):
+    """Whether new positions are drawn by sorting instead of proposing."""
+    return share > _CROWDED_SHARE or size <= _CROWDED_SIZE
 
 
 def members_of(counted):
     """Members one behind the other, of pairs of a variable and a count."""
     members = []
     base = start = 0
-    for variable, count, share in counted:
+    for variable, count in counted:
         size = math.prod(variable.shape)
         columns = variable.shape[-1]
         rows = size // columns
+        share = count / size
         members.append(
             Member(variable, size, base, count, start, share, rows, columns)
         )
@@ -51,7 +56,7 @@ def members_of(counted):
 
 
 class Pool:
-    """What pools have in common: drawing, proposing and counting.
+    """What pools have in common: drawing and proposing.
 
     Args:
         members: a list of `Member`.
@@ -60,25 +65,24 @@ class Pool:
         stream: what tells the draws of one pool from those of another.
     """
 
+    # Whether there is room for a byte for each position.
+    counts_positions = True
+
     def __init__(self, members, pinned, stream):
         self.members = members
-        self._pinned = pinned or len(members) == 1
+        self.pinned = pinned
         self._stream = stream
         self.slots = sum(member.count for member in members)
         self.size = sum(member.size for member in members)
-        self._groups = None
-        if self._pinned and len(members) > 1:
-            self._groups = np.repeat(
-                np.arange(len(members), dtype="int32"),
-                [member.count for member in members],
-            )
-        self._starts = np.array([m.start for m in members], "int32")
-        block = max(member.count for member in members)
-        if not self._pinned:
-            block = self.slots
-        self._block = max(32, -(-block // _TURNOVER))
-        crowded = [is_crowded(member.share) for member in members]
-        self._crowded = any(crowded)
+        if pinned:
+            blocks = [_block(member.count, member.size) for member in members]
+            counts = [member.count for member in members]
+        else:
+            blocks = [_block(self.slots, self.size)]
+            counts = [self.slots]
+        self._proposed = Groups(blocks)
+        self._slots = Groups(counts)
+        self._crowded = any(is_crowded(m.share, m.size) for m in members)
 
     def seed(self, seed, purpose, step):
         """The seed of the draws for one purpose of one step."""
@@ -87,50 +91,59 @@ class Pool:
     def rewire(self, positions, dead, seed, step):
         """New positions for the dead slots, see `rewire`."""
         if self._crowded:
-            weights = None
-            if not self._pinned:
-                weights = np.repeat(
-                    np.array([m.share for m in self.members], "float32"),
-                    [member.size for member in self.members],
-                )
             draw = self.seed(seed, 1, step)
+            weights = None if self.pinned else self._weights()
             return rewire_crowded(positions, dead, self.size, weights, draw)
 
         def propose(number):
-            # More than 64 rounds, and draws of the next step come back.
-            draw = self.seed(seed, 1, step * 64 + number)
-            return self._propose(draw)
+            # After more than 64 rounds, draws of the next step come early.
+            return self._propose(self.seed(seed, 1, step * 64 + number))
 
-        return rewire(positions, dead, self._groups, self._starts, propose)
+        size = self.size if self.counts_positions else None
+        return rewire(
+            positions, dead, self._slots, self._proposed, propose, size
+        )
+
+    def _weights(self):
+        return np.repeat(
+            np.array([member.share for member in self.members], "float32"),
+            [member.size for member in self.members],
+        )
+
+    def _of_members(self, field):
+        values = [getattr(member, field) for member in self.members]
+        return np.array(values, "int32")
 
     def _propose(self, seed):
-        """Uniform positions, `(groups, block)`, or by shares `(1, block)`."""
-        groups = len(self.members) if self._pinned else 1
-        shape = (groups, self._block)
+        """Positions, uniform in their group, or by shares in all."""
+        count = int(self._proposed.counts.sum())
         # Rows and columns apart: the rest of a division of 31 random bits is
         # as good as uniform only where the divisor is small.
-        draws = random.randint((3, *shape), 0, 2**31 - 1, "int32", seed)
-
-        def of(field):
-            values = [getattr(member, field) for member in self.members]
-            values = np.array(values, "int32")
-            if self._pinned:
-                return values[:, None]
-            return gather(values, member)
-
-        if not self._pinned:
-            weights = np.array(
-                [m.share * m.size for m in self.members], "float64"
+        draws = random.randint((3, count), 0, 2**31 - 1, "int32", seed)
+        rows, columns, bases = (
+            self._of_members(field) for field in ("rows", "columns", "base")
+        )
+        if self.pinned:
+            rows, columns, bases = (
+                self._proposed.spread(of) for of in (rows, columns, bases)
             )
-            edges = np.cumsum(weights / weights.sum())[:-1] * (2**31 - 1)
-            edges = ops.convert_to_tensor(edges.astype("int32"))
+        else:
+            shares = [member.share * member.size for member in self.members]
+            edges = np.cumsum(shares)[:-1] / np.sum(shares) * (2**31 - 1)
             member = ops.searchsorted(
-                edges, ops.reshape(draws[2], (-1,)), side="right"
+                edges.astype("int32"), draws[2], side="right"
             )
-            member = ops.reshape(ops.cast(member, "int32"), shape)
-        columns = of("columns")
-        row = ops.mod(draws[0], of("rows"))
-        return of("base") + row * columns + ops.mod(draws[1], columns)
+            rows, columns, bases = (
+                gather(of, member) for of in (rows, columns, bases)
+            )
+        row, column = ops.mod(draws[0], rows), ops.mod(draws[1], columns)
+        return bases + row * columns + column
+
+
+def _block(count, size):
+    """How many proposals to make at a time, for so many slots."""
+    # Of more proposals than positions, most would come up twice.
+    return min(max(32, -(-count // _TURNOVER)), size // 4)
 
 
 class MaskedPool(Pool):
@@ -174,31 +187,31 @@ class MaskedPool(Pool):
         arrays = [ops.convert_to_tensor(array) for array in arrays]
         return self._scatter(self.positions, self._gather(arrays))
 
-    def _local(self, positions, member):
-        end = member.start + member.count
-        return positions[member.start : end] - member.base
+    def _local(self, positions):
+        """Of each member its own positions."""
+        bases = self._slots.spread(self._of_members("base"))
+        return self._split(positions - bases)
+
+    def _split(self, values):
+        if len(self.members) == 1:
+            return [values]
+        return ops.split(values, [int(m.start) for m in self.members[1:]])
 
     def _gather(self, arrays):
         flat = [ops.reshape(array, (-1,)) for array in arrays]
         flat = [ops.cast(array, self.dtype) for array in flat]
-        if not self._pinned:
+        if not self.pinned:
             return gather(ops.concatenate(flat), self.positions)
-        positions = ops.convert_to_tensor(self.positions)
-        parts = [
-            gather(array, self._local(positions, member))
-            for array, member in zip(flat, self.members)
-        ]
+        local = self._local(ops.convert_to_tensor(self.positions))
+        parts = [gather(array, own) for array, own in zip(flat, local)]
         return parts[0] if len(parts) == 1 else ops.concatenate(parts)
 
     def _scatter(self, positions, values):
-        if self._pinned:
+        if self.pinned:
+            local, values = self._local(positions), self._split(values)
             parts = [
-                scatter(
-                    self._local(positions, member),
-                    values[member.start : member.start + member.count],
-                    member.size,
-                )
-                for member in self.members
+                scatter(own, part, member.size)
+                for own, part, member in zip(local, values, self.members)
             ]
         else:
             joint = scatter(positions, values, self.size)
@@ -214,7 +227,7 @@ class MaskedPool(Pool):
         dead = ops.cast(dead, "int32")
         counts = []
         for member in self.members:
-            if self._pinned:
+            if self.pinned:
                 part = dead[member.start : member.start + member.count]
             else:
                 inside = ops.logical_and(

@@ -7,92 +7,83 @@ from l0keras.positions import gather
 from l0keras.positions import scatter
 
 
-def rewire(positions, dead, groups, starts, propose):
+def rewire(positions, dead, slots, proposed, propose, size):
     """Gives each dead slot a position that no other slot has.
 
-    Sequential sampling without replacement, in blocks: proposals are made
-    uniformly, those that are taken or have come before are refused, and the
-    first that are left fill the slots. This takes O(slots), however many
-    positions there are.
+    Rejection sampling in blocks: proposals are made uniformly, those that
+    are taken or come up twice in a block are refused, and the first that are
+    left fill the slots. Which are refused depends only on which are equal,
+    so every set of free positions is as likely as any other of its size.
 
     Args:
         positions: int32 `(slots,)`, distinct except for dead slots. Those of
             dead slots may be drawn again.
         dead: bool `(slots,)`.
-        groups: int32 `(slots,)`: which row of proposals a slot is filled
-            from, in ascending order; or `None` where there is one row.
-        starts: a list of the first slot of each group.
+        slots: the `Groups` of the slots.
+        proposed: the `Groups` of the proposals; those of a group fill the
+            slots of the same group.
         propose: a function from the number of the round to int32 proposals
-            `(groups, block)`. Proposals of different groups differ.
+            `(proposals,)`. Those of different groups must be different.
+        size: how many positions there are, if there is room for a vector of
+            so many bytes, or `None`. Only time and memory depend on it.
 
     Returns:
         The new positions, in which no two are equal.
     """
-    slots = positions.shape[0]
+    behind = proposed.starts[-1] + proposed.counts[-1]
 
-    def round_of(number, positions, dead):
+    def fill(number, positions, dead):
         proposals = propose(number)
-        block = proposals.shape[1]
-        free = _are_free(ops.reshape(proposals, (-1,)), positions, dead)
-        free = ops.cast(ops.reshape(free, proposals.shape), "int32")
-        # Numbers of free proposals and of dead slots, each within its group
-        # and from 1 on.
-        free_number = ops.cumsum(free, axis=1)
-        counts = free_number[:, -1]
-        ones = ops.cast(dead, "int32")
-        dead_number = ops.cumsum(ones)
-        row = 0
-        if groups is not None:
-            before = gather(dead_number - ones, starts)
-            dead_number -= gather(before, groups)
-            counts = gather(counts, groups)
-            row = groups * block
-        filled = ops.logical_and(dead, dead_number <= counts)
-        # The free ones side by side; the others go behind the end.
-        rows = ops.expand_dims(ops.arange(proposals.shape[0]) * block, 1)
-        places = rows + free_number - 1
-        places = ops.where(free > 0, places, ops.size(free))
-        ordered = scatter(
-            ops.reshape(places, (-1,)),
-            ops.reshape(proposals, (-1,)),
-            free.shape[0] * block + 1,
-        )
-        place = ops.where(filled, row + dead_number - 1, 0)
+        if size is None:
+            free = _free_by_order(proposals, positions, dead)
+        else:
+            free = _free_by_count(proposals, positions, dead, size)
+        free_number, free_counts = proposed.number(free)
+        dead_number, _ = slots.number(dead)
+        filled = ops.logical_and(dead, dead_number <= slots.spread(free_counts))
+        # The free ones of each group side by side, the others out of the way.
+        place = ops.where(free, proposed.first + free_number - 1, behind)
+        ordered = scatter(place, proposals, behind + 1)
+        first = slots.spread(proposed.starts)
+        place = ops.where(filled, first + dead_number - 1, 0)
         positions = ops.where(filled, gather(ordered, place), positions)
         dead = ops.logical_and(dead, ops.logical_not(filled))
         return number + 1, positions, dead
 
-    if slots == 0:
-        return positions
+    # Mostly enough, and outside of a loop ten times as fast as in it.
+    state = fill(ops.convert_to_tensor(0, "int32"), positions, dead)
     _, positions, _ = ops.while_loop(
-        lambda number, positions, dead: ops.any(dead),
-        round_of,
-        (ops.convert_to_tensor(0, "int32"), positions, dead),
+        lambda number, positions, dead: ops.any(dead), fill, state
     )
     return positions
 
 
-def _are_free(proposals, positions, dead):
-    """Whether nobody has a proposal, nor has it come up before."""
+def _free_by_count(proposals, positions, dead, size):
+    """Whether a proposal is the only one who has its position."""
+    alive = ops.where(dead, size, positions)
+    everyone = ops.concatenate([alive, proposals])
+    ones = ops.ones(everyone.shape, "int8")
+    return ops.equal(gather(scatter(everyone, ones, size + 1), proposals), 1)
+
+
+def _free_by_order(proposals, positions, dead):
+    """The same without a vector of all positions."""
     count = proposals.shape[0]
-    # Argsort need not be stable: equal proposals are the same connection.
-    order = ops.argsort(proposals)
+    order = ops.cast(ops.argsort(proposals), "int32")
     ordered = gather(proposals, order)
-    first = ordered[1:] != ordered[:-1]
-    first = ops.concatenate([ops.ones((1,), "bool"), first])
+    same = ops.cast(ops.equal(ordered[1:], ordered[:-1]), "int32")
+    twice = ops.pad(same, [(1, 0)]) + ops.pad(same, [(0, 1)])
     alive = ops.where(dead, -1, positions)
     place = ops.cast(ops.searchsorted(ordered, alive), "int32")
     inside = ops.minimum(place, count - 1)
-    meets = gather(ordered, inside) == alive
-    meets = scatter(
-        ops.where(meets, inside, count), ops.cast(meets, "int32"), count + 1
-    )
-    free = ops.logical_and(first, meets[:count] == 0)
-    return scatter(ops.cast(order, "int32"), ops.cast(free, "int32"), count) > 0
+    meets = ops.equal(gather(ordered, inside), alive)
+    place = ops.where(meets, inside, count)
+    taken = scatter(place, ops.cast(meets, "int32"), count + 1)[:count]
+    return ops.equal(scatter(order, taken + twice, count), 0)
 
 
 def rewire_crowded(positions, dead, size, weights, seed):
-    """As `rewire`, for arrays whose positions are mostly taken.
+    """As `rewire`, for arrays that are small or whose positions are taken.
 
     All positions that are free are put into random order, in O(size log
     size), which no number of refused proposals can make longer.

@@ -19,6 +19,8 @@ class StoragePool(Pool):
     belongs to them move when connections are replaced.
     """
 
+    counts_positions = False
+
     def __init__(self, values, stream):
         storage = storage_of(values)
         rows, columns = storage.shape
