@@ -378,11 +378,7 @@ class DeepR(WrappedOptimizer):
         One that has been replaced by itself counts too. With a global budget
         the variable is that of the new connection.
         """
-        return self._of_each(
-            lambda pool, index, _: int(
-                ops.convert_to_numpy(pool.rewired)[index]
-            )
-        )
+        return self._of_each(lambda pool, index, _: pool.rewired_of(index))
 
     def get_config(self):
         return {

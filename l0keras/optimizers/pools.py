@@ -159,8 +159,12 @@ class MaskedPool(Pool):
         self.signs = optimizer.add_variable(
             (self.size,), "zeros", "int8", name="signs"
         )
+        # Where slots stay in their variable, counting those takes less time.
         self.rewired = optimizer.add_variable(
-            (len(self.members),), "zeros", "int32", name="rewired"
+            (self.slots if self.pinned else len(self.members),),
+            "zeros",
+            "int32",
+            name="rewired",
         )
         self.positions.assign(positions)
         self.signs.assign(signs)
@@ -225,18 +229,18 @@ class MaskedPool(Pool):
 
     def _count(self, positions, dead):
         dead = ops.cast(dead, "int32")
-        counts = []
-        for member in self.members:
-            if self.pinned:
-                part = dead[member.start : member.start + member.count]
-            else:
-                inside = ops.logical_and(
-                    positions >= member.base,
-                    positions < member.base + member.size,
-                )
-                part = dead * ops.cast(inside, "int32")
-            counts.append(ops.sum(part))
-        self.rewired.assign(self.rewired + ops.stack(counts))
+        if not self.pinned:
+            edges = np.array([m.base for m in self.members[1:]], "int32")
+            member = ops.searchsorted(edges, positions, side="right")
+            dead = ops.segment_sum(dead, member, len(self.members))
+        self.rewired.assign_add(dead)
+
+    def rewired_of(self, index):
+        rewired = ops.convert_to_numpy(self.rewired)
+        if not self.pinned:
+            return int(rewired[index])
+        member = self.members[index]
+        return int(rewired[member.start : member.start + member.count].sum())
 
     def positions_of(self, index):
         """Sorted, as an array of the variable's own positions."""

@@ -60,3 +60,6 @@ class StoragePool(Pool):
 
     def positions_of(self, index):
         return np.array(ops.convert_to_numpy(self.positions))
+
+    def rewired_of(self, index):
+        return int(ops.convert_to_numpy(self.rewired)[0])

@@ -3,6 +3,7 @@ import collections
 import keras
 from keras import ops
 
+from l0keras.distribution import outside_of_functions
 from l0keras.optimizers.connections import check_regex
 from l0keras.optimizers.connections import check_seed
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
@@ -63,9 +64,11 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
             self._track_variable(variable)
         super().build(variables)
         self._seed = self.add_variable((), "zeros", "int32", name="seed")
-        self._seed.assign(self.seed)
         try:
-            self._build_sparse(variables)
+            # A step that is being traced would assign the start each time.
+            with outside_of_functions():
+                self._seed.assign(self.seed)
+                self._build_sparse(variables)
         except BaseException:
             # Keras would go on with an optimizer that is half built.
             self.built = False
