@@ -128,10 +128,7 @@ def sorted_order(positions, changed):
         tf.gather(positions, kept), tf.gather(positions, new), out_type="int64"
     )
     place += tf.range(tf.size(place, "int64"))
-    free = tf.scatter_nd(place[:, None], tf.ones_like(place), changed.shape)
+    shape = tf.constant([positions.shape[0]], "int64")
+    free = tf.scatter_nd(place[:, None], tf.ones_like(place), shape)
     places = tf.concat([tf.where(tf.equal(free, 0))[:, 0], place], 0)
-    return tf.scatter_nd(
-        places[:, None],
-        tf.concat([kept, new], 0),
-        tf.constant(changed.shape, "int64"),
-    )
+    return tf.scatter_nd(places[:, None], tf.concat([kept, new], 0), shape)

@@ -3,5 +3,6 @@
 from l0keras.optimizers.deep_r import DeepR
 from l0keras.optimizers.initial import init_sparse
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
+from l0keras.optimizers.soft_deep_r import SoftDeepR
 
-__all__ = ["DeepR", "OptimizerGroups", "init_sparse"]
+__all__ = ["DeepR", "OptimizerGroups", "SoftDeepR", "init_sparse"]

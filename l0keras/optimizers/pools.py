@@ -29,8 +29,9 @@ Member = collections.namedtuple(
 # up to this size any way of drawing is fast enough.
 _CROWDED_SHARE = 0.5
 _CROWDED_SIZE = 128
-# Enough proposals for one connection in so many at one go.
-_TURNOVER = 8
+# Enough proposals at one go for one connection in 8, of many for one in 64.
+_TURNOVER = (8, 64)
+_MANY = 1024
 
 
 def is_crowded(share, size):
@@ -142,8 +143,9 @@ class Pool:
 
 def _block(count, size):
     """How many proposals to make at a time, for so many slots."""
+    few, many = (-(-count // turnover) for turnover in _TURNOVER)
     # Of more proposals than positions, most would come up twice.
-    return min(max(32, -(-count // _TURNOVER)), size // 4)
+    return min(max(32, min(few, _MANY), many), size // 4)
 
 
 class MaskedPool(Pool):

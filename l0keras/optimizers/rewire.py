@@ -25,19 +25,20 @@ def rewire(positions, dead, slots, proposed, propose, size):
         propose: a function from the number of the round to int32 proposals
             `(proposals,)`. Those of different groups must be different.
         size: how many positions there are, if there is room for a vector of
-            so many bytes, or `None`. Only time and memory depend on it.
+            so many bytes. Otherwise `None`, and the positions must ascend.
+            Which are drawn does not depend on it.
 
     Returns:
         The new positions, in which no two are equal.
     """
     behind = proposed.starts[-1] + proposed.counts[-1]
 
-    def fill(number, positions, dead):
+    def free_by_count(proposals, positions, dead):
+        return _free_by_count(proposals, positions, dead, size)
+
+    def fill(number, positions, dead, free_of=free_by_count):
         proposals = propose(number)
-        if size is None:
-            free = _free_by_order(proposals, positions, dead)
-        else:
-            free = _free_by_count(proposals, positions, dead, size)
+        free = free_of(proposals, positions, dead)
         free_number, free_counts = proposed.number(free)
         dead_number, _ = slots.number(dead)
         filled = ops.logical_and(dead, dead_number <= slots.spread(free_counts))
@@ -50,10 +51,19 @@ def rewire(positions, dead, slots, proposed, propose, size):
         dead = ops.logical_and(dead, ops.logical_not(filled))
         return number + 1, positions, dead
 
+    def fill_by_order(number, positions, dead):
+        return fill(number, positions, dead, _free_by_order)
+
     # Mostly enough, and outside of a loop ten times as fast as in it.
-    state = fill(ops.convert_to_tensor(0, "int32"), positions, dead)
+    zero = ops.convert_to_tensor(0, "int32")
+    if size is not None:
+        state = fill(zero, positions, dead)
+    else:
+        state = fill(zero, positions, dead, _free_by_search)
     _, positions, _ = ops.while_loop(
-        lambda number, positions, dead: ops.any(dead), fill, state
+        lambda number, positions, dead: ops.any(dead),
+        fill if size is not None else fill_by_order,
+        state,
     )
     return positions
 
@@ -66,13 +76,25 @@ def _free_by_count(proposals, positions, dead, size):
     return ops.equal(gather(scatter(everyone, ones, size + 1), proposals), 1)
 
 
+def _free_by_search(proposals, positions, dead):
+    """The same for ascending positions, of which there may be too many."""
+    place = ops.cast(ops.searchsorted(positions, proposals), "int32")
+    place = ops.minimum(place, positions.shape[0] - 1)
+    alive = ops.logical_not(gather(dead, place))
+    meets = ops.logical_and(
+        ops.equal(gather(positions, place), proposals), alive
+    )
+    order, _, twice = _sorted(proposals)
+    return ops.logical_and(
+        ops.logical_not(meets),
+        ops.equal(scatter(order, twice, proposals.shape[0]), 0),
+    )
+
+
 def _free_by_order(proposals, positions, dead):
-    """The same without a vector of all positions."""
+    """The same for positions in any order."""
     count = proposals.shape[0]
-    order = ops.cast(ops.argsort(proposals), "int32")
-    ordered = gather(proposals, order)
-    same = ops.cast(ops.equal(ordered[1:], ordered[:-1]), "int32")
-    twice = ops.pad(same, [(1, 0)]) + ops.pad(same, [(0, 1)])
+    order, ordered, twice = _sorted(proposals)
     alive = ops.where(dead, -1, positions)
     place = ops.cast(ops.searchsorted(ordered, alive), "int32")
     inside = ops.minimum(place, count - 1)
@@ -80,6 +102,14 @@ def _free_by_order(proposals, positions, dead):
     place = ops.where(meets, inside, count)
     taken = scatter(place, ops.cast(meets, "int32"), count + 1)[:count]
     return ops.equal(scatter(order, taken + twice, count), 0)
+
+
+def _sorted(proposals):
+    """Their order, they themselves in it, and whether neighbours equal."""
+    order = ops.cast(ops.argsort(proposals), "int32")
+    ordered = gather(proposals, order)
+    same = ops.cast(ops.equal(ordered[1:], ordered[:-1]), "int32")
+    return order, ordered, ops.pad(same, [(1, 0)]) + ops.pad(same, [(0, 1)])
 
 
 def rewire_crowded(positions, dead, size, weights, seed):

@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.optimizers.connections import storage_of
+from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.pools import Member
 from l0keras.optimizers.pools import Pool
 from l0keras.positions import gather
@@ -38,6 +39,10 @@ class StoragePool(Pool):
         self.rewired = optimizer.add_variable(
             (1,), "zeros", "int32", name="rewired"
         )
+        # Another optimizer may have turned some around.
+        values = values_of(self.members[0].variable)
+        signs = np.where(values == 0, values_of(self.signs), np.sign(values))
+        self.signs.assign(signs.astype("int8"))
 
     def read(self):
         values = ops.convert_to_tensor(self.members[0].variable)
