@@ -125,10 +125,10 @@ def sorted_order(positions, changed):
     new = tf.where(changed)[:, 0]
     new = tf.gather(new, tf.argsort(tf.gather(positions, new)))
     place = tf.searchsorted(
-        tf.gather(positions, kept), tf.gather(positions, new), out_type="int64"
+        tf.gather(positions, kept), tf.gather(positions, new), out_type=tf.int64
     )
-    place += tf.range(tf.size(place, "int64"))
-    shape = tf.constant([positions.shape[0]], "int64")
+    place += tf.range(tf.size(place, tf.int64))
+    shape = tf.constant([positions.shape[0]], tf.int64)
     free = tf.scatter_nd(place[:, None], tf.ones_like(place), shape)
     places = tf.concat([tf.where(tf.equal(free, 0))[:, 0], place], 0)
     return tf.scatter_nd(places[:, None], tf.concat([kept, new], 0), shape)

@@ -69,9 +69,7 @@ def lstm(
             units,
             return_sequences=return_sequences,
             kernel_initializer=keras.initializers.GlorotUniform(seeds[0]),
-            recurrent_initializer=keras.initializers.Orthogonal(
-                seed=seeds[1]
-            ),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
             name="lstm",
         )
     )
