@@ -98,7 +98,10 @@ def check_connectivity(connectivity):
         return _check_share(connectivity, connectivity)
     if isinstance(connectivity, dict):
         connectivity = list(connectivity.items())
-    rules = [tuple(rule) for rule in connectivity]
+    rules = [
+        tuple(rule) if isinstance(rule, (list, tuple)) else (rule,)
+        for rule in connectivity
+    ]
     if not rules:
         raise ValueError(
             "Argument `connectivity` must have at least one rule. "

@@ -202,7 +202,7 @@ class DeepR(WrappedOptimizer):
             own = active[member.base : member.base + member.size]
             own = own.reshape(array.shape)
             if not np.array_equal(array != 0, own):
-                member.variable.assign(array * own)
+                member.variable.assign(np.where(own, array, 0))
 
     def _companions(self, variable):
         """What optimizers keep for each entry of a variable."""
@@ -216,7 +216,7 @@ class DeepR(WrappedOptimizer):
 
     def _to_be_masked(self):
         """Variables whose dormant connections must have no gradient."""
-        if self.inner.clipnorm or self.inner.global_clipnorm:
+        if self._hidden[0].clipnorm or self._hidden[0].global_clipnorm:
             return {self._var_key(m.variable) for m in self._masked_members()}
         return {
             self._var_key(m.variable)
@@ -245,7 +245,7 @@ class DeepR(WrappedOptimizer):
             if not self._masked.intersection(keys):
                 continue
             arrays = [
-                grads.get(key, ops.zeros_like(member.variable))
+                grads.get(key, ops.zeros(member.variable.shape))
                 for key, member in zip(keys, pool.members)
             ]
             for key, masked in zip(keys, pool.mask(arrays)):
@@ -319,6 +319,25 @@ class DeepR(WrappedOptimizer):
         return super().stateless_apply(
             optimizer_variables, grads, trainable_variables
         )
+
+    def load_own_variables(self, store):
+        indices = {id(v): str(i) for i, v in enumerate(self.variables)}
+        for pool in self._pools:
+            if not isinstance(pool, MaskedPool):
+                continue
+            key = indices[id(pool.positions)]
+            stored = np.array(store[key] if key in store.keys() else [])
+            if stored.shape != (pool.slots,):
+                # The error for other shapes says more.
+                continue
+            inside = (stored >= 0) & (stored < pool.size)
+            if not inside.all() or len(np.unique(stored)) < len(stored):
+                raise ValueError(
+                    f"The checkpoint does not fit the optimizer {self.name!r}: "
+                    "its positions are not distinct ones of "
+                    f"{[m.variable.path for m in pool.members]}"
+                )
+        super().load_own_variables(store)
 
     # === What a caller can read ===
 

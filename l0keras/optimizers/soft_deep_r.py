@@ -123,7 +123,7 @@ class SoftDeepR(WrappedOptimizer):
         )
         signs = np.where(flat == 0, random, np.sign(flat)).astype("int8")
         share = count / flat.size
-        rate = float(ops.convert_to_numpy(self.inner.learning_rate))
+        rate = float(ops.convert_to_numpy(self._hidden[0].learning_rate))
         temperature = self.temperature
         if temperature is None:
             temperature = rate * self.l1**2 / 18
@@ -137,11 +137,11 @@ class SoftDeepR(WrappedOptimizer):
         switched = self.add_variable((), "zeros", "int32", name="rewired")
         theta.assign(thetas.reshape(array.shape))
         sign.assign(signs.reshape(array.shape))
-        variable.assign((flat * active).reshape(array.shape))
+        variable.assign(np.where(active, flat, 0).reshape(array.shape))
         return variable, theta, sign, switched, share
 
     def _prepared(self, grads, variables):
-        clips = self.inner.clipnorm or self.inner.global_clipnorm
+        clips = self._hidden[0].clipnorm or self._hidden[0].global_clipnorm
         theta_of = {
             self._var_key(variable): theta
             for variable, theta, *_ in self._sparse

@@ -43,24 +43,25 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         self.seed = draw_seed() if seed is None else seed
 
     @property
-    def inner(self):
-        """The optimizer that makes the steps."""
-        return self._hidden[0]
+    def optimizers(self):
+        """The optimizer that makes the steps, as the only one."""
+        # Not as itself, see above.
+        return collections.deque(self._hidden)
 
     @property
     def learning_rate(self):
-        return self.inner.learning_rate
+        return self._hidden[0].learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value):
-        self.inner.learning_rate = value
+        self._hidden[0].learning_rate = value
 
     def build(self, variables):
         if self.built:
             return
-        with keras.name_scope(self.inner.name):
-            self.inner.build(variables)
-        for variable in self.inner.variables:
+        with keras.name_scope(self._hidden[0].name):
+            self._hidden[0].build(variables)
+        for variable in self._hidden[0].variables:
             self._track_variable(variable)
         super().build(variables)
         self._seed = self.add_variable((), "zeros", "int32", name="seed")
@@ -120,12 +121,12 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
             grads, trainable_variables
         )
         # Of this step: afterwards a schedule is one step further.
-        learning_rate = ops.convert_to_tensor(self.inner.learning_rate) * 1
+        learning_rate = ops.convert_to_tensor(self._hidden[0].learning_rate) * 1
         is_step = True
-        every = self.inner.gradient_accumulation_steps
+        every = self._hidden[0].gradient_accumulation_steps
         if every:
-            is_step = ops.equal((self.inner._iterations + 1) % every, 0)
-        self.inner.apply(self._prepared(grads, variables), variables)
+            is_step = ops.equal((self._hidden[0]._iterations + 1) % every, 0)
+        self._hidden[0].apply(self._prepared(grads, variables), variables)
         self._correct(learning_rate, is_step)
         if self.use_ema:
             self._update_model_variables_moving_average(
@@ -157,7 +158,7 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def get_config(self):
         return {
             "name": self.name,
-            "inner": keras.saving.serialize_keras_object(self.inner),
+            "inner": keras.saving.serialize_keras_object(self._hidden[0]),
             "include": self.include,
             "seed": self.seed,
             "use_ema": self.use_ema,
