@@ -1,5 +1,3 @@
-import math
-
 import keras
 import numpy as np
 from keras import ops
@@ -9,11 +7,10 @@ from l0keras.optimizers.initial import initial_connections
 from l0keras.optimizers.initial import rng_of
 from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.pools import MaskedPool
-from l0keras.optimizers.pools import is_crowded
+from l0keras.optimizers.pools import joined
 from l0keras.optimizers.pools import members_of
 from l0keras.optimizers.storage_pool import StoragePool
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
-from l0keras.positions import MOST_POSITIONS
 
 
 @keras.saving.register_keras_serializable("l0keras")
@@ -149,7 +146,7 @@ class DeepR(WrappedOptimizer):
         ]
         order = {v.path: index for index, (v, _) in enumerate(chosen)}
         pools = []
-        for group in self._joined(counted):
+        for group in joined(counted, self.budget):
             members = members_of(group)
             pinned = self.budget == "layer"
             pool = MaskedPool(members, pinned, stream=len(pools))
@@ -163,32 +160,6 @@ class DeepR(WrappedOptimizer):
             pools.append(pool)
         self._pools = tuple(pools)
         self._masked = self._to_be_masked()
-
-    def _joined(self, counted):
-        """Which variables are rewired together."""
-        size = sum(math.prod(v.shape) for v, _ in counted)
-        if self.budget == "global":
-            if size > MOST_POSITIONS:
-                raise ValueError(
-                    "Argument `budget` must be 'layer' for models of more "
-                    f"than {MOST_POSITIONS} potential connections. Received: "
-                    f"budget='global' with {size}"
-                )
-            return [counted]
-        groups = []
-        joint, room = [], 0
-        for variable, count in counted:
-            size = math.prod(variable.shape)
-            if is_crowded(count / size, size):
-                groups.append([(variable, count)])
-            elif size <= room and joint[-1][0].dtype == variable.dtype:
-                joint.append((variable, count))
-                room -= size
-            else:
-                joint = [(variable, count)]
-                room = MOST_POSITIONS - size
-                groups.append(joint)
-        return groups
 
     def _start(self, pool, pinned, rngs):
         arrays = [values_of(member.variable) for member in pool.members]

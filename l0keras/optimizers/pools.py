@@ -14,6 +14,7 @@ from keras import random
 from l0keras.optimizers.groups import Groups
 from l0keras.optimizers.rewire import rewire
 from l0keras.optimizers.rewire import rewire_crowded
+from l0keras.positions import MOST_POSITIONS
 from l0keras.positions import StepSeed
 from l0keras.positions import gather
 from l0keras.positions import scatter
@@ -37,6 +38,40 @@ _MANY = 1024
 def is_crowded(share, size):
     """Whether new positions are drawn by sorting instead of proposing."""
     return share > _CROWDED_SHARE or size <= _CROWDED_SIZE
+
+
+def joined(counted, budget):
+    """Which variables are rewired together.
+
+    Args:
+        counted: a list of pairs of a variable and its number of connections.
+        budget: `"layer"` or `"global"`.
+
+    Returns:
+        A list of lists of such pairs.
+    """
+    sizes = [math.prod(variable.shape) for variable, _ in counted]
+    if budget == "global":
+        if sum(sizes) > MOST_POSITIONS:
+            raise ValueError(
+                "Argument `budget` must be 'layer' for models of more than "
+                f"{MOST_POSITIONS} potential connections. Received: "
+                f"budget='global' with {sum(sizes)}"
+            )
+        return [counted]
+    groups = []
+    joint, room = [], 0
+    for (variable, count), size in zip(counted, sizes):
+        if is_crowded(count / size, size):
+            groups.append([(variable, count)])
+        elif size <= room and joint[-1][0].dtype == variable.dtype:
+            joint.append((variable, count))
+            room -= size
+        else:
+            joint = [(variable, count)]
+            room = MOST_POSITIONS - size
+            groups.append(joint)
+    return groups
 
 
 def members_of(counted):
