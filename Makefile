@@ -3,8 +3,8 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 INSTALLED = $(VENV)/.installed
 # The tests of what is written for all backends, not only for TensorFlow.
-CORE_TESTS = tests/hard_concrete_test.py tests/gates tests/layers \
-	tests/optimizers tests/regularizers
+CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
+	tests/gates tests/layers tests/optimizers tests/regularizers
 
 .PHONY: demo test test-tensorflow test-jax lint clean
 

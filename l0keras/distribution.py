@@ -1,6 +1,17 @@
-"""What the core needs to know about replicas of tf.distribute."""
+"""What the core needs to know about functions and replicas of TensorFlow."""
+
+import contextlib
 
 import keras
+
+
+def outside_of_functions():
+    """A context in which operations run at once, also while one traces."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
 
 
 def replica_id():

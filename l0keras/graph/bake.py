@@ -2,6 +2,7 @@ import keras
 
 from l0keras.gates import HardConcreteGate
 from l0keras.layers import GatedLayer
+from l0keras.layers import SparseDense
 
 
 def bake(call):
@@ -12,14 +13,14 @@ def bake(call):
 
     Returns:
         The operation itself where it is no gate, or a gate that is told to
-        sample at test time too. For a gated layer its plain layer, also
-        inside `TimeDistributed`, for a gate of its own a `Rescaling` by the
-        test gates.
+        sample at test time too. For a gated layer its plain layer, for one
+        with sparse storage a dense one, both also inside `TimeDistributed`;
+        for a gate of its own a `Rescaling` by the test gates.
     """
     layer = call.operation
     if call.arguments.kwargs.get("training"):
         return layer
-    if isinstance(layer, GatedLayer):
+    if isinstance(layer, (GatedLayer, SparseDense)):
         return layer.bake()
     if type(layer) is keras.layers.TimeDistributed:
         return _bake_inside(layer)
@@ -42,7 +43,7 @@ def bake(call):
 
 def _bake_inside(wrapper):
     """A wrapper around a plain layer, or as it is where it has one."""
-    if not isinstance(wrapper.layer, GatedLayer):
+    if not isinstance(wrapper.layer, (GatedLayer, SparseDense)):
         return wrapper
     plain = wrapper.layer.bake()
     config = wrapper.get_config()

@@ -1,4 +1,4 @@
-"""Keras layers with hard-concrete gates on their weights."""
+"""Keras layers with hard-concrete gates, and one with sparse storage."""
 
 from l0keras.layers.gated_layer import GatedLayer
 from l0keras.layers.l0_conv1d import L0Conv1D
@@ -13,6 +13,7 @@ from l0keras.layers.l0_gru import L0GRU
 from l0keras.layers.l0_lstm import L0LSTM
 from l0keras.layers.l0_multi_head_attention import L0MultiHeadAttention
 from l0keras.layers.l0_separable_conv2d import L0SeparableConv2D
+from l0keras.layers.sparse_dense import SparseDense
 
 __all__ = [
     "GatedLayer",
@@ -28,4 +29,5 @@ __all__ = [
     "L0LSTM",
     "L0MultiHeadAttention",
     "L0SeparableConv2D",
+    "SparseDense",
 ]

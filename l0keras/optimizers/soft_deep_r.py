@@ -1,0 +1,244 @@
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.optimizers import connections
+from l0keras.optimizers.initial import rng_of
+from l0keras.optimizers.initial import values_of
+from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
+from l0keras.positions import StepSeed
+from l0keras.positions import draw_positions
+from l0keras.positions import signs_at
+
+
+@keras.saving.register_keras_serializable("l0keras")
+class SoftDeepR(WrappedOptimizer):
+    """Soft-DEEP R: connections come and go by themselves, without a limit.
+
+    As in `DeepR`, each potential connection has a sign that never changes and
+    a theta; its weight is sign * theta where theta > 0, else 0. Here dormant
+    ones have a theta too, which needs memory for all of them. One step:
+
+    1. The inner optimizer makes its step; dormant weights are put back to 0.
+    2. Active: theta <- theta - lr * l1 + sqrt(2 * lr * T) * noise.
+    3. Dormant: theta <- theta + sqrt(2 * lr * T) * noise, at least
+       theta_min = -T * (1 - p) / (l1 * p).
+
+    A theta that crosses 0 becomes dormant or active by that. The lower bound
+    is where, without gradients, a share p would be active in the long run: an
+    exponential density of scale T / l1 above 0 against a flat one below.
+
+    The start has exactly the share p of connections active, drawn uniformly,
+    with the magnitudes of the initial weights, and theta uniform between
+    theta_min and 0 for the others. (The authors' code draws the active ones
+    from a normal distribution around 0, of which half are dormant at once.)
+    If some weights are 0 already and a share p is not, these are taken.
+
+    Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018
+    (arXiv:1711.05136), algorithm 2; theta_min as in the authors' code.
+
+    Args:
+        inner, include, seed, name, use_ema, ema_momentum: see `DeepR`.
+        connectivity: p, or rules, see `DeepR`. In (0, 1).
+        l1: the paper's alpha, above 0.
+        temperature: the paper's T, above 0; or `None` for its rule of thumb
+            lr * l1^2 / 18 with the current learning rate lr, so that the
+            noise of a step is a third of what l1 takes.
+
+    Raises:
+        ValueError: an argument out of its range, or a layer with sparse
+            storage among the sparse ones.
+
+    Example:
+
+    >>> optimizer = SoftDeepR(keras.optimizers.SGD(0.05), connectivity=0.01)
+    >>> model.compile(optimizer, loss="mse")
+    """
+
+    def __init__(
+        self,
+        inner,
+        connectivity=0.01,
+        l1=1e-4,
+        temperature=None,
+        include=None,
+        seed=None,
+        name=None,
+        use_ema=False,
+        ema_momentum=0.99,
+    ):
+        connectivity = connections.check_connectivity(connectivity)
+        rules = connectivity
+        if not isinstance(rules, list):
+            rules = [(None, connectivity)]
+        if any(share == 1 for _, share in rules):
+            raise ValueError(
+                "Argument `connectivity` must be less than 1, or no "
+                "connection would ever be dormant. "
+                f"Received: connectivity={connectivity}"
+            )
+        if not connections.check_at_least_0("l1", l1):
+            raise ValueError(
+                "Argument `l1` must be above 0: it is what holds the number "
+                f"of connections down. Received: l1={l1}"
+            )
+        if temperature is not None and not connections.check_at_least_0(
+            "temperature", temperature
+        ):
+            raise ValueError(
+                "Argument `temperature` must be above 0, or dormant "
+                "connections would never move, or None for lr * l1^2 / 18. "
+                f"Received: temperature={temperature}"
+            )
+        super().__init__(inner, include, seed, name, use_ema, ema_momentum)
+        self.connectivity = connectivity
+        self.l1 = float(l1)
+        self.temperature = temperature
+        self._sparse = ()
+
+    def _build_sparse(self, variables):
+        chosen = connections.choose(variables, self.connectivity, self.include)
+        sparse = []
+        for index, (variable, count) in enumerate(chosen):
+            if connections.storage_of(variable):
+                raise ValueError(
+                    "Soft-DEEP R needs a theta for every potential "
+                    "connection, for which sparse storage has no room: use "
+                    f"`DeepR`. Received: {variable.path!r}"
+                )
+            sparse.append(self._start(variable, count, index))
+        self._sparse = tuple(sparse)
+
+    def _start(self, variable, count, index):
+        array = values_of(variable)
+        flat = array.reshape(-1)
+        rng = rng_of(self.seed, index)
+        active = np.zeros(flat.size, bool)
+        if np.count_nonzero(flat) == count:
+            active = flat != 0
+        else:
+            active[draw_positions(flat.size, count, rng)] = True
+        random = ops.convert_to_numpy(
+            signs_at(ops.arange(flat.size, dtype="int32"), self.seed + index)
+        )
+        signs = np.where(flat == 0, random, np.sign(flat)).astype("int8")
+        share = count / flat.size
+        rate = float(ops.convert_to_numpy(self._hidden[0].learning_rate))
+        temperature = self.temperature
+        if temperature is None:
+            temperature = rate * self.l1**2 / 18
+        lowest = -temperature * (1 - share) / (self.l1 * share)
+        dormant = rng.uniform(lowest, 0, flat.size)
+        thetas = np.where(active, np.abs(flat), dormant)
+        theta = self.add_variable_from_reference(variable, name="theta")
+        sign = self.add_variable(
+            variable.shape, "zeros", "int8", name=f"{index}_sign"
+        )
+        switched = self.add_variable((), "zeros", "int32", name="rewired")
+        theta.assign(thetas.reshape(array.shape))
+        sign.assign(signs.reshape(array.shape))
+        variable.assign(np.where(active, flat, 0).reshape(array.shape))
+        return variable, theta, sign, switched, share
+
+    def _prepared(self, grads, variables):
+        clips = self._hidden[0].clipnorm or self._hidden[0].global_clipnorm
+        theta_of = {
+            self._var_key(variable): theta
+            for variable, theta, *_ in self._sparse
+            if clips or variable.constraint is not None
+        }
+        return [
+            ops.where(
+                theta_of[self._var_key(v)] > 0,
+                ops.convert_to_tensor(g),
+                ops.zeros((), v.dtype),
+            )
+            if self._var_key(v) in theta_of
+            else g
+            for g, v in zip(grads, variables)
+        ]
+
+    def _correct(self, learning_rate, is_step):
+        step = ops.cast(self._iterations, "int32")
+        for index, sparse in enumerate(self._sparse):
+            variable, theta, sign, switched, share = sparse
+            dtype = variable.dtype
+            rate = ops.cast(learning_rate, dtype)
+            temperature = self.temperature
+            if temperature is None:
+                temperature = rate * (self.l1**2 / 18)
+            noise = keras.random.normal(
+                variable.shape,
+                dtype=dtype,
+                seed=StepSeed(self._seed + index, step),
+            )
+            noise = noise * ops.sqrt(2 * rate * temperature)
+            old = ops.convert_to_tensor(theta)
+            active = old > 0
+            signs = ops.cast(sign, dtype)
+            lowest = -temperature * ((1 - share) / (self.l1 * share))
+            new = ops.where(
+                active,
+                signs * variable - rate * self.l1 + noise,
+                old + noise,
+            )
+            # What has just become dormant is not out of reach either.
+            new = ops.where(new > 0, new, ops.maximum(new, lowest))
+            if is_step is not True:
+                new = ops.where(is_step, new, old)
+            opened = ops.logical_and(new > 0, ops.logical_not(active))
+            switched.assign_add(ops.sum(ops.cast(opened, "int32")))
+            theta.assign(new)
+            zero = ops.zeros((), dtype)
+            weights = ops.where(new > 0, signs * new, zero)
+            if is_step is not True:
+                kept = ops.where(active, variable, zero)
+                weights = ops.where(is_step, weights, kept)
+            variable.assign(weights)
+
+    def _correct_averages(self):
+        averages = {
+            self._var_key(v): average
+            for v, average in zip(
+                self._trainable_variables, self._model_variables_moving_average
+            )
+        }
+        for variable, theta, *_ in self._sparse:
+            average = averages[self._var_key(variable)]
+            zero = ops.zeros((), variable.dtype)
+            average.assign(ops.where(theta > 0, average, zero))
+
+    def masks(self):
+        """Which connections are active, by path: boolean arrays."""
+        return self._of_each(
+            lambda theta, _: np.asarray(ops.convert_to_numpy(theta)) > 0
+        )
+
+    def active_shares(self):
+        """The share of active connections, by path."""
+        return {path: float(mask.mean()) for path, mask in self.masks().items()}
+
+    def rewired(self):
+        """How many times a connection has become active, by path."""
+        return self._of_each(
+            lambda _, switched: int(ops.convert_to_numpy(switched))
+        )
+
+    def _of_each(self, function):
+        if not self.built:
+            raise ValueError(
+                "The optimizer has connections once it is built, by `fit` or "
+                "by `optimizer.build(model.trainable_variables)`."
+            )
+        return {
+            variable.path: function(theta, switched)
+            for variable, theta, _, switched, _ in self._sparse
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "connectivity": self.connectivity,
+            "l1": self.l1,
+            "temperature": self.temperature,
+        }
