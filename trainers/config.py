@@ -8,16 +8,28 @@ from trainers import networks
 
 CHOICES = {
     "model": tuple(networks.NETWORKS),
-    "method": ("dense", "l0", "dep_l0"),
+    "method": (
+        "dense",
+        "l0",
+        "dep_l0",
+        "deep_r",
+        "soft_deep_r",
+        "static",
+        "l1",
+    ),
     "dependence": ("none", "forward", "backward"),
     "cost": ("params", "macs"),
     "penalty": ("joint", "reference"),
     "sample_per": ("batch", "example"),
+    "budget": ("layer", "global"),
     "optimizer": ("adam", "sgd"),
     "augmentation": ("none", "crop_flip", "imagenet"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("none", "mirrored"),
 }
+
+# The methods with gates.
+GATED = ("l0", "dep_l0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +42,11 @@ class Config:
     Args:
         model: a name in `networks.NETWORKS`.
         dataset: a name that `input_pipeline.load` knows.
-        method: `"dense"` for no gates, `"l0"` for those of Louizos et al. or
-            `"dep_l0"` for those of Li and Ji.
+        method: `"dense"` for a plain training; `"l0"` for the gates of
+            Louizos et al. or `"dep_l0"` for those of Li and Ji; `"deep_r"` or
+            `"soft_deep_r"` for the sparse connections of Bellec et al.;
+            `"static"` or `"l1"` for what these are compared with, a random
+            mask that stays and weights that shrink to 0.
         dependence: of the gates of `"dep_l0"`: the order in which layers
             depend on each other, or `"none"`.
         cost: what `"dep_l0"` charges for.
@@ -46,7 +61,19 @@ class Config:
         droprate_init: the share of gates closed at the start, likewise;
             empty for the network's own.
         sample_per: `"batch"` or `"example"`.
+        connectivity: the share of connections, one number or one for each
+            kernel.
+        l1: what shrinks connections, times the learning rate.
+        temperature: of their noise; 0 is none for `"deep_r"` and
+            lr * l1^2 / 18 for `"soft_deep_r"`.
+        budget: whether each kernel keeps its number of connections or all
+            together do.
+        use_bias: whether `"mlp"` has biases.
         epochs, batch_size: as in any training.
+        validation_examples: how many of the training examples to hold out;
+            the metrics of epochs are theirs then, and not of the test set.
+        patience: after how many epochs without a better validation accuracy
+            to stop and take the best weights; 0 trains to the end.
         finetune_epochs: more epochs after those, with frozen gates, and
             without their penalty and the L2 that is coupled with them.
         optimizer: `"adam"` or `"sgd"`, with Keras's defaults.
@@ -82,7 +109,14 @@ class Config:
     weight_decay: tuple = (0.0,)
     droprate_init: tuple = ()
     sample_per: str = "batch"
+    connectivity: tuple = (0.01,)
+    l1: float = 1e-4
+    temperature: float = 0.0
+    budget: str = "layer"
+    use_bias: bool = True
     epochs: int = 200
+    validation_examples: int = 0
+    patience: int = 0
     finetune_epochs: int = 0
     batch_size: int = 100
     optimizer: str = "adam"
@@ -110,7 +144,8 @@ class Config:
             ("epochs batch_size", lambda v: v >= 1, "at least 1"),
             (
                 "seed image_size num_logical_cpus finetune_epochs "
-                "gate_learning_rate",
+                "gate_learning_rate l1 temperature validation_examples "
+                "patience",
                 lambda v: v >= 0,
                 "at least 0",
             ),
@@ -123,6 +158,11 @@ class Config:
                 "in [0, 1), where 0 turns averaging off",
             ),
             ("lr_boundaries", _ascend, "whole numbers above 0, ascending"),
+            (
+                "connectivity",
+                lambda vs: vs and all(0 < v <= 1 for v in vs),
+                "in (0, 1]",
+            ),
         ):
             for name in names.split():
                 _check(name, getattr(self, name), test, allowed)
@@ -141,7 +181,10 @@ class Config:
 
     def _check_together(self):
         """Whether each setting has something to be about."""
-        gated = self.method != "dense"
+        gated = self.method in GATED
+        masked = self.method in ("deep_r", "soft_deep_r", "static")
+        shrinks = self.method in ("deep_r", "soft_deep_r", "l1")
+        moves = self.method in ("deep_r", "soft_deep_r")
         for name, needed, there in (
             ("dependence", "method=dep_l0", self.method == "dep_l0"),
             ("cost", "method=dep_l0", self.method == "dep_l0"),
@@ -156,6 +199,18 @@ class Config:
                 "a gate_learning_rate",
                 self.gate_learning_rate > 0,
             ),
+            ("connectivity", "a method of sparse connections", masked),
+            ("l1", "a method that shrinks connections", shrinks),
+            ("temperature", "method=deep_r or soft_deep_r", moves),
+            ("budget", "method=deep_r", self.method == "deep_r"),
+            ("use_bias", "model=mlp", self.model == "mlp"),
+            (
+                "patience",
+                "validation_examples",
+                self.validation_examples > 0,
+            ),
+            # The best weights are those that were evaluated.
+            ("patience", "ema_momentum=0", not self.ema_momentum),
             ("momentum", "optimizer=sgd", self.optimizer == "sgd"),
             ("nesterov", "a momentum", self.momentum > 0),
         ):
@@ -202,8 +257,9 @@ def define_flags(flag_values=flags.FLAGS):
         "model": "The network.",
         "dataset": "The data: digits, or an image classification set by its "
         "name in tensorflow_datasets.",
-        "method": "How to train: without gates, with those of Louizos et al. "
-        "or those of Li and Ji.",
+        "method": "How to train: plainly, with gates (l0, dep_l0), with sparse "
+        "connections (deep_r, soft_deep_r), or with a random mask that stays "
+        "or weights that shrink to 0, to compare with.",
         "dependence": "Which way the gates of dep_l0 depend on each other.",
         "cost": "What dep_l0 charges for.",
         "penalty": "How dep_l0 charges, reference as its authors' code.",
@@ -216,6 +272,15 @@ def define_flags(flag_values=flags.FLAGS):
         "droprate_init": "The share of gates closed at the start, one number "
         "or one for each; empty for the network's own.",
         "sample_per": "Who shares a sample of the gates.",
+        "connectivity": "The share of connections, one number or one for each "
+        "kernel.",
+        "l1": "What shrinks connections, times the learning rate.",
+        "temperature": "Of the noise of connections.",
+        "budget": "Whether each kernel keeps its number of connections.",
+        "use_bias": "Whether the mlp has biases.",
+        "validation_examples": "How many training examples to hold out.",
+        "patience": "After how many epochs without a better validation "
+        "accuracy to stop and take the best weights; 0 never.",
         "epochs": "How often to go through the training examples.",
         "finetune_epochs": "How often after that, with frozen gates.",
         "batch_size": "Examples in a step, over all replicas.",

@@ -124,6 +124,37 @@ class Data:
             lambda images, labels: (self.scale(images), labels)
         )
 
+    def hold_out(self, count, seed):
+        """Takes examples out of the training set, to validate on.
+
+        Args:
+            count: how many.
+            seed: fixes which.
+
+        Returns:
+            A `Data` with the other training examples, and the batches of
+            those that were taken out, as `test_batches` gives them.
+
+        Raises:
+            ValueError: there are not that many.
+        """
+        if not 0 < count < self.num_train:
+            raise ValueError(
+                "Argument `validation_examples` must be less than the "
+                f"{self.num_train} training examples. "
+                f"Received: validation_examples={count}"
+            )
+        order = np.random.default_rng(seed).permutation(self.num_train)
+        held, kept = np.sort(order[:count]), np.sort(order[count:])
+        images, labels = self.train_images, self.train_labels
+        validation = dataclasses.replace(
+            self, test_images=images[held], test_labels=labels[held]
+        )
+        rest = dataclasses.replace(
+            self, train_images=images[kept], train_labels=labels[kept]
+        )
+        return rest, validation.test_batches()
+
     def sample(self, count):
         """Up to `count` training images, evenly spread, in [0, 1].
 

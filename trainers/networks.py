@@ -84,18 +84,25 @@ def build(config, input_shape, classes, train_examples, normalization=None):
         gates["cost"] = config.cost
         gates["penalty"] = config.penalty
     arguments = {"l2": _spread(decay), "seed": config.seed}
-    if config.method == network.paper:
+    if not config.use_bias:
+        arguments["use_bias"] = False
+    gated = config.method in ("l0", "dep_l0")
+    if gated and config.method == network.paper:
         arguments |= {"gates": "paper", **gates}
     model = network.build(input_shape=input_shape, classes=classes, **arguments)
-    if config.method not in ("dense", network.paper):
+    if gated and config.method != network.paper:
         model = l0keras.sparsify(model, seed=config.seed, **gates)
     return _normalizing(model, normalization)
 
 
 def build_plain(config, input_shape, classes, normalization=None):
     """Builds the network without gates and penalties, to compare with."""
+    arguments = {} if config.use_bias else {"use_bias": False}
     model = NETWORKS[config.model].build(
-        input_shape=input_shape, classes=classes, seed=config.seed
+        input_shape=input_shape,
+        classes=classes,
+        seed=config.seed,
+        **arguments,
     )
     return _normalizing(model, normalization)
 

@@ -1,37 +1,44 @@
 """What steps along the gradients, and how far at which epoch."""
 
+import re
+
 import keras
 
+from l0keras.optimizers import DeepR
 from l0keras.optimizers import OptimizerGroups
+from l0keras.optimizers import SoftDeepR
+from l0keras.optimizers import init_sparse
+from trainers.baselines import FixedConnections
+from trainers.baselines import Shrinkage
 
 # In the paths of the variables that gates are made of.
 GATES = "log_alpha|gate_generator"
 
 
-def make_optimizer(config, steps):
+def make_optimizer(config, steps, model):
     """The optimizer of an experiment.
 
     Args:
         config: a `Config`.
         steps: the number of steps in an epoch.
+        model: the model that it will train. With `method="static"` its
+            weights are made sparse.
 
     Returns:
         A `keras.optimizers.Optimizer`; where the gates have a learning rate
         of their own, `OptimizerGroups` of Adam for them and of the one that
         the settings name for the weights.
+
+    Raises:
+        ValueError: connectivities for another number of kernels.
     """
     average = {}
     if config.ema_momentum:
         average = {"use_ema": True, "ema_momentum": config.ema_momentum}
-    rate = piecewise_constant(
-        config.learning_rate, config.lr_decay, config.lr_boundaries, steps
-    )
-    if config.optimizer == "adam":
-        weights = keras.optimizers.Adam(rate, **average)
+    if config.method in ("dense", "l0", "dep_l0"):
+        weights = _plain(config, steps, **average)
     else:
-        weights = keras.optimizers.SGD(
-            rate, config.momentum, config.nesterov, **average
-        )
+        weights = _sparse(config, _plain(config, steps), model, average)
     if not config.gate_learning_rate:
         return weights
     rate = piecewise_constant(
@@ -42,6 +49,71 @@ def make_optimizer(config, steps):
     )
     gates = keras.optimizers.Adam(rate, **average)
     return OptimizerGroups([(GATES, gates), (".", weights)])
+
+
+def _plain(config, steps, **average):
+    rate = piecewise_constant(
+        config.learning_rate, config.lr_decay, config.lr_boundaries, steps
+    )
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate, **average)
+    return keras.optimizers.SGD(
+        rate, config.momentum, config.nesterov, **average
+    )
+
+
+def _sparse(config, inner, model, average):
+    if config.method == "l1":
+        return Shrinkage(inner, config.l1, **average)
+    connectivity = _connectivity(config.connectivity, model)
+    seed = config.seed
+    if config.method == "static":
+        init_sparse(model, connectivity, seed=seed)
+        return FixedConnections(inner, **average)
+    if config.method == "soft_deep_r":
+        return SoftDeepR(
+            inner,
+            connectivity,
+            config.l1,
+            config.temperature or None,
+            seed=seed,
+            **average,
+        )
+    return DeepR(
+        inner,
+        connectivity,
+        config.l1,
+        config.temperature,
+        config.budget,
+        seed=seed,
+        **average,
+    )
+
+
+def _connectivity(shares, model):
+    """One share for all kernels, or a rule for each."""
+    if len(shares) == 1:
+        return shares[0]
+    kernels = kernels_of(model)
+    if len(shares) != len(kernels):
+        raise ValueError(
+            "Argument `connectivity` must be one number or one for each of "
+            f"the {len(kernels)} kernels: {', '.join(k.path for k in kernels)}."
+            f" Received: connectivity={','.join(map(str, shares))}"
+        )
+    return [
+        (f"{re.escape(kernel.path)}$", share)
+        for kernel, share in zip(kernels, shares)
+    ]
+
+
+def kernels_of(model):
+    """What methods of sparse connections make sparse, in order."""
+    return [
+        variable
+        for variable in model.trainable_variables
+        if len(variable.shape) > 1 and "kernel" in variable.name
+    ]
 
 
 def piecewise_constant(initial, factor, boundaries, steps):

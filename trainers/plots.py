@@ -1,5 +1,6 @@
 """Pictures of a run."""
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ def draw(model, input_shape, history, folder):
     """Draws what there is to see of a trained model.
 
     `pixel_gates.png` shows which pixels the first layer reads, where it has
-    one gate for each; `units.png` the units alive over the epochs.
+    one gate for each; `units.png` the units alive over the epochs;
+    `connections.png` the connections of DEEP R.
 
     Args:
         model: a trained model.
@@ -25,6 +27,12 @@ def draw(model, input_shape, history, folder):
         history: a list of dicts, one for each epoch.
         folder: a `Workdir`.
     """
+    if any(name.endswith("_rewired") for name in history[0]):
+        sizes = {
+            variable.path: math.prod(variable.shape)
+            for variable in model.trainable_variables
+        }
+        _save(connections(history, sizes), folder.file("connections.png"))
     gates = named_gates(model)
     if not gates:
         return
@@ -114,6 +122,51 @@ def units(history, totals):
         fontsize=10,
         labelcolor=INK,
     )
+    return figure
+
+
+def connections(history, sizes):
+    """What DEEP R did to the connections over the epochs.
+
+    Args:
+        history: a list of dicts, one for each epoch, with what
+            `ConnectionLogger` logs and `val_accuracy`.
+        sizes: a dict from the paths of variables to their sizes.
+
+    Returns:
+        A matplotlib figure with three panels: the share of active
+        connections of each variable, how often in an epoch each of them was
+        replaced on average, and the error.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    active, turnover, errors = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in history]
+    paths = [
+        name.removesuffix("_active")
+        for name in history[0]
+        if name.endswith("_active")
+    ]
+    colors = (OPEN, EXPECTED, INK, "#7a9e3a", "#a0447f", MUTED)
+    for path, color in zip(paths, itertools.cycle(colors)):
+        shares = [row[f"{path}_active"] for row in history]
+        active.plot(epochs, [100 * s for s in shares], color=color, lw=2)
+        rewired = [
+            row[f"{path}_rewired"] / max(1.0, share * sizes[path])
+            for row, share in zip(history, shares)
+        ]
+        turnover.plot(epochs, rewired, color=color, lw=2, label=path)
+    error = [100 * (1 - row["val_accuracy"]) for row in history]
+    errors.plot(epochs, error, color=INK, lw=2)
+    _style(active, "active connections, %")
+    active.set_yscale("log")
+    _style(turnover, "times replaced in an epoch")
+    turnover.set_ylim(bottom=0)
+    _style(errors, f"error: {error[-1]:.2f} %")
+    errors.set_ylim(bottom=0)
+    figure.supxlabel("epoch", color=INK, fontsize=10)
+    turnover.legend(frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 

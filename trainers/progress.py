@@ -13,12 +13,14 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         steps: the number of steps in an epoch.
+        split: what the validation metrics are those of.
         file: where to write, `sys.stdout` by default.
     """
 
-    def __init__(self, steps, file=None):
+    def __init__(self, steps, split="test", file=None):
         super().__init__()
         self._steps = steps
+        self._split = split
         self._file = file or sys.stdout
         self._terminal = self._file.isatty()
         self._drawn = 0.0
@@ -44,7 +46,7 @@ class Progress(keras.callbacks.Callback):
         parts = [self._head(), f"loss {logs['loss']:.4f}"]
         if "val_accuracy" in logs:
             error = 100 * (1 - logs["val_accuracy"])
-            parts.append(f"test error {error:5.2f} %")
+            parts.append(f"{self._split} error {error:5.2f} %")
         units = [
             str(value) for name, value in logs.items() if name.endswith("_open")
         ]

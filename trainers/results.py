@@ -1,5 +1,6 @@
 """What a finished run leaves behind."""
 
+import math
 import os
 import platform
 import tempfile
@@ -13,6 +14,7 @@ from trainers import networks
 from trainers import plots
 from trainers.errors import error_percent
 from trainers.errors import predict
+from trainers.optimizers import kernels_of
 from trainers.workdir import replacing
 from trainers.workdir import write_json
 
@@ -33,9 +35,12 @@ def write(config, data, model, history, folder):
         The report, a dict, also written to `report.json`. Its `test_error`
         (percent, on averaged weights), `params`, `macs`, `bytes` (of the
         file) and `latency_us` (one example under LiteRT on one thread) are
-        dicts over the stages `dense`, `gated`, `stripped` and `tflite`, as
-        far as they have them. `dense` is the plain network of the same shape
-        as a LiteRT file, untrained unless the method is to train it.
+        dicts over the stages `dense`, `gated` or `sparse`, `stripped` and
+        `tflite`, as far as they have them. `dense` is the plain network of
+        the same shape as a LiteRT file, untrained unless the method is to
+        train it. Methods of sparse connections also have `connections`, the
+        weights of kernels that are not 0, for each kernel and of the stages,
+        and a stage `tflite_sparse`, a file without the zeros.
     """
     # A model without optimizer and outside any strategy, to save and to cut.
     shapes = (data.input_shape, data.classes)
@@ -47,7 +52,9 @@ def write(config, data, model, history, folder):
     with callbacks.averaged_weights(model):
         trained.set_weights(model.get_weights())
     gates = l0keras.gates_of(trained)
-    stage = "gated" if gates else "dense"
+    stage = "gated" if gates else "sparse"
+    if config.method == "dense":
+        stage = "dense"
     stripped = l0keras.strip(trained)
     models = {
         "dense": networks.build_plain(config, *shapes, data.normalization),
@@ -60,11 +67,17 @@ def write(config, data, model, history, folder):
         with replacing(folder.file(f"{name}.keras")) as path:
             saved.save(path)
     tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
-    dense_bytes, latency = _compare(models["dense"], tflite.path)
+    files = {"tflite": tflite}
+    if stage == "sparse":
+        models["tflite_sparse"] = stripped
+        files["tflite_sparse"] = l0keras.export_tflite(
+            stripped, folder.file("sparse.tflite"), sparse_encoding=True
+        )
+    dense_bytes, latency = _compare(models["dense"], files)
     outputs = {
         stage: predict(trained, data),
         "stripped": predict(stripped, data),
-        "tflite": predict(tflite.path, data),
+        **{name: predict(file.path, data) for name, file in files.items()},
     }
     report = {
         "architecture": l0keras.architecture(trained),
@@ -82,15 +95,15 @@ def write(config, data, model, history, folder):
         # Of the logits of all test images, to those of the trained model.
         "max_difference": {
             name: float(np.max(np.abs(outputs[name] - outputs[stage])))
-            for name in ("stripped", "tflite")
+            for name in ("stripped", *files)
         },
         "params": {name: m.count_params() for name, m in models.items()},
         "macs": {name: l0keras.count_macs(m) for name, m in models.items()},
         "bytes": {
-            "gated": os.path.getsize(folder.file("model.keras")),
+            stage: os.path.getsize(folder.file("model.keras")),
             "dense": dense_bytes,
             "stripped": os.path.getsize(folder.file("stripped.keras")),
-            "tflite": tflite.bytes,
+            **{name: file.bytes for name, file in files.items()},
         },
         "latency_us": latency,
         "expected_l0": sum(float(np.sum(g.prob_open())) for g in gates),
@@ -103,18 +116,32 @@ def write(config, data, model, history, folder):
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
-    if not gates:
-        del report["bytes"]["gated"]
+    if stage == "sparse":
+        report["connections"] = {
+            "of_kernels": _connections(trained),
+            "sparse": sum(_connections(trained).values()),
+            "stripped": sum(_connections(stripped).values()),
+            "potential": sum(math.prod(k.shape) for k in kernels_of(trained)),
+        }
     plots.draw(trained, data.input_shape, history, folder)
     # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
 
 
-def _compare(dense, small_path):
-    """Bytes of the dense network's LiteRT file, and latencies of both."""
+def _connections(model):
+    """How many weights of each kernel are not 0, by path."""
+    return {
+        kernel.path: int(np.count_nonzero(kernel.numpy()))
+        for kernel in kernels_of(model)
+    }
+
+
+def _compare(dense, files):
+    """Bytes of the dense network's LiteRT file, and latencies of all."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "dense.tflite")
         size = l0keras.export_tflite(dense, path).bytes
-        times = l0keras.export.measure_latency([path, small_path])
-    return size, dict(zip(("dense", "tflite"), times, strict=True))
+        paths = [path, *(file.path for file in files.values())]
+        times = l0keras.export.measure_latency(paths)
+    return size, dict(zip(("dense", *files), times, strict=True))

@@ -90,6 +90,12 @@ class Streamed:
         dataset = self._encoded("train").shuffle(SHUFFLE_BUFFER, seed)
         return dataset.map(self._middle, tf.data.AUTOTUNE).batch(batch_size)
 
+    def hold_out(self, count, seed):
+        raise ValueError(
+            "Argument `validation_examples` must be 0 for images that are "
+            f"read while they are needed. Received: validation_examples={count}"
+        )
+
     def sample(self, count):
         """Up to `count` training images, in [0, 1]."""
         # Sets are shuffled when they are prepared.

@@ -1,16 +1,19 @@
 """The table that a run ends with."""
 
-STAGES = ("dense", "gated", "stripped", "tflite")
+STAGES = ("dense", "gated", "sparse", "stripped", "tflite", "tflite_sparse")
 TITLES = {
     "dense": "dense",
     "gated": "gated",
+    "sparse": "sparse",
     "stripped": "stripped",
     "tflite": "LiteRT",
+    "tflite_sparse": "LiteRT, sparse encoding",
 }
 COLUMNS = (
     ("test_error", "test error", "{:.2f} %"),
     ("units", "units", "{}"),
     ("params", "parameters", "{:,}"),
+    ("connections", "connections", "{:,}"),
     ("macs", "MACs", "{:,}"),
     ("bytes", "file bytes", "{:,}"),
     ("latency_us", "latency", "{:.0f} us"),
@@ -26,11 +29,12 @@ def table(report):
     Returns:
         A string of several lines.
     """
-    rows = [["", *(title for _, title, _ in COLUMNS)]]
+    columns = [column for column in COLUMNS if column[0] in report]
+    rows = [["", *(title for _, title, _ in columns)]]
     for stage in STAGES:
         cells = [
             form.format(report[key][stage]) if stage in report[key] else "-"
-            for key, _, form in COLUMNS
+            for key, _, form in columns
         ]
         if any(cell != "-" for cell in cells):
             rows.append([TITLES[stage], *cells])
@@ -48,10 +52,17 @@ def table(report):
 
 def _notes(report):
     config = report["config"]
+    weights = "the weights after the last epoch"
+    if config.get("patience"):
+        weights = "the weights of the best epoch in validation"
+    elif config.get("ema_momentum", True):
+        weights = (
+            "the averaged weights after the last epoch\n"
+            f"({report['test_error_raw']:.2f} % without averaging)"
+        )
     return (
         f"{config['model']} on {config['dataset']}, seed {report['seed']}: "
         f"{report['epochs']} epochs in {report['seconds']:.0f} s. Errors are "
-        "those of the averaged weights after the last epoch\n"
-        f"({report['test_error_raw']:.2f} % without averaging); latency is one "
-        "example under LiteRT on one thread; dense is a LiteRT file too."
+        f"those of {weights}; latency is one example under LiteRT on one "
+        "thread; dense is a LiteRT file too."
     )

@@ -12,6 +12,8 @@ from trainers import devices
 from trainers import input_pipeline
 from trainers import networks
 from trainers import results
+from trainers.early_stopping import EarlyStopping
+from trainers.early_stopping import keep_best
 from trainers.history import HistoryCsv
 from trainers.optimizers import make_optimizer
 from trainers.progress import Progress
@@ -19,6 +21,8 @@ from trainers.workdir import Workdir
 
 # Steps in one call of the compiled function, at most: more gain nothing.
 MAX_STEPS_PER_EXECUTION = 50
+# The weights of the best epoch, where epochs are validated.
+BEST = "best.weights.h5"
 
 
 class Training:
@@ -78,6 +82,8 @@ class Training:
             self._fit()
             # `fit` ends with the averaged weights, and without the others.
             self._checkpoint.restore(self._model)
+            if self._stopping:
+                self._model.load_weights(self._folder.file(BEST))
             return results.write(
                 self._config,
                 self._data,
@@ -111,6 +117,11 @@ class Training:
             config.image_size,
             config.augmentation,
         )
+        self._validation = self._data.test_batches()
+        if config.validation_examples:
+            self._data, self._validation = self._data.hold_out(
+                config.validation_examples, config.seed
+            )
         # A smaller last batch would give replicas unequal shares, or none.
         self._drop_remainder = replicas > 1
         self._steps = self._data.steps_per_epoch(
@@ -135,11 +146,14 @@ class Training:
                 self._data.num_train,
                 self._data.normalization,
             )
-            self._compile(make_optimizer(config, self._steps))
+            self._compile(make_optimizer(config, self._steps, self._model))
         self._checkpoint = callbacks.Checkpoint(
             self._folder.file("checkpoint.npz")
         )
         self._first_epoch = self._checkpoint.restore(self._model)
+        self._stopping = None
+        if config.patience:
+            self._stopping = EarlyStopping(config.patience, self._checkpoint)
 
     def _compile(self, optimizer):
         self._model.compile(
@@ -176,6 +190,14 @@ class Training:
         config = self._config
         if self._first_epoch >= epochs:
             return
+        if self._stopping and self._stopping.is_over:
+            return
+        best, stopping = [], []
+        if self._stopping:
+            # Before the checkpoint: an epoch that is saved was compared.
+            file = self._folder.file(BEST)
+            best = [keep_best(file, self._checkpoint)]
+            stopping = [self._stopping]
         batches = self._data.train_batches(
             config.batch_size,
             config.seed,
@@ -188,17 +210,23 @@ class Training:
             epochs=epochs,
             initial_epoch=self._first_epoch,
             steps_per_epoch=self._steps,
-            validation_data=self._data.test_batches(),
+            validation_data=self._validation,
             callbacks=[
                 callbacks.TerminateOnNaN(),
                 callbacks.EvaluateAveraged(),
                 callbacks.GateLogger(),
+                callbacks.ConnectionLogger(),
+                *best,
                 self._checkpoint,
+                *stopping,
                 HistoryCsv(self._folder.file("history.csv"), self._checkpoint),
                 keras.callbacks.TensorBoard(
                     self._folder.file("tensorboard"), write_graph=False
                 ),
-                Progress(self._steps),
+                Progress(
+                    self._steps,
+                    "validation" if config.validation_examples else "test",
+                ),
             ],
             shuffle=False,
             verbose=0,

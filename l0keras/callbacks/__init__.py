@@ -3,6 +3,7 @@
 from l0keras.callbacks.averaged_weights import averaged_weights
 from l0keras.callbacks.checkpoint import Checkpoint
 from l0keras.callbacks.checkpoint import CheckpointError
+from l0keras.callbacks.connection_logger import ConnectionLogger
 from l0keras.callbacks.evaluate_averaged import EvaluateAveraged
 from l0keras.callbacks.gate_logger import GateLogger
 from l0keras.callbacks.non_finite import NonFiniteError
@@ -11,6 +12,7 @@ from l0keras.callbacks.terminate_on_nan import TerminateOnNaN
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "ConnectionLogger",
     "EvaluateAveraged",
     "GateLogger",
     "NonFiniteError",

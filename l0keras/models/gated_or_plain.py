@@ -43,8 +43,11 @@ class LayerMaker:
         sizes = {"filters": filters, "kernel_size": kernel_size}
         return self._make("Conv2D", "relu", name, padding=padding, **sizes)
 
-    def dense(self, units, activation, name):
-        return self._make("Dense", activation, name, units=units)
+    def dense(self, units, activation, name, use_bias=True):
+        """A fully connected layer."""
+        return self._make(
+            "Dense", activation, name, units=units, use_bias=use_bias
+        )
 
     def _make(self, kind, activation, name, **arguments):
         index = self._next
@@ -70,7 +73,8 @@ class LayerMaker:
         if l2:
             decay = keras.regularizers.L2(0.5 * l2)
             arguments["kernel_regularizer"] = decay
-            arguments["bias_regularizer"] = decay
+            if arguments.get("use_bias", True):
+                arguments["bias_regularizer"] = decay
         return getattr(keras.layers, kind)(**arguments)
 
 

@@ -12,6 +12,7 @@ def mlp(
     l2=0.0,
     droprate_init=None,
     sample_per="batch",
+    use_bias=True,
     seed=None,
 ):
     """A multi-layer perceptron, 784-300-100 by default, plain or with gates.
@@ -38,6 +39,7 @@ def mlp(
             number or one for each layer. `None` is the authors' 0.2 for the
             first layer and 0.5 for the others.
         sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
+        use_bias: whether the layers have biases.
         seed: an integer that fixes the initial weights and the gates' noise.
 
     Returns:
@@ -53,7 +55,7 @@ def mlp(
     count = len(hidden) + 1
     make = LayerMaker(count, gates, l0, l2, droprate_init, sample_per, seed)
     dense = [
-        make.dense(units, "relu", name=f"fc{index}")
+        make.dense(units, "relu", f"fc{index}", use_bias)
         for index, units in enumerate(hidden, start=1)
     ]
     return keras.Sequential(
@@ -61,7 +63,7 @@ def mlp(
             keras.Input(input_shape, name="image"),
             keras.layers.Flatten(name="flatten"),
             *dense,
-            make.dense(classes, None, name=f"fc{count}"),
+            make.dense(classes, None, f"fc{count}", use_bias),
         ],
         name="mlp",
     )
