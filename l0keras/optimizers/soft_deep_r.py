@@ -1,3 +1,5 @@
+import collections
+
 import keras
 import numpy as np
 from keras import ops
@@ -94,7 +96,7 @@ class SoftDeepR(WrappedOptimizer):
         self.connectivity = connectivity
         self.l1 = float(l1)
         self.temperature = temperature
-        self._sparse = ()
+        self._sparse = collections.deque()
 
     def _build_sparse(self, variables):
         chosen = connections.choose(variables, self.connectivity, self.include)
@@ -107,7 +109,8 @@ class SoftDeepR(WrappedOptimizer):
                     f"`DeepR`. Received: {variable.path!r}"
                 )
             sparse.append(self._start(variable, count, index))
-        self._sparse = tuple(sparse)
+        # Keras would take the variables in a list or tuple for new state.
+        self._sparse = collections.deque(sparse)
 
     def _start(self, variable, count, index):
         array = values_of(variable)
