@@ -195,7 +195,7 @@ class SoftDeepR(WrappedOptimizer):
             zero = ops.zeros((), dtype)
             weights = ops.where(new > 0, signs * new, zero)
             if is_step is not True:
-                kept = ops.where(active, variable, zero)
+                kept = ops.where(active, ops.convert_to_tensor(variable), zero)
                 weights = ops.where(is_step, weights, kept)
             variable.assign(weights)
 
@@ -209,7 +209,8 @@ class SoftDeepR(WrappedOptimizer):
         for variable, theta, *_ in self._sparse:
             average = averages[self._var_key(variable)]
             zero = ops.zeros((), variable.dtype)
-            average.assign(ops.where(theta > 0, average, zero))
+            own = ops.convert_to_tensor(average)
+            average.assign(ops.where(theta > 0, own, zero))
 
     def masks(self):
         """Which connections are active, by path: boolean arrays."""
