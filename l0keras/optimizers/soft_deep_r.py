@@ -1,3 +1,5 @@
+import collections
+
 import keras
 import numpy as np
 from keras import ops
@@ -94,7 +96,7 @@ class SoftDeepR(WrappedOptimizer):
         self.connectivity = connectivity
         self.l1 = float(l1)
         self.temperature = temperature
-        self._sparse = ()
+        self._sparse = collections.deque()
 
     def _build_sparse(self, variables):
         chosen = connections.choose(variables, self.connectivity, self.include)
@@ -107,7 +109,8 @@ class SoftDeepR(WrappedOptimizer):
                     f"`DeepR`. Received: {variable.path!r}"
                 )
             sparse.append(self._start(variable, count, index))
-        self._sparse = tuple(sparse)
+        # Keras would take the variables in a list or tuple for new state.
+        self._sparse = collections.deque(sparse)
 
     def _start(self, variable, count, index):
         array = values_of(variable)
@@ -192,7 +195,7 @@ class SoftDeepR(WrappedOptimizer):
             zero = ops.zeros((), dtype)
             weights = ops.where(new > 0, signs * new, zero)
             if is_step is not True:
-                kept = ops.where(active, variable, zero)
+                kept = ops.where(active, ops.convert_to_tensor(variable), zero)
                 weights = ops.where(is_step, weights, kept)
             variable.assign(weights)
 
@@ -206,7 +209,8 @@ class SoftDeepR(WrappedOptimizer):
         for variable, theta, *_ in self._sparse:
             average = averages[self._var_key(variable)]
             zero = ops.zeros((), variable.dtype)
-            average.assign(ops.where(theta > 0, average, zero))
+            own = ops.convert_to_tensor(average)
+            average.assign(ops.where(theta > 0, own, zero))
 
     def masks(self):
         """Which connections are active, by path: boolean arrays."""

@@ -52,7 +52,7 @@ class StoragePool(Pool):
         count = ops.sum(ops.cast(dead, "int32"))
         self.rewired.assign_add(ops.expand_dims(count, 0))
         signs = ops.cast(signs_at(positions, self._key), "int8")
-        signs = ops.where(dead, signs, self.signs)
+        signs = ops.where(dead, signs, ops.convert_to_tensor(self.signs))
         order = sorted_order(positions, dead)
         self.positions.assign(gather(positions, order))
         self.signs.assign(gather(signs, order))
@@ -60,7 +60,7 @@ class StoragePool(Pool):
         # What an optimizer knows of a connection dies with it.
         for variable in companions:
             zero = ops.zeros((), variable.dtype)
-            kept = ops.where(dead, zero, variable)
+            kept = ops.where(dead, zero, ops.convert_to_tensor(variable))
             variable.assign(gather(kept, order))
 
     def positions_of(self, index):

@@ -292,6 +292,43 @@ def test_rewired_training_is_saved_and_goes_on_the_same(tmp_path):
     assert rewired != list(before.values())
 
 
+@only_tensorflow
+def test_replicas_rewire_the_same():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(
+        # The two logical CPUs of conftest.py.
+        ["CPU:0", "CPU:1"],
+        # Collective ops take what strategies of other tests left behind in
+        # this process for their own.
+        tf.distribute.ReductionToOneDevice(),
+    )
+
+    def compiled():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((30,)), SparseDense(20, 0.1, seed=1)]
+        )
+        optimizer = DeepR(optimizers.Adam(0.05), l1=0.1, seed=1)
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        return model
+
+    one = compiled()
+    with strategy.scope():
+        two = compiled()
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 30)).astype("float32")
+    y = rng.normal(size=(64, 20)).astype("float32")
+    for model in (one, two):
+        model.fit(x, y, batch_size=16, epochs=4, shuffle=False, verbose=0)
+    for variable in [*two.weights, *two.optimizer.variables]:
+        first, second = (v.numpy() for v in variable.value.values)
+        np.testing.assert_array_equal(first, second)
+    for a, b in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(array(a), array(b), rtol=1e-4, atol=1e-5)
+    assert sum(two.optimizer.rewired().values()) > 20
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="is JAX's")
 def test_stateless_steps_are_refused():
     model = keras.Sequential([keras.Input((30,)), SparseDense(20, 0.1)])

@@ -93,6 +93,15 @@ def test_start_has_exactly_the_share_and_the_magnitudes_of_the_weights():
     np.testing.assert_array_equal(optimizer.masks()["layer/kernel"], active)
 
 
+def test_keeps_its_own_variables_once():
+    variable = kernel((20, 30))
+    optimizer = SoftDeepR(optimizers.SGD(0.5), 0.1, seed=1)
+    optimizer.build([variable])
+    found = [id(v) for v in optimizer.variables]
+    assert len(set(found)) == len(found)
+    assert id(variable) not in found
+
+
 def test_takes_over_connections_of_the_right_number():
     values = np.zeros((20, 30))
     values.reshape(-1)[::10] = 0.5
