@@ -69,9 +69,13 @@ def write(config, data, model, history, folder):
     tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
     files = {"tflite": tflite}
     if stage == "sparse":
-        models["tflite_sparse"] = stripped
+        # LiteRT's sparse kernels err where the number of inputs is no multiple
+        # of 4.
+        models["tflite_sparse"] = l0keras.strip(trained, round_to=4)
         files["tflite_sparse"] = l0keras.export_tflite(
-            stripped, folder.file("sparse.tflite"), sparse_encoding=True
+            models["tflite_sparse"],
+            folder.file("sparse.tflite"),
+            sparse_encoding=True,
         )
     dense_bytes, latency = _compare(models["dense"], files)
     outputs = {

@@ -35,6 +35,13 @@ def test_each_setting_has_a_flag():
         "weight_decay": (0.5,),
         "droprate_init": (),
         "sample_per": "example",
+        "connectivity": (0.01,),
+        "l1": 1e-4,
+        "temperature": 0.0,
+        "budget": "layer",
+        "use_bias": True,
+        "validation_examples": 100,
+        "patience": 0,
         "epochs": 3,
         "finetune_epochs": 2,
         "batch_size": 4,
@@ -73,7 +80,7 @@ def test_each_setting_has_a_flag():
     "name, value, allowed",
     [
         ("model", "lenet", "one of lenet5, mlp, wrn_10_1"),
-        ("method", "l1", "one of dense, l0, dep_l0"),
+        ("method", "l2", "one of dense, l0, dep_l0, deep_r, soft_deep_r"),
         ("dependence", "both", "one of none, forward, backward"),
         ("cost", "bytes", "one of params, macs"),
         ("penalty", "l1", "one of joint, reference"),
@@ -104,6 +111,14 @@ def test_each_setting_has_a_flag():
         ("lr_boundaries", "nan", "whole numbers above 0, ascending"),
         ("lr_decay", "0", r"in \(0, 1\]"),
         ("gate_lr_decay", "2", r"in \(0, 1\]"),
+        ("connectivity", "0", r"in \(0, 1\]"),
+        ("connectivity", "0.5,1.5", r"in \(0, 1\]"),
+        ("connectivity", "", r"in \(0, 1\]"),
+        ("l1", "-1", "at least 0"),
+        ("temperature", "-1", "at least 0"),
+        ("budget", "network", "one of layer, global"),
+        ("validation_examples", "-1", "at least 0"),
+        ("patience", "-1", "at least 0"),
         ("gate_learning_rate", "-1", "at least 0"),
         ("finetune_epochs", "-1", "at least 0"),
         ("seed", "-1", "at least 0"),
@@ -139,15 +154,55 @@ def test_refuses_wrong_values(name, value, allowed):
         ("gate_lr_decay=0.1", [], "1.0 without a gate_learning_rate"),
         ("momentum=0.9", [], "0.0 without optimizer=sgd"),
         ("nesterov=true", ["optimizer=sgd"], "False without a momentum"),
+        ("connectivity=0.1", [], "0.01 without a method of sparse conn"),
+        ("l1=0.1", ["method=static"], "0.0001 without a method that shrinks"),
+        (
+            "temperature=1",
+            ["method=l1"],
+            "0.0 without method=deep_r or soft_deep_r",
+        ),
+        ("budget=global", ["method=static"], "layer without method=deep_r"),
+        ("nouse_bias", [], "True without model=mlp"),
+        ("patience=1", ["ema_momentum=0"], "0 without validation_examples"),
+        ("patience=1", ["validation_examples=9"], "0 without ema_momentum=0"),
     ],
 )
 def test_refuses_settings_that_are_about_nothing(flag, others, message):
-    name = flag.split("=")[0]
+    name = flag.split("=")[0].removeprefix("no")
     texts = [f"--{text}" for text in (flag, *others)]
     with pytest.raises(
-        ValueError, match=f"`{name}` must be {message}. Received: {name}="
+        ValueError, match=f"`{name}` must be {message}.*Received: {name}="
     ):
         config_lib.from_flags(parse(*texts))
+
+
+def test_settings_of_sparse_connections():
+    found = config_lib.from_flags(
+        parse(
+            "--model=mlp",
+            "--nouse_bias",
+            "--method=deep_r",
+            "--connectivity=0.01,0.02,0.3",
+            "--l1=0.001",
+            "--temperature=0.1",
+            "--budget=global",
+            "--validation_examples=500",
+            "--patience=3",
+            "--ema_momentum=0",
+        )
+    )
+    assert found == Config(
+        model="mlp",
+        use_bias=False,
+        method="deep_r",
+        connectivity=(0.01, 0.02, 0.3),
+        l1=0.001,
+        temperature=0.1,
+        budget="global",
+        validation_examples=500,
+        patience=3,
+        ema_momentum=0.0,
+    )
 
 
 def test_networks_without_layers_of_their_own_have_one_price():
@@ -166,8 +221,9 @@ def test_flagfiles_are_valid_and_explained(path):
     name = pathlib.Path(path).stem
     assert name.startswith(f"{config.dataset}_{config.model}_{config.method}")
     head = pathlib.Path(path).read_text().split("--model")[0]
-    for word in ("arXiv:", "table", "python -m trainers.train", name):
+    for word in ("arXiv:", "python -m trainers.train", name):
         assert word in head
+    assert "table" in head or "section" in head
     assert "Here, " in head or "Not run yet" in head
 
 
@@ -185,4 +241,8 @@ def test_there_are_the_papers_flagfiles():
         "cifar10_resnet56_dep_l0",
         "cifar100_resnet56_dep_l0",
         "imagenet2012_resnet50_dep_l0",
+        "mnist_mlp_deep_r",
+        "mnist_lstm_deep_r",
+        "cifar10_cifar_cnn_deep_r",
+        "timit_lstm_deep_r",
     }

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from l0keras.optimizers import DeepR
+from l0keras.optimizers import SoftDeepR
 from trainers import networks
 from trainers.config import Config
 from trainers.optimizers import make_optimizer
@@ -30,7 +32,7 @@ def test_settings_reach_sgd():
     config = Config(
         learning_rate=0.3, momentum=0.9, nesterov=True, lr_decay=0.2, **SGD
     )
-    optimizer = make_optimizer(config, steps=4)
+    optimizer = make_optimizer(config, 4, None)
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
     assert not optimizer.use_ema
@@ -39,7 +41,7 @@ def test_settings_reach_sgd():
 
 
 def test_adam_as_ever():
-    optimizer = make_optimizer(Config(ema_momentum=0.9), steps=4)
+    optimizer = make_optimizer(Config(ema_momentum=0.9), 4, None)
     assert isinstance(optimizer, keras.optimizers.Adam)
     assert float(optimizer.learning_rate) == pytest.approx(1e-3)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
@@ -56,7 +58,7 @@ def test_gates_have_an_optimizer_of_their_own():
         **SGD,
     )
     model = networks.build(config, (4, 4, 1), 10, 100)
-    optimizer = make_optimizer(config, steps=4)
+    optimizer = make_optimizer(config, 4, None)
     optimizer.build(model.trainable_variables)
     gates, weights = optimizer.optimizers
     assert isinstance(gates, keras.optimizers.Adam)
@@ -77,7 +79,7 @@ def test_steps_of_gates_are_those_of_adam_and_of_weights_those_of_sgd():
         gate_learning_rate=0.01,
     )
     model = networks.build(config, (4, 4, 1), 10, 100)
-    optimizer = make_optimizer(config, steps=4)
+    optimizer = make_optimizer(config, 4, None)
     variables = model.trainable_variables
     before = [variable.numpy() for variable in variables]
     optimizer.apply(
@@ -95,3 +97,59 @@ def test_steps_of_gates_are_those_of_adam_and_of_weights_those_of_sgd():
     for variable, old in zip(variables, before):
         step = 0.02 if "log_alpha" in variable.path else 0.03
         assert abs(np.mean(old - variable.numpy()) - step) < 2e-3
+
+
+SPARSE = {"model": "mlp", "use_bias": False, "ema_momentum": 0.0}
+
+
+def sparse(method, **settings):
+    config = Config(method=method, **SPARSE, **settings)
+    model = networks.build(config, (4, 4, 1), 10, 100)
+    optimizer = make_optimizer(config, 4, model)
+    optimizer.build(model.trainable_variables)
+    counts = [np.count_nonzero(v) for v in model.trainable_variables]
+    return optimizer, counts
+
+
+def test_each_kernel_has_a_connectivity_of_its_own():
+    shares = (0.1, 0.02, 0.3)
+    optimizer, counts = sparse("deep_r", connectivity=shares, l1=0.5)
+    assert isinstance(optimizer, DeepR) and optimizer.l1 == 0.5
+    assert counts == [0.1 * 16 * 300, 0.02 * 300 * 100, 0.3 * 1000]
+    _, counts = sparse("static", connectivity=shares)
+    assert counts == [480, 600, 300]
+
+
+def test_connectivities_for_other_kernels_are_refused():
+    with pytest.raises(
+        ValueError, match="`connectivity`.*3 kernels: .*fc1/kernel.*0.1,0.2"
+    ):
+        sparse("deep_r", connectivity=(0.1, 0.2))
+
+
+def test_other_settings_reach_deep_r():
+    optimizer, _ = sparse(
+        "deep_r", temperature=0.25, budget="global", connectivity=(0.1,)
+    )
+    assert (optimizer.temperature, optimizer.budget) == (0.25, "global")
+    assert isinstance(optimizer.optimizers[0], keras.optimizers.Adam)
+
+
+def test_soft_deep_r_has_a_temperature_without_being_given_one():
+    optimizer, _ = sparse("soft_deep_r")
+    assert isinstance(optimizer, SoftDeepR) and optimizer.temperature is None
+    optimizer, _ = sparse("soft_deep_r", temperature=0.1)
+    assert optimizer.temperature == 0.1
+
+
+def test_shrinkage_starts_with_all_connections():
+    optimizer, counts = sparse("l1", l1=0.3)
+    assert counts == [4800, 30_000, 1000] and optimizer.l1 == 0.3
+
+
+def test_averages_are_those_of_the_outer_optimizer():
+    config = Config(model="mlp", method="deep_r", ema_momentum=0.9)
+    model = networks.build(config, (4, 4, 1), 10, 100)
+    optimizer = make_optimizer(config, 4, model)
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.9
+    assert not optimizer.optimizers[0].use_ema

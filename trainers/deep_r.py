@@ -1,0 +1,369 @@
+r"""Compares DEEP R with other ways to few connections.
+
+    python -m trainers.deep_r --workdir=runs/deep_r --num_threads=1 \
+        --data_dir=DATA --manual_dir=MNIST
+
+trains a fully connected network on MNIST with 1 % and 0.5 % of its
+connections, by DEEP R, soft-DEEP R, a random mask that stays, shrinkage by L1
+and magnitude pruning, and an LSTM that reads MNIST row by row with 1, 5, 10
+and 100 %, each with several seeds, and shows accuracies, connections, bytes and
+latencies as a table and a picture. Each run has a folder of its own, as
+`trainers.train` leaves it. The same command goes on where it was stopped;
+with `--rows` or `--seeds` several processes share the work.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import sys
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+
+import l0keras
+from trainers import config as config_lib
+from trainers import deep_r_plot
+from trainers import devices
+from trainers import input_pipeline
+from trainers import networks
+from trainers import program
+from trainers import train as train_lib
+from trainers.errors import error_percent
+from trainers.errors import predict
+from trainers.training import train
+from trainers.workdir import Workdir
+from trainers.workdir import replacing
+from trainers.workdir import write_json
+
+FLAGS = flags.FLAGS
+EXPERIMENTS = os.path.join(os.path.dirname(__file__), "experiments")
+# The settings of sparse connections, for runs that have none.
+_DEFAULTS = {
+    name: getattr(config_lib.Config, name)
+    for name in ("connectivity", "l1", "temperature", "budget")
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        name: its name in flags and folders.
+        title: what is shown.
+        flagfile: the name of the experiment.
+        changes: a dict of settings that differ from it.
+        pruned: the share of connections to leave by magnitude pruning,
+            instead of a training by `changes` alone.
+    """
+
+    name: str
+    title: str
+    flagfile: str = "mnist_mlp_deep_r"
+    changes: dict = dataclasses.field(default_factory=dict)
+    pruned: float | None = None
+
+    def config(self, seed):
+        """The `Config` of a run."""
+        values = flags.FlagValues()
+        train_lib.define_flags(values)
+        path = os.path.join(EXPERIMENTS, f"{self.flagfile}.flags")
+        values(["train", f"--flagfile={path}"])
+        return dataclasses.replace(
+            config_lib.from_flags(values), seed=seed, **self.changes
+        )
+
+
+def _dense(**changes):
+    return {"method": "dense", **_DEFAULTS, **changes}
+
+
+# A learning rate for all connections, which the sparse ones' would blow up.
+_SLOW = {"learning_rate": 0.05}
+ROWS = (
+    Row("deep_r", "DEEP R, 1 %"),
+    Row(
+        "deep_r_paper_rate",
+        "DEEP R, 1 %, the paper's learning rate",
+        changes={"learning_rate": 0.05, "lr_boundaries": ()},
+    ),
+    Row(
+        "deep_r_half",
+        "DEEP R, 0.5 %",
+        changes={"connectivity": (0.00332, 0.01, 0.25)},
+    ),
+    Row(
+        "soft_deep_r",
+        "soft-DEEP R",
+        changes={"method": "soft_deep_r"},
+    ),
+    Row(
+        "static",
+        "random mask, 1 %",
+        changes={"method": "static", "l1": _DEFAULTS["l1"]},
+    ),
+    Row(
+        "l1",
+        "L1 shrinkage",
+        changes={
+            "method": "l1",
+            "connectivity": _DEFAULTS["connectivity"],
+            "l1": 5e-4,
+            **_SLOW,
+        },
+    ),
+    Row(
+        "pruned",
+        "magnitude pruning (tfmot), 1 %",
+        changes=_dense(**_SLOW),
+        pruned=0.01,
+    ),
+    Row("dense", "dense", changes=_dense(**_SLOW)),
+    *(
+        Row(
+            f"lstm_{percent}",
+            f"row-MNIST LSTM, DEEP R, {percent} %",
+            "mnist_lstm_deep_r",
+            {"connectivity": (percent / 100,)},
+        )
+        for percent in (1, 5, 10)
+    ),
+    Row(
+        "lstm_dense",
+        "row-MNIST LSTM, dense",
+        "mnist_lstm_deep_r",
+        _dense(),
+    ),
+)
+NAMES = tuple(row.name for row in ROWS)
+
+
+def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
+    """Trains one row with one seed, or reads what is there already.
+
+    Args:
+        row: a `Row`.
+        seed: an integer.
+        workdir: a folder; the run has one of its own in it.
+        data_dir, manual_dir: see `input_pipeline.load`.
+
+    Returns:
+        A dict with `name`, `seed`, `test_error` in percent, `connections`
+        and `potential`, and `bytes` and `latency_us` (dicts over the stages
+        `dense`, `tflite` and `tflite_sparse`, as far as there are any).
+    """
+    folder = os.path.join(workdir, f"{row.name}-{seed}")
+    config = row.config(seed)
+    where = {"data_dir": data_dir, "manual_dir": manual_dir}
+    if row.pruned:
+        return _pruned(row, config, folder, where)
+    report = train(config, folder, **where)
+    found = {
+        "name": row.name,
+        "seed": seed,
+        "test_error": report["test_error"]["stripped"],
+        "bytes": report["bytes"],
+        "latency_us": report["latency_us"],
+        "epochs": report["epochs"],
+    }
+    if "connections" in report:
+        counts = report["connections"]
+        found["connections"] = counts["sparse"]
+        found["potential"] = counts["potential"]
+    else:
+        model = keras.saving.load_model(os.path.join(folder, "model.keras"))
+        found["connections"] = found["potential"] = _kernel_entries(model)
+    return found
+
+
+def _pruned(row, config, folder, where):
+    place = Workdir(folder, {**config.to_json(), "pruned": row.pruned})
+    path = place.file("pruned.json")
+    try:
+        if os.path.exists(path):
+            with open(path) as file:
+                return json.load(file)
+        place.claim()
+        data = input_pipeline.load(config.dataset, **where)
+        keras.utils.set_random_seed(config.seed)
+        model = networks.build(
+            config, data.input_shape, data.classes, data.num_train
+        )
+        pruned = l0keras.export.prune_low_magnitude(
+            model,
+            data.reshuffled_batches(config.batch_size, config.seed),
+            sparsity=1 - row.pruned,
+            epochs=config.epochs,
+            optimizer=keras.optimizers.SGD(config.learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            verbose=2,
+        )
+        files = {
+            "tflite": l0keras.export_tflite(pruned, place.file("model.tflite")),
+            "tflite_sparse": l0keras.export_tflite(
+                pruned, place.file("sparse.tflite"), sparse_encoding=True
+            ),
+        }
+        times = l0keras.export.measure_latency(
+            [file.path for file in files.values()]
+        )
+        found = {
+            "name": row.name,
+            "seed": config.seed,
+            "test_error": error_percent(predict(pruned, data), data),
+            "bytes": {name: file.bytes for name, file in files.items()},
+            "latency_us": dict(zip(files, times, strict=True)),
+            "epochs": config.epochs,
+            "connections": sum(
+                int(np.count_nonzero(layer.kernel))
+                for layer in pruned.layers
+                if hasattr(layer, "kernel")
+            ),
+            "potential": _kernel_entries(pruned),
+        }
+        write_json(path, found)
+        return found
+    finally:
+        place.close()
+
+
+def _kernel_entries(model):
+    return sum(
+        int(np.prod(variable.shape))
+        for variable in model.trainable_variables
+        if len(variable.shape) > 1
+    )
+
+
+def collect(workdir):
+    """The results of all runs in a workdir that are finished."""
+    results = []
+    for row in ROWS:
+        for seed in range(1000):
+            folder = os.path.join(workdir, f"{row.name}-{seed}")
+            name = "pruned.json" if row.pruned else "report.json"
+            if os.path.exists(os.path.join(folder, name)):
+                results.append(result_of(row, seed, workdir))
+    return results
+
+
+def table(results):
+    """A Markdown table with medians over seeds.
+
+    Args:
+        results: a list of dicts, as `result_of` returns them.
+    """
+    lines = [
+        "| network and method | correct, median | each seed | connections | "
+        "share | LiteRT bytes | sparse encoding | latency us | "
+        "sparse encoding |",
+        "| --- " * 9 + "|",
+    ]
+    for row in ROWS:
+        own = [result for result in results if result["name"] == row.name]
+        if not own:
+            continue
+        correct = [100 - result["test_error"] for result in own]
+        middle = sorted(own, key=lambda result: result["test_error"])
+        middle = middle[len(own) // 2]
+        cells = [
+            row.title,
+            f"{statistics.median(correct):.2f} %",
+            ", ".join(f"{value:.2f}" for value in correct),
+            f"{middle['connections']:,}",
+            f"{100 * middle['connections'] / middle['potential']:.2f} %",
+        ]
+        for key, form in (("bytes", "{:,}"), ("latency_us", "{:.1f}")):
+            for stage in ("tflite", "tflite_sparse"):
+                value = middle[key].get(stage)
+                cells.append("-" if value is None else form.format(value))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def save(results, folder):
+    """Leaves results, table and picture in a folder."""
+    os.makedirs(folder, exist_ok=True)
+    write_json(os.path.join(folder, "results.json"), results)
+    with replacing(os.path.join(folder, "table.md")) as path:
+        with open(path, "w") as file:
+            file.write(table(results) + "\n")
+    with replacing(os.path.join(folder, "deep_r.png")) as path:
+        titles = {row.name: row.title for row in ROWS}
+        deep_r_plot.draw(results, titles).savefig(path, dpi=150)
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    config_lib.define_data_flags(flag_values)
+    config_lib.define_device_flags(flag_values)
+    flags.DEFINE_list(
+        "rows",
+        list(NAMES),
+        f"Which of {', '.join(NAMES)} to train.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "seeds", ["1", "2", "3"], "One run of each.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The folder for everything that this leaves behind.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        "A folder for results, table and picture.",
+        flag_values=flag_values,
+    )
+
+
+def main(argv):
+    try:
+        program.start(argv)
+        devices.set_up(FLAGS.num_threads)
+        for name in FLAGS.rows:
+            if name not in NAMES:
+                raise ValueError(
+                    f"Argument `rows` must be of {', '.join(NAMES)}. "
+                    f"Received: {name}"
+                )
+        if not FLAGS.workdir:
+            raise ValueError("Argument `workdir` must name a folder.")
+        for seed in map(int, FLAGS.seeds):
+            for row in ROWS:
+                if row.name not in FLAGS.rows:
+                    continue
+                print(f"{row.title}, seed {seed}", flush=True)
+                found = result_of(
+                    row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
+                )
+                print(
+                    f"{row.title}, seed {seed}: "
+                    f"{100 - found['test_error']:.2f} % correct with "
+                    f"{found['connections']:,} connections",
+                    flush=True,
+                )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on with what is missing.")
+        sys.exit(130)
+    results = collect(FLAGS.workdir)
+    save(results, FLAGS.save_to or FLAGS.workdir)
+    print(table(results))
+
+
+def run():
+    """The console command."""
+    define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()
