@@ -81,3 +81,15 @@ def test_the_readme_has_the_numbers_of_every_seed(folder):
             f"{run['params']['stripped']:,}",
         ]
         assert row in rows
+
+
+def test_the_readme_has_the_table_of_the_sweep():
+    from trainers import sweep
+
+    rows = read(ROOT / "saved_models/sweep/rows.json")
+    text = (ROOT / "saved_models/sweep/table.md").read_text()
+    assert sweep.table(sweep.summary(rows)) == text.strip()
+    assert text in (ROOT / "README.md").read_text()
+    runs = {(row["network"], row["method"], row["price"]) for row in rows}
+    assert len(runs) == 20 and len(rows) == 60
+    assert max(row["difference"] for row in rows) < 1e-5

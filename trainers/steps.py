@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from l0keras import layers
 from l0keras import models
+from l0keras.optimizers import DeepR
 from trainers.timing import interleave
 from trainers.timing import summarize
 
@@ -14,39 +16,83 @@ from trainers.timing import summarize
 L0 = 0.1 / 60_000
 
 
+def _averaged_adam():
+    return keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.999)
+
+
+def _sgd():
+    return keras.optimizers.SGD(0.05)
+
+
 def _gates(build):
     """A network against itself with its paper's gates."""
-    return {
+    builds = {
         "plain": functools.partial(build, seed=0),
         "gated": functools.partial(build, gates="paper", l0=L0, seed=0),
     }
+    return {kind: (build, _averaged_adam) for kind, build in builds.items()}
 
 
 def _dependence(build):
     """Gates that depend on each other against gates that do not."""
     gated = functools.partial(build, gates="paper", l0=1e-6, seed=0)
-    return {
+    builds = {
         "independent": gated,
         "forward": functools.partial(gated, dependence="forward"),
         "backward": functools.partial(gated, dependence="backward"),
         "plain": functools.partial(build, seed=0),
     }
+    return {kind: (build, _averaged_adam) for kind, build in builds.items()}
 
 
-# What is timed against what, the one to compare with first: functions without
-# arguments that build networks.
+def _connections(build):
+    """A network's optimizer against itself inside DEEP R."""
+    build = functools.partial(build, seed=0)
+    return {
+        "sgd": (build, _sgd),
+        "deep_r": (build, lambda: DeepR(_sgd(), 0.01, seed=0)),
+        "deep_r_global": (
+            build,
+            lambda: DeepR(_sgd(), 0.01, budget="global", seed=0),
+        ),
+    }
+
+
+def _one_layer(layer):
+    return keras.Sequential([keras.Input((8192,)), layer])
+
+
+def _storage(make_optimizer):
+    """A layer of 8,192 x 8,192 against one with 1 % of its connections."""
+
+    def sparse():
+        return _one_layer(layers.SparseDense(8192, 0.01, seed=0))
+
+    return {
+        "dense": (lambda: _one_layer(keras.layers.Dense(8192)), make_optimizer),
+        "sparse": (sparse, make_optimizer),
+        "sparse_deep_r": (sparse, lambda: DeepR(make_optimizer(), seed=0)),
+    }
+
+
+# What is timed against what, the one to compare with first: pairs of functions
+# without arguments that build a network and make its optimizer.
 STEPS = {
     "lenet5": _gates(models.lenet5),
     "mlp": _gates(models.mlp),
     "resnet56": _dependence(models.resnet),
+    "deep_r": _connections(models.mlp),
+    "sparse_dense": _storage(_sgd),
+    "sparse_dense_adam": _storage(keras.optimizers.Adam),
 }
 
 
-def training_steps(model, batch_size, steps_per_execution):
+def training_steps(model, optimizer, batch_size, steps_per_execution):
     """A function that runs a model's training step several times.
 
     Args:
         model: a built `keras.Model` that gives logits; it gets compiled.
+        optimizer: a `keras.optimizers.Optimizer`.
         batch_size: examples in a step.
         steps_per_execution: steps in one call of the function.
 
@@ -59,7 +105,7 @@ def training_steps(model, batch_size, steps_per_execution):
     # The same batch always: it stays where the steps need it.
     batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
     model.compile(
-        keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.999),
+        optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=steps_per_execution,
@@ -77,7 +123,8 @@ def training_steps(model, batch_size, steps_per_execution):
 def benchmark_training(name, batch_size, steps_per_execution, rounds):
     """Times training steps of networks against each other.
 
-    All have the same optimizer (Adam with averaged weights) and metrics.
+    All have the same metrics, and the same optimizer (Adam with averaged
+    weights for gates) unless that is what is compared.
 
     Args:
         name: one of `STEPS`.
@@ -89,7 +136,9 @@ def benchmark_training(name, batch_size, steps_per_execution, rounds):
         What `summarize` returns, for each network.
     """
     candidates = {
-        kind: training_steps(build(), batch_size, steps_per_execution)
-        for kind, build in STEPS[name].items()
+        kind: training_steps(
+            build(), make_optimizer(), batch_size, steps_per_execution
+        )
+        for kind, (build, make_optimizer) in STEPS[name].items()
     }
     return summarize(interleave(candidates, rounds), steps_per_execution)
