@@ -33,6 +33,7 @@ from trainers import finetune
 from trainers import input_pipeline
 from trainers import latency
 from trainers import networks
+from trainers import objective
 from trainers import program
 from trainers import saved
 from trainers.errors import error_percent
@@ -309,7 +310,7 @@ def prune(model, weights, config, data, epochs):
         sparsity=1 - density,
         epochs=epochs,
         optimizer=getattr(keras.optimizers, name)(config.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=objective.loss(),
         validation_data=data.test_batches(),
         verbose=2,
     )

@@ -158,8 +158,8 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "fixed_batch_size",
         0,
-        "The batch size of the file; 0 leaves it free. Microcontrollers and "
-        "recurrent layers need 1.",
+        "The batch size of the file; 0 leaves it free. Microcontrollers need "
+        "1, and recurrent layers in floats are then smaller.",
         lower_bound=0,
         flag_values=flag_values,
     )

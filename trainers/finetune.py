@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from l0keras import export
+from trainers import objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def fine_tune(model, data, settings, seed=0):
         A Keras 3 model, or where `quantize_epochs` is not 0 a `tf_keras` one
         for `export_tflite(..., "int8")`.
     """
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss = objective.loss()
     if settings.cluster_epochs:
         model = export.cluster(
             model,

@@ -1,4 +1,4 @@
-"""Image classification data, in an order known beforehand."""
+"""Classification data, in an order known beforehand."""
 
 import dataclasses
 import difflib
@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import augment
+from trainers import speech
+from trainers.phones import CLASSES
 from trainers.streaming import Streamed
 
 EVAL_BATCH_SIZE = 1000
@@ -29,12 +31,15 @@ class Data:
     `streaming.Streamed` has the same public face, but for the arrays of
     images.
 
+    Examples are images with a class each, or sequences with one for each step.
+
     Args:
         train_images, test_images: uint8 arrays `(examples, height, width,
-            channels)`.
-        train_labels, test_labels: int32 arrays `(examples,)`.
+            channels)`, or float32 arrays `(examples, steps, features)`.
+        train_labels, test_labels: int32 arrays `(examples,)` or `(examples,
+            steps)`, where `objective.IGNORED` does not count.
         classes: the number of classes.
-        white: the largest value a pixel can have.
+        white: the largest value a pixel can have; 1 for features.
         augmentation: `"none"` or `"crop_flip"`.
         normalization: means and standard deviations of the channels of
             pixels in [0, 1], for the network to normalize by; or `None`.
@@ -79,8 +84,9 @@ class Data:
                 fill a batch; others in each epoch.
 
         Returns:
-            A `tf.data.Dataset` of pairs of float32 images in [0, 1] and
-            int32 labels, of `steps_per_epoch` batches for each epoch.
+            A `tf.data.Dataset` of pairs of float32 images in [0, 1], or
+            features, and int32 labels, of `steps_per_epoch` batches for each
+            epoch.
         """
         images = tf.constant(self.train_images)
         labels = tf.constant(self.train_labels)
@@ -156,7 +162,7 @@ class Data:
         return rest, validation.test_batches()
 
     def sample(self, count):
-        """Up to `count` training images, evenly spread, in [0, 1].
+        """Up to `count` training examples, evenly spread, images in [0, 1].
 
         Returns:
             A float32 array.
@@ -186,16 +192,18 @@ def load(
 
     Args:
         name: `"digits"`, scikit-learn's 8 x 8 digits, which come with it, or
-            the name of an image classification set in tensorflow_datasets.
+            the name of an image classification set in tensorflow_datasets, or
+            `"timit"`, whose frames of speech are classified, see `speech`.
             The test split is the one of that name, else, and for ImageNet,
             `validation`.
         data_dir: where tensorflow_datasets keeps data sets.
         manual_dir: a folder with the original files of this data set, which
-            are then not downloaded; their checksums are compared.
+            are then not downloaded; their checksums are compared. TIMIT
+            cannot be downloaded.
         image_size: the side to which images are resized (bilinear), or 0 to
             leave them. Needed where a set has images of several sizes, of
             which the middle is cut out.
-        augmentation: what is done to training images: `"none"`,
+        augmentation: what is done to training examples: `"none"`,
             `"crop_flip"`, see `augment.crop_flip`, for images of one size,
             or `"imagenet"`, see `augment.random_resized_crop_flip`, for those
             of several.
@@ -205,20 +213,20 @@ def load(
 
     Raises:
         ValueError: an unknown name, not a set of images with one label each,
-            no split to test on, images of several sizes that shall not be
-            resized, or an augmentation for other images.
+            files that are not there or not the right ones, no split to test
+            on, images of several sizes that shall not be resized, sequences
+            that shall be, or an augmentation for other examples.
     """
     if name == "digits":
         data = _digits(image_size)
     else:
         data = _from_tfds(name, data_dir, manual_dir, image_size)
-    several = isinstance(data, Streamed)
-    allowed = ("none", "imagenet" if several else "crop_flip")
+    kind, *augmentations = _kind(data)
+    allowed = ("none", *augmentations)
     if augmentation not in allowed:
         raise ValueError(
             f"Argument `augmentation` must be one of {', '.join(allowed)} for "
-            f"images of {'several sizes' if several else 'one size'}, as in "
-            f"{name}. Received: augmentation={augmentation}"
+            f"{kind}, as in {name}. Received: augmentation={augmentation}"
         )
     normalization = None
     if name in NORMALIZATIONS:
@@ -228,6 +236,15 @@ def load(
     return dataclasses.replace(
         data, augmentation=augmentation, normalization=normalization
     )
+
+
+def _kind(data):
+    """What the examples are, and the names of their augmentations."""
+    if len(data.input_shape) == 2:
+        return ("sequences",)
+    if isinstance(data, Streamed):
+        return "images of several sizes", "imagenet"
+    return "images of one size", "crop_flip"
 
 
 def _digits(image_size):
@@ -255,6 +272,9 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
     # Takes long to import, and digits do without.
     import tensorflow_datasets as tfds
 
+    # Known to tensorflow_datasets once it is imported.
+    from trainers.timit import Timit
+
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
@@ -266,11 +286,21 @@ def _from_tfds(name, data_dir, manual_dir, image_size):
             f"tensorflow_datasets {tfds.__version__} (its `list_builders()` "
             f"gives all {len(known)}). Received: dataset={name}.{hint}"
         ) from None
-    image_key, label_key = _keys(builder, tfds)
+    is_speech = builder.name == Timit.name
+    if not is_speech:
+        image_key, label_key = _keys(builder, tfds)
+    elif image_size:
+        raise ValueError(
+            f"Argument `image_size` must be 0 for {name}, which has no images. "
+            f"Received: image_size={image_size}"
+        )
     _prepare(builder, manual_dir, tfds)
     # Where another run prepared the set meanwhile, only a new builder sees it.
     builder = tfds.builder(name, data_dir=data_dir)
     test_split = _test_split(name, builder)
+    if is_speech:
+        arrays = speech.load(builder, test_split)
+        return Data(**arrays, classes=len(CLASSES), white=1)
     shape = builder.info.features[image_key].shape
     if None in shape and not image_size:
         raise ValueError(

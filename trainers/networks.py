@@ -35,6 +35,15 @@ def _resnet(depth):
     return Network(functools.partial(models.resnet, depth), "dep_l0")
 
 
+def _lstm(input_shape, **arguments):
+    """Classifies an image after its last row, or each step of a sequence."""
+    if len(input_shape) == 3:
+        return models.lstm(input_shape, units=128, **arguments)
+    return models.lstm(
+        input_shape, units=200, return_sequences=True, **arguments
+    )
+
+
 NETWORKS = {
     "lenet5": Network(models.lenet5, "l0", 4),
     "mlp": Network(models.mlp, "l0", 3),
@@ -47,8 +56,10 @@ NETWORKS = {
     "resnet56": _resnet(56),
     "resnet50": Network(models.resnet50, "dep_l0"),
     "resnet18": Network(models.resnet18),
+    "cifar_cnn": Network(models.cifar_cnn),
     "densenet40": Network(models.densenet),
     "mobilenet_v1": Network(models.mobilenet_v1),
+    "lstm": Network(_lstm),
 }
 
 
@@ -57,7 +68,9 @@ def build(config, input_shape, classes, train_examples, normalization=None):
 
     Args:
         config: a `Config`.
-        input_shape: the shape of one image.
+        input_shape: the shape of one example: of an image, which has one
+            class, or of a sequence, `(steps, features)`, which has one for
+            each step.
         classes: the number of classes.
         train_examples: the number of training examples, by which the settings
             in the form of Louizos et al. are divided.
@@ -66,7 +79,10 @@ def build(config, input_shape, classes, train_examples, normalization=None):
             `None`.
 
     Returns:
-        A built model from images to logits.
+        A built model from examples to logits.
+
+    Raises:
+        ValueError: a network that is not for examples of this kind.
     """
     network = NETWORKS[config.model]
     decay, price = config.weight_decay, config.l0_lambda
@@ -90,6 +106,13 @@ def build(config, input_shape, classes, train_examples, normalization=None):
     if gated and config.method == network.paper:
         arguments |= {"gates": "paper", **gates}
     model = network.build(input_shape=input_shape, classes=classes, **arguments)
+    # The trailing axes of images are height, width and channels.
+    steps = input_shape[:1] if len(input_shape) == 2 else ()
+    if model.output_shape[1:-1] != tuple(steps):
+        raise ValueError(
+            "Argument `model` must be lstm for sequences, which have a class "
+            f"for each step. Received: model={config.model}"
+        )
     if gated and config.method != network.paper:
         model = l0keras.sparsify(model, seed=config.seed, **gates)
     return _normalizing(model, normalization)

@@ -11,6 +11,7 @@ from l0keras.gates import HardConcreteGate
 from trainers import devices
 from trainers import input_pipeline
 from trainers import networks
+from trainers import objective
 from trainers import results
 from trainers.early_stopping import EarlyStopping
 from trainers.early_stopping import keep_best
@@ -158,8 +159,8 @@ class Training:
     def _compile(self, optimizer):
         self._model.compile(
             optimizer=optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            loss=objective.loss(),
+            metrics=[objective.Accuracy()],
             steps_per_execution=self._steps_per_execution,
             # On the CPU, measured, it makes LeNet-5 twice as slow.
             jit_compile=False,

@@ -122,8 +122,9 @@ def export_tflite(
             with single zeros all over that `strip` cannot cut, and only for
             floats.
         batch_size: an integer that fixes the size of a batch, for
-            microcontrollers and accelerators, which know no others, and for
-            recurrent layers, which LiteRT does not take otherwise.
+            microcontrollers and accelerators, which know no others. It also
+            lets recurrent layers of float files loop; otherwise they are
+            unrolled, which takes more bytes and, with many steps, time.
         check: whether to run the file. Without, it may be one that does not
             run or that computes something else.
 
@@ -132,7 +133,8 @@ def export_tflite(
 
     Raises:
         ValueError: `path`, `model` or data are not as above; a weight is NaN
-            or infinite; the backend is not TensorFlow.
+            or infinite; recurrent layers that shall compute in integers have
+            no fixed number of steps; the backend is not TensorFlow.
         RuntimeError: LiteRT has no place for an operation, which is named
             with its layer; or the file's outputs are not finite or differ by
             more than the tolerance.
@@ -200,6 +202,13 @@ def _checked(path):
 
 def _examples(origin, quantization, data):
     mode = QUANTIZATIONS[quantization]
+    if mode.optimize and not mode.float_type and origin.endless:
+        # The converter would take the whole process down.
+        raise ValueError(
+            "Argument `model` must have a fixed number of steps for "
+            f"quantization {quantization!r}. Received: any number of steps in "
+            f"layer '{origin.endless[0]}'"
+        )
     if origin.has_ranges and quantization != "int8":
         raise ValueError(
             "Argument `quantization` must be 'int8' for a model of "

@@ -6,6 +6,8 @@ import tempfile
 import keras
 import numpy as np
 
+from l0keras.export.unroll import endless
+from l0keras.export.unroll import unrolled
 from l0keras.gates import gates_of
 from l0keras.graph import as_functional
 from l0keras.strip import strip
@@ -83,6 +85,11 @@ class Source:
         )
 
     @property
+    def endless(self):
+        """The names of recurrent layers whose number of steps is free."""
+        return []
+
+    @property
     def layers(self):
         return [layer.name for layer in self.flat_layers]
 
@@ -112,7 +119,10 @@ class Source:
         import tensorflow as tf
 
         with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
-            self.save(folder, self._signature(batch_size))
+            # Loops make smaller files, and with many steps faster ones, where
+            # LiteRT has them.
+            can_loop = batch_size is not None and not settings["optimizations"]
+            self.save(folder, self._signature(batch_size), can_loop)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             for name, value in settings.items():
                 if name == "target_spec":
@@ -164,6 +174,10 @@ class KerasSource(Source):
     def flat_layers(self):
         return list(self._named._flatten_layers(include_self=False))
 
+    @property
+    def endless(self):
+        return endless(self.flat_layers)
+
     def call(self, inputs):
         outputs = self._named(inputs, training=False)
         return {
@@ -171,15 +185,16 @@ class KerasSource(Source):
             for name, output in outputs.items()
         }
 
-    def save(self, folder, signature):
+    def save(self, folder, signature, can_loop):
         archive = keras.export.ExportArchive()
         archive.track(self._named)
-        archive.add_endpoint(
-            "serve",
-            lambda inputs: self._named(inputs, training=False),
-            input_signature=[signature],
-        )
-        archive.write_out(folder, verbose=False)
+        with unrolled([] if can_loop else self.flat_layers):
+            archive.add_endpoint(
+                "serve",
+                lambda inputs: self._named(inputs, training=False),
+                input_signature=[signature],
+            )
+            archive.write_out(folder, verbose=False)
 
 
 class TFKerasSource(Source):
@@ -212,7 +227,7 @@ class TFKerasSource(Source):
         outputs = tf.nest.flatten(self.model(packed, training=False))
         return dict(zip(self.outputs, outputs, strict=True))
 
-    def save(self, folder, signature):
+    def save(self, folder, signature, can_loop):
         import tensorflow as tf
 
         function = tf.function(lambda *inputs: self.call(inputs), signature)

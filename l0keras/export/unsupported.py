@@ -3,8 +3,8 @@
 import re
 
 HINTS = {
-    "TensorListReserve": "recurrent layers need `unroll=True`, or a file with "
-    "`batch_size=1`",
+    "TensorListReserve": "recurrent layers need a fixed number of steps, or a "
+    "file with `batch_size=1`",
 }
 
 

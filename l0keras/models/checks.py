@@ -34,6 +34,11 @@ def check_integer(name, value, at_least=1):
         )
 
 
+def check_l2(l2):
+    if not l2 >= 0:
+        raise ValueError(f"Argument `l2` must be at least 0. Received: l2={l2}")
+
+
 def check_dropout(dropout):
     if not 0 <= dropout < 1:
         raise ValueError(

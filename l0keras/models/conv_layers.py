@@ -3,6 +3,7 @@ import numpy as np
 
 from l0keras.layers import L0Conv2D
 from l0keras.models.checks import check_integer
+from l0keras.models.checks import check_l2
 
 _layers = keras.layers
 
@@ -25,10 +26,7 @@ class ConvLayers:
     """
 
     def __init__(self, input_shape, classes, l2, seed, smallest=1):
-        if not l2 >= 0:
-            raise ValueError(
-                f"Argument `l2` must be at least 0. Received: l2={l2}"
-            )
+        check_l2(l2)
         if seed is not None:
             check_integer("seed", seed, at_least=0)
         check_integer("classes", classes)

@@ -3,6 +3,7 @@ import numpy as np
 
 from l0keras.models.checks import check_dropout
 from l0keras.models.checks import check_integer
+from l0keras.models.checks import check_l2
 
 
 def lstm(
@@ -11,6 +12,7 @@ def lstm(
     units=128,
     return_sequences=False,
     dropout=0.0,
+    l2=0.0,
     seed=None,
 ):
     """A recurrent network: one LSTM layer and the logits.
@@ -33,6 +35,7 @@ def lstm(
         return_sequences: whether each step has logits, or only the last one.
         dropout: the share of inputs of the last layer that are dropped while
             training.
+        l2: weight decay, 0.5 * l2 * w^2 for each weight; biases have none.
         seed: an integer that fixes the initial weights.
 
     Returns:
@@ -56,6 +59,8 @@ def lstm(
     check_integer("classes", classes)
     check_integer("units", units)
     check_dropout(dropout)
+    check_l2(l2)
+    decay = keras.regularizers.L2(0.5 * l2) if l2 else None
     seeds = [None] * 3
     if seed is not None:
         check_integer("seed", seed, at_least=0)
@@ -70,6 +75,8 @@ def lstm(
             return_sequences=return_sequences,
             kernel_initializer=keras.initializers.GlorotUniform(seeds[0]),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
+            kernel_regularizer=decay,
+            recurrent_regularizer=decay,
             name="lstm",
         )
     )
@@ -79,6 +86,7 @@ def lstm(
         keras.layers.Dense(
             classes,
             kernel_initializer=keras.initializers.GlorotUniform(seeds[2]),
+            kernel_regularizer=decay,
             name="logits",
         )
     )

@@ -177,7 +177,7 @@ def test_rounding_errors_may_grow_as_in_the_model(
 
 
 def test_a_failed_conversion_leaves_the_old_file(tmp_path, monkeypatch):
-    def fail(self, folder, signature):
+    def fail(self, *args):
         raise OSError("disk full")
 
     model = gated_model()
@@ -246,21 +246,57 @@ def test_operations_that_litert_does_not_have_are_named(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_recurrent_layers_are_told_how_to_go(tmp_path):
-    def model(unroll):
-        return keras.Sequential(
-            [
-                keras.Input((4, 3)),
-                layers.LSTM(2, name="memory", unroll=unroll),
-                layers.Dense(2),
-            ]
-        )
+def recurrent(steps, layer=None):
+    return keras.Sequential(
+        [
+            keras.Input((steps, 3)),
+            layer or layers.LSTM(2, name="memory"),
+            layers.Dense(2),
+        ]
+    )
 
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.LSTM(2, return_sequences=True),
+        lambda: layers.GRU(2),
+        lambda: layers.SimpleRNN(2),
+        lambda: layers.Bidirectional(layers.LSTM(2)),
+        lambda: recurrent(5, layers.LSTM(2)),
+    ],
+    ids=["LSTM", "GRU", "SimpleRNN", "Bidirectional", "nested"],
+)
+@pytest.mark.parametrize("quantization", [None, "dynamic"])
+def test_recurrent_layers_are_unrolled(make, quantization, tmp_path):
     path = tmp_path / "model.tflite"
-    with pytest.raises(RuntimeError, match="layer 'memory' .*unroll=True"):
-        l0keras.export_tflite(model(False), path)
-    assert l0keras.export_tflite(model(True), path).max_difference < 1e-5
-    file = l0keras.export_tflite(model(False), path, batch_size=1)
+    model = recurrent(5, make())
+    file = l0keras.export_tflite(model, path, quantization)
+    assert file.max_difference < (1e-5 if quantization is None else 0.05)
+    assert "WHILE" not in {op for op, _ in tflite_ops(open_tflite(path))}
+    for layer in model._flatten_layers():
+        assert not getattr(layer, "unroll", False)
+
+
+def test_recurrent_layers_loop_in_float_files_of_one_batch_size(tmp_path):
+    path = tmp_path / "model.tflite"
+    x = np.random.default_rng(1).normal(size=(64, 5, 3)).astype("float32")
+    for quantization, loops in ((None, True), ("int8", False)):
+        file = l0keras.export_tflite(
+            recurrent(5), path, quantization, x, batch_size=1
+        )
+        assert file.max_difference < 0.05
+        ops = {op for op, _ in tflite_ops(open_tflite(path))}
+        assert ("WHILE" in ops) == loops
+
+
+def test_any_number_of_steps(tmp_path):
+    model, path = recurrent(None), tmp_path / "model.tflite"
+    with pytest.raises(RuntimeError, match="'memory' .*fixed number of steps"):
+        l0keras.export_tflite(model, path)
+    with pytest.raises(ValueError, match="steps .*'dynamic'.*'memory'"):
+        l0keras.export_tflite(model, path, "dynamic", batch_size=1)
+    file = l0keras.export_tflite(model, path, batch_size=1)
     assert file.max_difference < 1e-5
 
 

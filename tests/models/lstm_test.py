@@ -54,6 +54,7 @@ def test_dropout_is_in_front_of_the_logits():
         ({"units": 0}, "`units` must be .*units=0"),
         ({"classes": 0}, "`classes` must be .*classes=0"),
         ({"dropout": 1.0}, "`dropout` must be .*dropout=1.0"),
+        ({"l2": -0.1}, "`l2` must be .*l2=-0.1"),
         ({"seed": -1}, "`seed` must be .*seed=-1"),
     ],
 )

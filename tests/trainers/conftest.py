@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import os
 import pathlib
 
@@ -27,6 +29,30 @@ def originals():
 @pytest.fixture(scope="session")
 def digits():
     return input_pipeline.load("digits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Timit:
+    """A small corpus and where it is prepared."""
+
+    manual_dir: pathlib.Path
+    data_dir: pathlib.Path
+
+    @functools.cache
+    def load(self, **arguments):
+        return input_pipeline.load(
+            "timit", self.data_dir, self.manual_dir, **arguments
+        )
+
+
+@pytest.fixture(scope="session")
+def timit(tmp_path_factory):
+    """A `Timit` of NIST SPHERE files."""
+    from tests.trainers import timit_files
+
+    folder = tmp_path_factory.mktemp("timit")
+    timit_files.write(folder / "raw" / "TIMIT")
+    return Timit(folder / "raw", folder / "tfds")
 
 
 @pytest.fixture(scope="session")

@@ -41,12 +41,34 @@ def test_every_network_is_built_by_its_name():
     sizes = {}
     for name in networks.NETWORKS:
         config = Config(model=name, method="dense")
-        model = build_plain(config, SHAPE, 10)
+        # Rows of a picture in colours are no steps.
+        shape = (28, 28, 1) if name == "lstm" else SHAPE
+        model = build_plain(config, shape, 10)
         assert model.output_shape == (None, 10)
         sizes[name] = model.count_params()
     assert sizes["resnet8"] < sizes["resnet20"] < sizes["resnet56"] < 1e6
     assert sizes["wrn_10_1"] < sizes["wrn_16_4"] < 3e6
     assert 36e6 < sizes["wrn_28_10"] < 37e6
+    assert sizes["cifar_cnn"] == 1_756_426
+    assert sizes["lstm"] == 4 * 128 * (28 + 128 + 1) + 129 * 10
+
+
+def test_sequences_have_a_class_for_each_step():
+    config = Config(model="lstm", method="dense", weight_decay=(0.5,))
+    model = build(config, (100, 39), 39, 1000)
+    assert model.output_shape == (None, 100, 39)
+    assert model.count_params() == 4 * 200 * (39 + 200 + 1) + 201 * 39
+    # Of the three kernels, not of the biases.
+    assert len(model.losses) == 3
+    kernel = model.get_layer("logits").kernel
+    expected = 0.25 * np.sum(np.square(kernel))
+    assert float(kernel.regularizer(kernel)) == pytest.approx(expected)
+
+
+def test_networks_for_images_refuse_sequences():
+    config = Config(model="mlp", method="dense")
+    with pytest.raises(ValueError, match="`model` must be lstm .*model=mlp"):
+        build(config, (100, 39), 39, 1000)
 
 
 def test_decay_of_networks_without_layers_of_their_own_is_not_divided():
