@@ -200,8 +200,8 @@ def define_flags(flag_values=flags.FLAGS):
     """
     texts = {
         "model": "The network.",
-        "dataset": "The data: digits, or an image classification set by its "
-        "name in tensorflow_datasets.",
+        "dataset": "The data: digits, an image classification set by its name "
+        "in tensorflow_datasets, or timit, for lstm and with --manual_dir.",
         "method": "How to train: without gates, with those of Louizos et al. "
         "or those of Li and Ji.",
         "dependence": "Which way the gates of dep_l0 depend on each other.",
