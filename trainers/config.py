@@ -255,8 +255,8 @@ def define_flags(flag_values=flags.FLAGS):
     """
     texts = {
         "model": "The network.",
-        "dataset": "The data: digits, or an image classification set by its "
-        "name in tensorflow_datasets.",
+        "dataset": "The data: digits, an image classification set by its name "
+        "in tensorflow_datasets, or timit, for lstm and with --manual_dir.",
         "method": "How to train: plainly, with gates (l0, dep_l0), with sparse "
         "connections (deep_r, soft_deep_r), or with a random mask that stays "
         "or weights that shrink to 0, to compare with.",

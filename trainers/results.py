@@ -121,11 +121,13 @@ def write(config, data, model, history, folder):
         },
     }
     if stage == "sparse":
+        sizes = {k.path: math.prod(k.shape) for k in kernels_of(trained)}
         report["connections"] = {
             "of_kernels": _connections(trained),
             "sparse": sum(_connections(trained).values()),
             "stripped": sum(_connections(stripped).values()),
-            "potential": sum(math.prod(k.shape) for k in kernels_of(trained)),
+            "sizes": sizes,
+            "potential": sum(sizes.values()),
         }
     plots.draw(trained, data.input_shape, history, folder)
     # Last, because a run that has it counts as finished.

@@ -6,6 +6,15 @@ r"""Trains a network to be sparse, strips it and exports it.
     python -m trainers.train --workdir=runs/mnist_mlp_l0 \
         --flagfile=trainers/experiments/mnist_mlp_l0.flags
 
+    python -m trainers.train --model=lstm --method=dense --dataset=mnist \
+        --workdir=runs/rows
+
+    python -m trainers.train --model=lstm --method=dense --dataset=timit \
+        --manual_dir=LDC93S1 --workdir=runs/timit
+
+The LSTM reads an image row by row, and classifies each frame of TIMIT's speech
+(see trainers.speech), whose files are bought from the LDC and not downloaded.
+
 The same command again resumes a run that was stopped, whichever way, and
 shows the table of one that is finished.
 """

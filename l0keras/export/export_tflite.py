@@ -120,7 +120,9 @@ def export_tflite(
             examples, of which up to 500 are used.
         sparse_encoding: whether to leave out zero weights. Only for models
             with single zeros all over that `strip` cannot cut, and only for
-            floats.
+            floats. LiteRT computes some sparse layers wrongly whose number
+            of inputs is no multiple of 4, which is found out here:
+            `strip(model, round_to=4)` makes it one.
         batch_size: an integer that fixes the size of a batch, for
             microcontrollers and accelerators, which know no others. It also
             lets recurrent layers of float files loop; otherwise they are

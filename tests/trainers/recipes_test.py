@@ -283,6 +283,40 @@ def test_recipe_of_imagenet_from_end_to_end(dependence, small_sets, tmp_path):
     )
 
 
+def sparse_end_to_end(name, folder, workdir, *overrides):
+    config = read(name, *overrides)
+    report = Training(config, workdir, **folder).run()
+    counts = report["connections"]
+    for path, count in counts["of_kernels"].items():
+        size = counts["sizes"][path]
+        assert 0 < count <= round(config.connectivity[0] * size)
+    stages = {"sparse", "stripped", "tflite", "tflite_sparse"}
+    assert set(report["test_error"]) == stages
+    assert (workdir / "connections.png").exists()
+
+
+@pytest.mark.slow
+def test_recipe_of_the_tutorial_cnn(small_sets, tmp_path):
+    sparse_end_to_end(
+        "cifar10_cifar_cnn_deep_r",
+        {"data_dir": small_sets},
+        tmp_path,
+        *SHORT,
+        "--validation_examples=4",
+    )
+
+
+@pytest.mark.slow
+def test_recipe_of_speech(timit, tmp_path):
+    sparse_end_to_end(
+        "timit_lstm_deep_r",
+        {"data_dir": timit.data_dir, "manual_dir": timit.manual_dir},
+        tmp_path,
+        *SHORT,
+        "--validation_examples=2",
+    )
+
+
 @pytest.mark.slow
 def test_recipe_on_two_replicas(small_sets, tmp_path):
     """As a program, because replicas share what a process counts."""
