@@ -123,6 +123,7 @@ class Training:
             self._data, self._validation = self._data.hold_out(
                 config.validation_examples, config.seed
             )
+        self._validation = _for_replicas(self._validation, replicas)
         # A smaller last batch would give replicas unequal shares, or none.
         self._drop_remainder = replicas > 1
         self._steps = self._data.steps_per_epoch(
@@ -242,6 +243,22 @@ def train(config, workdir, **kwargs):
         The report, a dict, as in the workdir's `report.json`.
     """
     return Training(config, workdir, **kwargs).run()
+
+
+def _for_replicas(batches, replicas):
+    """Batches of which the first gives each replica as much.
+
+    Keras 3.15 takes the mean of its parts, to know the shapes.
+    """
+    size = len(next(iter(batches))[1])
+    if size % replicas == 0:
+        return batches
+    if size < replicas:
+        raise ValueError(
+            f"Argument `strategy` must have at most {size} replicas, one for "
+            f"each example to validate on. Received: {replicas} replicas"
+        )
+    return batches.unbatch().batch(size - size % replicas)
 
 
 def _steps_per_execution(wanted, steps, replicas):

@@ -378,3 +378,28 @@ def test_steps_per_execution_divides_the_epoch():
     assert training._steps_per_execution(0, 97, 1) == 1
     assert training._steps_per_execution(20, 600, 1) == 20
     assert training._steps_per_execution(0, 600, 2) == 1
+
+
+@pytest.mark.parametrize(
+    "size, replicas, first", [(8, 2, 4), (5, 1, 5), (5, 2, 4), (7, 3, 3)]
+)
+def test_replicas_share_the_first_batch(size, replicas, first):
+    import tensorflow as tf
+
+    examples = tf.data.Dataset.from_tensor_slices(
+        (np.arange(size), np.arange(size))
+    )
+    batches = examples.batch(min(size, 4) if replicas != 1 else size)
+    found = list(training._for_replicas(batches, replicas))
+    assert len(found[0][0]) == first and first % replicas == 0
+    np.testing.assert_array_equal(
+        np.concatenate([x for x, _ in found]), np.arange(size)
+    )
+
+
+def test_each_replica_needs_an_example():
+    import tensorflow as tf
+
+    examples = tf.data.Dataset.from_tensor_slices((np.zeros(2), np.zeros(2)))
+    with pytest.raises(ValueError, match="`strategy`.*at most 2.*3 replicas"):
+        training._for_replicas(examples.batch(2), 3)
