@@ -41,3 +41,13 @@ def fresh_state():
     yield
     keras.config.set_dtype_policy(policy)
     keras.utils.clear_session(free_memory=False)
+
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    @pytest.fixture(autouse=True, scope="module")
+    def no_compiled_operations():
+        """Forgets them, or a whole suite has more than a process may map."""
+        yield
+        jax.clear_caches()

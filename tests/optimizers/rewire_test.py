@@ -10,6 +10,7 @@ from l0keras.optimizers.rewire import rewire_crowded
 from l0keras.positions import StepSeed
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import chi_square
+from tests.optimizers.sparse_training import compiled
 from tests.optimizers.sparse_training import kernel
 
 
@@ -71,10 +72,9 @@ def draws(pool, dead, positions, times):
     counts = np.zeros(pool.size, int)
     positions, dead_ = tensors(positions, dead)
     kept = array(positions)[~np.asarray(dead)]
+    rewire = compiled(lambda time: pool.rewire(positions, dead_, 11, time))
     for time in range(times):
-        new = array(
-            pool.rewire(positions, dead_, 11, ops.convert_to_tensor(time))
-        )
+        new = array(rewire(ops.convert_to_tensor(time)))
         assert len(set(new)) == len(new)
         np.testing.assert_array_equal(new[~np.asarray(dead)], kept)
         counts[new[np.asarray(dead)]] += 1

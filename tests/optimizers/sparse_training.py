@@ -7,6 +7,15 @@ from keras import ops
 BACKEND = keras.backend.backend()
 
 
+def compiled(function):
+    """Not operation by operation, each of which JAX compiles every time."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
 def kernel(shape, path="layer", seed=0, name="kernel", values=None):
     """A trainable variable `path/name` of normal values."""
     if values is None:
