@@ -14,6 +14,8 @@ SMALL = {
     "resnet": lambda **a: models.resnet(14, 4, (8, 8, 3), **a),
     "resnet50": lambda **a: models.resnet50((32, 32, 3), 5, **a),
 }
+# Those whose many layers take their time are built a few times only.
+NETWORKS = [*SMALL][:2] + [pytest.param("resnet50", marks=pytest.mark.slow)]
 
 
 def generator_of(model):
@@ -109,7 +111,7 @@ def test_reference_penalty_at_full_density(network, weights):
 
 
 @pytest.mark.parametrize("cost", ["params", "macs"])
-@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_joint_penalty_counts_what_is_left(network, cost):
     rng = np.random.default_rng(3)
     model = SMALL[network](gates="paper", l0=1.0, cost=cost)
@@ -129,7 +131,7 @@ def test_joint_penalty_counts_what_is_left(network, cost):
 
 
 @pytest.mark.parametrize("dependence", [None, "forward", "backward"])
-@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_strip_is_exact(network, dependence):
     rng = np.random.default_rng(0)
     model = SMALL[network](gates="paper", dependence=dependence, seed=0)

@@ -93,13 +93,25 @@ def check(build, way, path):
     np.testing.assert_allclose(got, expected, rtol=0, atol=2 * allowed)
 
 
+# Files of many layers take their time.
+MANY_LAYERS = (
+    "wide_resnet",
+    "resnet18",
+    "resnet50",
+    "densenet",
+    "mobilenet_v1",
+)
+
+
+def marked(name, way):
+    slow = way in ("sparsify", "sparsify, backward") or (
+        name in MANY_LAYERS and way != "paper"
+    )
+    return pytest.param(name, way, marks=[pytest.mark.slow] if slow else [])
+
+
 @pytest.mark.parametrize(
-    "name, way",
-    [
-        (name, way)
-        for name, way in cases(SMALL)
-        if way not in ("sparsify", "sparsify, backward")
-    ],
+    "name, way", [marked(name, way) for name, way in cases(SMALL)]
 )
 def test_small(name, way, tmp_path, monkeypatch):
     for narrow in ("resnet18", "resnet50"):
