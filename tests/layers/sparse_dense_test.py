@@ -284,8 +284,9 @@ def test_rewired_training_is_saved_and_goes_on_the_same(tmp_path):
     before = optimizer.rewired()
     for one in (model, loaded):
         one.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    # Several threads add up in any order.
     for a, b in zip(model.weights, loaded.weights, strict=True):
-        np.testing.assert_array_equal(array(a), array(b))
+        np.testing.assert_allclose(array(a), array(b), rtol=1e-4, atol=1e-5)
     # Paths in a new model start with its name.
     rewired = list(optimizer.rewired().values())
     assert rewired == list(loaded.optimizer.rewired().values())
