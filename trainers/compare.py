@@ -33,11 +33,11 @@ from trainers import finetune
 from trainers import input_pipeline
 from trainers import latency
 from trainers import networks
-from trainers import objective
 from trainers import program
 from trainers import saved
 from trainers.errors import error_percent
 from trainers.errors import predict
+from trainers.pruning import prune
 from trainers.training import train
 from trainers.workdir import Workdir
 from trainers.workdir import replacing
@@ -210,9 +210,10 @@ class Comparison:
     def _pruned(self):
         path = self._folder.file("pruned.keras")
         if not os.path.exists(path):
+            dense = self.model("dense")
             pruned = prune(
-                self.model("dense"),
-                self._l0.count_params(),
+                dense,
+                sparsity_for(dense, self._l0.count_params()),
                 self._config,
                 self._data,
                 self._prune_epochs,
@@ -271,21 +272,15 @@ def dense_config(config):
     )
 
 
-def prune(model, weights, config, data, epochs):
-    """Trains a network further with tfmot's magnitude pruning.
-
-    It has its final sparsity, the same in each layer, from the middle of the
-    training on.
+def sparsity_for(model, weights):
+    """The share of zeros in kernels that leaves so many weights.
 
     Args:
-        model: a plain Keras model that was trained. It is not changed.
+        model: a plain Keras model.
         weights: how many weights shall be left, biases among them.
-        config: the `Config` whose batches, optimizer and seed to take.
-        data: what `input_pipeline.load` returns.
-        epochs: for how long.
 
     Returns:
-        A plain Keras model, full of zeros.
+        A float in (0, 1).
 
     Raises:
         ValueError: so few weights cannot be left.
@@ -303,17 +298,7 @@ def prune(model, weights, config, data, epochs):
             f"{others} biases of the network, and fewer than all. "
             f"Received: {weights} weights"
         )
-    name = {"adam": "Adam", "sgd": "SGD"}[config.optimizer]
-    return l0keras.export.prune_low_magnitude(
-        model,
-        data.reshuffled_batches(config.batch_size, config.seed),
-        sparsity=1 - density,
-        epochs=epochs,
-        optimizer=getattr(keras.optimizers, name)(config.learning_rate),
-        loss=objective.loss(),
-        validation_data=data.test_batches(),
-        verbose=2,
-    )
+    return 1 - density
 
 
 def _finished(source):

@@ -28,9 +28,6 @@ CHOICES = {
     "strategy": ("none", "mirrored"),
 }
 
-# The methods with gates.
-GATED = ("l0", "dep_l0")
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -181,7 +178,6 @@ class Config:
 
     def _check_together(self):
         """Whether each setting has something to be about."""
-        gated = self.method in GATED
         masked = self.method in ("deep_r", "soft_deep_r", "static")
         shrinks = self.method in ("deep_r", "soft_deep_r", "l1")
         moves = self.method in ("deep_r", "soft_deep_r")
@@ -190,10 +186,10 @@ class Config:
             ("cost", "method=dep_l0", self.method == "dep_l0"),
             ("penalty", "method=dep_l0", self.method == "dep_l0"),
             ("droprate_init", "method=l0", self.method != "dep_l0"),
-            ("finetune_epochs", "a method with gates", gated),
+            ("finetune_epochs", "a method with gates", self.is_gated),
             # Keras averages all weights that train, or none of them.
             ("finetune_epochs", "ema_momentum=0", not self.ema_momentum),
-            ("gate_learning_rate", "a method with gates", gated),
+            ("gate_learning_rate", "a method with gates", self.is_gated),
             (
                 "gate_lr_decay",
                 "a gate_learning_rate",
@@ -221,6 +217,11 @@ class Config:
                     f"Argument `{name}` must be {allowed} without {needed}. "
                     f"Received: {name}={_listed(value)}"
                 )
+
+    @property
+    def is_gated(self):
+        """Whether the method is one with gates."""
+        return self.method in ("l0", "dep_l0")
 
     def _per_layer(self, name):
         values = getattr(self, name)

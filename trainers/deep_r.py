@@ -19,7 +19,6 @@ import statistics
 import sys
 
 import keras
-import numpy as np
 from absl import app
 from absl import flags
 
@@ -33,6 +32,9 @@ from trainers import program
 from trainers import train as train_lib
 from trainers.errors import error_percent
 from trainers.errors import predict
+from trainers.pruning import prune
+from trainers.results import connections_of
+from trainers.results import kernel_sizes
 from trainers.training import train
 from trainers.workdir import Workdir
 from trainers.workdir import replacing
@@ -175,7 +177,8 @@ def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
         found["potential"] = counts["potential"]
     else:
         model = keras.saving.load_model(os.path.join(folder, "model.keras"))
-        found["connections"] = found["potential"] = _kernel_entries(model)
+        found["potential"] = sum(kernel_sizes(model).values())
+        found["connections"] = found["potential"]
     return found
 
 
@@ -192,15 +195,7 @@ def _pruned(row, config, folder, where):
         model = networks.build(
             config, data.input_shape, data.classes, data.num_train
         )
-        pruned = l0keras.export.prune_low_magnitude(
-            model,
-            data.reshuffled_batches(config.batch_size, config.seed),
-            sparsity=1 - row.pruned,
-            epochs=config.epochs,
-            optimizer=keras.optimizers.SGD(config.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            verbose=2,
-        )
+        pruned = prune(model, 1 - row.pruned, config, data, config.epochs)
         files = {
             "tflite": l0keras.export_tflite(pruned, place.file("model.tflite")),
             "tflite_sparse": l0keras.export_tflite(
@@ -217,25 +212,13 @@ def _pruned(row, config, folder, where):
             "bytes": {name: file.bytes for name, file in files.items()},
             "latency_us": dict(zip(files, times, strict=True)),
             "epochs": config.epochs,
-            "connections": sum(
-                int(np.count_nonzero(layer.kernel))
-                for layer in pruned.layers
-                if hasattr(layer, "kernel")
-            ),
-            "potential": _kernel_entries(pruned),
+            "connections": sum(connections_of(pruned).values()),
+            "potential": sum(kernel_sizes(pruned).values()),
         }
         write_json(path, found)
         return found
     finally:
         place.close()
-
-
-def _kernel_entries(model):
-    return sum(
-        int(np.prod(variable.shape))
-        for variable in model.trainable_variables
-        if len(variable.shape) > 1
-    )
 
 
 def collect(workdir):

@@ -102,8 +102,7 @@ def build(config, input_shape, classes, train_examples, normalization=None):
     arguments = {"l2": _spread(decay), "seed": config.seed}
     if not config.use_bias:
         arguments["use_bias"] = False
-    gated = config.method in ("l0", "dep_l0")
-    if gated and config.method == network.paper:
+    if config.is_gated and config.method == network.paper:
         arguments |= {"gates": "paper", **gates}
     model = network.build(input_shape=input_shape, classes=classes, **arguments)
     # The trailing axes of images are height, width and channels.
@@ -113,7 +112,7 @@ def build(config, input_shape, classes, train_examples, normalization=None):
             "Argument `model` must be lstm for sequences, which have a class "
             f"for each step. Received: model={config.model}"
         )
-    if gated and config.method != network.paper:
+    if config.is_gated and config.method != network.paper:
         model = l0keras.sparsify(model, seed=config.seed, **gates)
     return _normalizing(model, normalization)
 
@@ -128,6 +127,18 @@ def build_plain(config, input_shape, classes, normalization=None):
         **arguments,
     )
     return _normalizing(model, normalization)
+
+
+def freeze_gates(model):
+    """Lets the rest of a training have test gates and no penalty on them.
+
+    Args:
+        model: a model, whose gates and what makes them stop training. It has
+            to be compiled again.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, (l0keras.HardConcreteGate, l0keras.GateGenerator)):
+            layer.trainable = False
 
 
 def _spread(values):

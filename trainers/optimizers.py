@@ -35,7 +35,7 @@ def make_optimizer(config, steps, model):
     average = {}
     if config.ema_momentum:
         average = {"use_ema": True, "ema_momentum": config.ema_momentum}
-    if config.method in ("dense", "l0", "dep_l0"):
+    if config.method == "dense" or config.is_gated:
         weights = _plain(config, steps, **average)
     else:
         weights = _sparse(config, _plain(config, steps), model, average)

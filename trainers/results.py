@@ -121,11 +121,12 @@ def write(config, data, model, history, folder):
         },
     }
     if stage == "sparse":
-        sizes = {k.path: math.prod(k.shape) for k in kernels_of(trained)}
+        sizes = kernel_sizes(trained)
+        counts = connections_of(trained)
         report["connections"] = {
-            "of_kernels": _connections(trained),
-            "sparse": sum(_connections(trained).values()),
-            "stripped": sum(_connections(stripped).values()),
+            "of_kernels": counts,
+            "sparse": sum(counts.values()),
+            "stripped": sum(connections_of(stripped).values()),
             "sizes": sizes,
             "potential": sum(sizes.values()),
         }
@@ -135,7 +136,12 @@ def write(config, data, model, history, folder):
     return report
 
 
-def _connections(model):
+def kernel_sizes(model):
+    """How many weights each kernel has, by path."""
+    return {k.path: math.prod(k.shape) for k in kernels_of(model)}
+
+
+def connections_of(model):
     """How many weights of each kernel are not 0, by path."""
     return {
         kernel.path: int(np.count_nonzero(kernel.numpy()))

@@ -29,6 +29,7 @@ from l0keras import optimizers
 from trainers import config as config_lib
 from trainers import devices
 from trainers import input_pipeline
+from trainers import networks
 from trainers import program
 from trainers import sweep_plot
 from trainers.errors import error_percent
@@ -214,7 +215,7 @@ class Sweep:
         ):
             optimizer = _sgd(rate, (epochs - first) * steps)
             if first:
-                _freeze(model)
+                networks.freeze_gates(model)
             elif method != "dense":
                 optimizer = self._with_gates(optimizer, method)
             model.compile(
@@ -245,12 +246,6 @@ class Sweep:
 def _sgd(rate, steps):
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
-
-
-def _freeze(model):
-    for layer in model.layers:
-        if isinstance(layer, (l0keras.HardConcreteGate, l0keras.GateGenerator)):
-            layer.trainable = False
 
 
 def check_network(network):

@@ -6,8 +6,6 @@ import os
 import keras
 
 from l0keras import callbacks
-from l0keras.gates import GateGenerator
-from l0keras.gates import HardConcreteGate
 from trainers import devices
 from trainers import input_pipeline
 from trainers import networks
@@ -182,9 +180,7 @@ class Training:
 
         The optimizer stays the same, with its momenta and its schedule.
         """
-        for layer in self._model._flatten_layers():
-            if isinstance(layer, (HardConcreteGate, GateGenerator)):
-                layer.trainable = False
+        networks.freeze_gates(self._model)
         with self._strategy.scope():
             self._compile(self._model.optimizer)
 
@@ -250,6 +246,9 @@ def _for_replicas(batches, replicas):
 
     Keras 3.15 takes the mean of its parts, to know the shapes.
     """
+    if replicas == 1:
+        # Nothing is to be read before it is needed.
+        return batches
     size = len(next(iter(batches))[1])
     if size % replicas == 0:
         return batches
