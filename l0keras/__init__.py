@@ -20,11 +20,14 @@ from l0keras.graph import register_channel_rule
 from l0keras.report import report
 from l0keras.sparsify import sparsify
 from l0keras.strip import strip
+from l0keras.weight_groups import WeightGroups
+from l0keras.weight_groups import weight_groups
 
 __all__ = [
     "GateGenerator",
     "HardConcreteGate",
     "SharedGate",
+    "WeightGroups",
     "architecture",
     "callbacks",
     "channel_groups",
@@ -42,4 +45,5 @@ __all__ = [
     "report",
     "sparsify",
     "strip",
+    "weight_groups",
 ]

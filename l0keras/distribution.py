@@ -27,6 +27,15 @@ def replica_id():
     return context.replica_id_in_sync_group
 
 
+def num_replicas():
+    """How many replicas make a step together, 1 outside of a strategy."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 @keras.saving.register_keras_serializable("l0keras")
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
     """A seed generator that gives every replica seeds of its own.

@@ -90,7 +90,7 @@ ROWS = (
     Row(
         "deep_r_paper_rate",
         "DEEP R, 1 %, the paper's learning rate",
-        changes={"learning_rate": 0.05, "lr_boundaries": ()},
+        changes={"learning_rate": 0.05, "lr_boundaries": (), "l1": 1e-4},
     ),
     Row(
         "deep_r_half",

@@ -30,6 +30,11 @@ class Group:
         fixed: why the channels cannot be cut: a list of strings, empty for a
             group that can.
         labels: the group's classes of tied channels, ascending integers.
+        parts: pairs of a variable of the model and an integer array that
+            broadcasts to it: the channel, as a position in the group, that
+            each weight makes, scales or shifts, -1 for none. With all of
+            them at 0 the channel is the same number for any input, so that
+            `strip` can cut it: a zero-invariant group.
     """
 
     def __init__(self, labels, weights, fixed):
@@ -39,6 +44,7 @@ class Group:
         self.makers = []
         self.readers = []
         self.passes = []
+        self.parts = []
 
     @property
     def name(self):
@@ -82,7 +88,9 @@ def channel_groups(model):
 
     >>> print(l0keras.channel_groups(keras.applications.ResNet50())[1])
     """
-    return Ties(model).groups
+    ties = Ties(model)
+    ties.find_parts()
+    return ties.groups
 
 
 class Ties:
@@ -246,6 +254,29 @@ class Ties:
         """The groups that run through a value, each once."""
         found = np.unique(self.indices(value)).tolist()
         return [self.groups[index] for index in found if index >= 0]
+
+    def find_parts(self):
+        """Tells each group which weights it consists of."""
+        for node in self.graph.nodes:
+            operation = node.operation
+            if node.rule is BARRIER or operation.nodes[0] is not node:
+                continue
+            if not operation.params:
+                continue
+            params = dict(operation.params)
+            own = node.rule.output_weights(node)
+            operation.params = params
+            variables = weights_by_name(operation.source)
+            labels = self.labels(node.output)
+            for group in self.groups_at(node.output):
+                inside = np.isin(labels, group.labels)
+                place = np.searchsorted(group.labels, labels)
+                place = np.append(np.where(inside, place, -1), -1)
+                for name, channels in own.items():
+                    # The channel -1 finds the -1 at the end.
+                    part = place[channels]
+                    if np.any(part >= 0):
+                        group.parts.append((variables[name], part))
 
     def _describe(self):
         at = {

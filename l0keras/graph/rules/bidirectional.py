@@ -114,6 +114,16 @@ class Bidirectional(Recurrent):
             arrays.extend(one.weights(half))
         return arrays
 
+    def output_weights(self, node):
+        halves = self._split(node, np.arange(node.output.size))
+        return {
+            part[name]: channels
+            for part, one, half in zip(
+                self._names(node), self._cells(node), halves
+            )
+            for name, channels in one.output_weights(half).items()
+        }
+
     def scale_input(self, node, scale):
         for part in self._names(node):
             name = part["kernel"]

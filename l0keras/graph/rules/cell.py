@@ -141,6 +141,16 @@ class Cell:
             arrays.append((self.bias.size // self.units, [columns]))
         return arrays
 
+    def output_weights(self, outputs):
+        """For `Rule.output_weights`: what goes into a unit, by all gates."""
+        columns = np.tile(outputs, self.gates)
+        found = {"kernel": columns[None], "recurrent_kernel": columns[None]}
+        if self.bias is not None:
+            # One row, or two where the kernels have biases of their own.
+            rows = self.bias.ndim - 2
+            found["bias"] = columns.reshape((1,) * rows + (-1,))
+        return found
+
 
 def refuses(layer):
     """Why a layer cannot be a `Cell`, or `None`."""

@@ -159,6 +159,13 @@ class EinsumDense(Rule):
                 arrays.append((bias.size, []))
         return arrays
 
+    def output_weights(self, node):
+        axes = node.layer.bias_axes
+        if axes and self._labels(node)[2][-1] not in axes:
+            # One for all units.
+            del node.params["bias"]
+        return super().output_weights(node)
+
     def takes_output_scale(self, node):
         axes = node.layer.bias_axes
         if axes and self._labels(node)[2][-1] not in axes:

@@ -230,6 +230,11 @@ class Linear(Rule):
             arrays.append((1, [columns]))
         return arrays
 
+    def output_weights(self, node):
+        if not activations.is_elementwise(node.layer.activation):
+            return {}
+        return super().output_weights(node)
+
     def takes_output_scale(self, node):
         return activations.is_homogeneous(node.layer.activation)
 

@@ -52,6 +52,9 @@ class Recurrent(Rule):
     def weights(self, node):
         return self._cell(node).weights(np.arange(node.output.size))
 
+    def output_weights(self, node):
+        return self._cell(node).output_weights(np.arange(node.output.size))
+
     def takes_input_scale(self, node):
         return True
 

@@ -208,6 +208,32 @@ class Rule:
         """
         return []
 
+    def output_weights(self, node):
+        """The weights that make, scale or shift each channel of the output.
+
+        With all of a channel's at 0 it is the same number for any input. By
+        default they are those that `scale_output` multiplies.
+
+        Args:
+            node: the `Node`; its weights are changed.
+
+        Returns:
+            By their names, integer arrays that broadcast to the weights: the
+            channel of each, or -1.
+        """
+        names = list(node.params)
+        for name in names:
+            node.params[name] = np.ones(node.params[name].shape)
+        try:
+            # Of 1, another factor for each channel makes its number.
+            self.scale_output(node, np.arange(node.output.size) + 2.0)
+        except NotImplementedError:
+            return {}
+        channels = {
+            name: _smallest(node.params[name].astype(int) - 2) for name in names
+        }
+        return {name: c for name, c in channels.items() if np.any(c >= 0)}
+
     # === Gate values ===
 
     def is_homogeneous(self, node):
@@ -264,6 +290,17 @@ class Rule:
                 a channel is that is not to be read any more, 0 for all others.
         """
         raise NotImplementedError
+
+
+def _smallest(array):
+    """The smallest array that broadcasts to a given one."""
+    for axis, size in enumerate(array.shape):
+        first = array.take([0], axis)
+        if size > 1 and np.array_equal(
+            np.broadcast_to(first, array.shape), array
+        ):
+            array = first
+    return array
 
 
 class Barrier(Rule):

@@ -86,6 +86,9 @@ class TimeDistributed(Rule):
     def weights(self, node):
         return self._ask(node, "weights")
 
+    def output_weights(self, node):
+        return self._ask(node, "output_weights")
+
     def is_homogeneous(self, node):
         # A mask would be a second input.
         return len(node.inputs) == 1 and self._ask(node, "is_homogeneous")
