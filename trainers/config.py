@@ -16,6 +16,9 @@ CHOICES = {
         "soft_deep_r",
         "static",
         "l1",
+        "wgsef",
+        "group_lasso",
+        "hspg",
     ),
     "dependence": ("none", "forward", "backward"),
     "cost": ("params", "macs"),
@@ -23,6 +26,7 @@ CHOICES = {
     "sample_per": ("batch", "example"),
     "budget": ("layer", "global"),
     "optimizer": ("adam", "sgd"),
+    "lr_schedule": ("steps", "cosine"),
     "augmentation": ("none", "crop_flip", "imagenet"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "strategy": ("none", "mirrored"),
@@ -43,7 +47,10 @@ class Config:
             Louizos et al. or `"dep_l0"` for those of Li and Ji; `"deep_r"` or
             `"soft_deep_r"` for the sparse connections of Bellec et al.;
             `"static"` or `"l1"` for what these are compared with, a random
-            mask that stays and weights that shrink to 0.
+            mask that stays and weights that shrink to 0; `"wgsef"` for the
+            groups of Refael et al., by proximal steps and then half-space
+            steps, `"hspg"` for the same with the group lasso (Chen et al.)
+            and `"group_lasso"` for that by proximal steps alone.
         dependence: of the gates of `"dep_l0"`: the order in which layers
             depend on each other, or `"none"`.
         cost: what `"dep_l0"` charges for.
@@ -65,17 +72,28 @@ class Config:
             lr * l1^2 / 18 for `"soft_deep_r"`.
         budget: whether each kernel keeps its number of connections or all
             together do.
+        group_lambda: the strength of the penalty on groups of weights that
+            make a channel, one number or one for each of the model's
+            `l0keras.weight_groups`.
+        k: the share of these groups to keep, in (0, 1], likewise.
+        epsilon: of half-space steps, in [0, 1), likewise.
+        switch_at: the share of the epochs whose steps are proximal, in
+            [0, 1]; those of the others are half-space steps.
         use_bias: whether `"mlp"` has biases.
         epochs, batch_size: as in any training.
         validation_examples: how many of the training examples to hold out;
             the metrics of epochs are theirs then, and not of the test set.
         patience: after how many epochs without a better validation accuracy
             to stop and take the best weights; 0 trains to the end.
-        finetune_epochs: more epochs after those, with frozen gates, and
-            without their penalty and the L2 that is coupled with them.
+        finetune_epochs: more epochs after those, without a penalty: with
+            frozen gates, and without the L2 that is coupled with them, or,
+            for `"wgsef"`, with exactly `k` of the groups.
         optimizer: `"adam"` or `"sgd"`, with Keras's defaults.
         learning_rate: that of the first epoch.
         momentum, nesterov: of `"sgd"`.
+        lr_schedule: `"steps"` for a learning rate that is multiplied by
+            `lr_decay` after some epochs, `"cosine"` for one that falls to 0
+            with the last step.
         lr_boundaries: the numbers of epochs after which learning rates are
             multiplied by a factor.
         lr_decay: that factor.
@@ -110,6 +128,10 @@ class Config:
     l1: float = 1e-4
     temperature: float = 0.0
     budget: str = "layer"
+    group_lambda: tuple = (1e-2,)
+    k: tuple = (0.1,)
+    epsilon: tuple = (0.0,)
+    switch_at: float = 0.5
     use_bias: bool = True
     epochs: int = 200
     validation_examples: int = 0
@@ -120,6 +142,7 @@ class Config:
     learning_rate: float = 1e-3
     momentum: float = 0.0
     nesterov: bool = False
+    lr_schedule: str = "steps"
     lr_boundaries: tuple = ()
     lr_decay: float = 0.1
     gate_learning_rate: float = 0.0
@@ -156,6 +179,22 @@ class Config:
             ),
             ("lr_boundaries", _ascend, "whole numbers above 0, ascending"),
             (
+                "group_lambda",
+                lambda vs: vs and all(v >= 0 for v in vs),
+                "at least 0",
+            ),
+            (
+                "k",
+                lambda vs: vs and all(0 < v <= 1 for v in vs),
+                "in (0, 1]",
+            ),
+            (
+                "epsilon",
+                lambda vs: vs and all(0 <= v < 1 for v in vs),
+                "in [0, 1)",
+            ),
+            ("switch_at", lambda v: 0 <= v <= 1, "in [0, 1]"),
+            (
                 "connectivity",
                 lambda vs: vs and all(0 < v <= 1 for v in vs),
                 "in (0, 1]",
@@ -186,7 +225,11 @@ class Config:
             ("cost", "method=dep_l0", self.method == "dep_l0"),
             ("penalty", "method=dep_l0", self.method == "dep_l0"),
             ("droprate_init", "method=l0", self.method != "dep_l0"),
-            ("finetune_epochs", "a method with gates", self.is_gated),
+            (
+                "finetune_epochs",
+                "a method with gates or method=wgsef",
+                self.is_gated or self.method == "wgsef",
+            ),
             # Keras averages all weights that train, or none of them.
             ("finetune_epochs", "ema_momentum=0", not self.ema_momentum),
             ("gate_learning_rate", "a method with gates", self.is_gated),
@@ -199,6 +242,23 @@ class Config:
             ("l1", "a method that shrinks connections", shrinks),
             ("temperature", "method=deep_r or soft_deep_r", moves),
             ("budget", "method=deep_r", self.method == "deep_r"),
+            ("group_lambda", "a method of groups", self.has_groups),
+            ("k", "method=wgsef", self.method == "wgsef"),
+            (
+                "epsilon",
+                "method=wgsef or hspg",
+                self.method in ("wgsef", "hspg"),
+            ),
+            (
+                "switch_at",
+                "method=wgsef or hspg",
+                self.method in ("wgsef", "hspg"),
+            ),
+            (
+                "lr_boundaries",
+                "lr_schedule=steps",
+                self.lr_schedule == "steps",
+            ),
             ("use_bias", "model=mlp", self.model == "mlp"),
             (
                 "patience",
@@ -222,6 +282,16 @@ class Config:
     def is_gated(self):
         """Whether the method is one with gates."""
         return self.method in ("l0", "dep_l0")
+
+    @property
+    def has_connections(self):
+        """Whether the method makes single weights 0."""
+        return self.method in ("deep_r", "soft_deep_r", "static", "l1")
+
+    @property
+    def has_groups(self):
+        """Whether the method makes groups of weights 0."""
+        return self.method in ("wgsef", "group_lasso", "hspg")
 
     def _per_layer(self, name):
         values = getattr(self, name)
@@ -259,8 +329,9 @@ def define_flags(flag_values=flags.FLAGS):
         "dataset": "The data: digits, an image classification set by its name "
         "in tensorflow_datasets, or timit, for lstm and with --manual_dir.",
         "method": "How to train: plainly, with gates (l0, dep_l0), with sparse "
-        "connections (deep_r, soft_deep_r), or with a random mask that stays "
-        "or weights that shrink to 0, to compare with.",
+        "connections (deep_r, soft_deep_r), with groups of weights (wgsef, "
+        "group_lasso, hspg), or with a random mask that stays or weights that "
+        "shrink to 0, to compare with.",
         "dependence": "Which way the gates of dep_l0 depend on each other.",
         "cost": "What dep_l0 charges for.",
         "penalty": "How dep_l0 charges, reference as its authors' code.",
@@ -278,6 +349,13 @@ def define_flags(flag_values=flags.FLAGS):
         "l1": "What shrinks connections, times the learning rate.",
         "temperature": "Of the noise of connections.",
         "budget": "Whether each kernel keeps its number of connections.",
+        "group_lambda": "The strength of the penalty on groups of weights, "
+        "one number or one for each layer's groups.",
+        "k": "The share of the groups to keep, likewise.",
+        "epsilon": "Of half-space steps: how little a group may shrink to "
+        "become 0, likewise.",
+        "switch_at": "The share of the epochs of proximal steps, before "
+        "half-space steps.",
         "use_bias": "Whether the mlp has biases.",
         "validation_examples": "How many training examples to hold out.",
         "patience": "After how many epochs without a better validation "
@@ -289,6 +367,7 @@ def define_flags(flag_values=flags.FLAGS):
         "learning_rate": "The learning rate of the first epoch.",
         "momentum": "Momentum of sgd.",
         "nesterov": "Whether it is Nesterov's.",
+        "lr_schedule": "How the learning rate falls.",
         "lr_boundaries": "After which epochs learning rates are multiplied by "
         "a factor, with commas.",
         "lr_decay": "That factor.",

@@ -46,6 +46,9 @@ def _lstm(input_shape, **arguments):
 
 NETWORKS = {
     "lenet5": Network(models.lenet5, "l0", 4),
+    "lenet5_pytorch": Network(
+        functools.partial(models.lenet5, variant="pytorch"), "l0", 5
+    ),
     "mlp": Network(models.mlp, "l0", 3),
     "wrn_10_1": _wide_resnet(10, 1),
     "wrn_16_4": _wide_resnet(16, 4),

@@ -4,10 +4,15 @@ import re
 
 import keras
 
+import l0keras
+from l0keras.optimizers import HSPG
 from l0keras.optimizers import DeepR
 from l0keras.optimizers import OptimizerGroups
+from l0keras.optimizers import ProximalSGD
 from l0keras.optimizers import SoftDeepR
 from l0keras.optimizers import init_sparse
+from l0keras.regularizers import WGSEF
+from l0keras.regularizers import GroupLasso
 from trainers.baselines import FixedConnections
 from trainers.baselines import Shrinkage
 
@@ -30,13 +35,16 @@ def make_optimizer(config, steps, model):
         the settings name for the weights.
 
     Raises:
-        ValueError: connectivities for another number of kernels.
+        ValueError: connectivities for another number of kernels, or settings
+            for another number of groups.
     """
     average = {}
     if config.ema_momentum:
         average = {"use_ema": True, "ema_momentum": config.ema_momentum}
     if config.method == "dense" or config.is_gated:
         weights = _plain(config, steps, **average)
+    elif config.has_groups:
+        weights = _grouped(config, _plain(config, steps), steps, model, average)
     else:
         weights = _sparse(config, _plain(config, steps), model, average)
     if not config.gate_learning_rate:
@@ -55,6 +63,11 @@ def _plain(config, steps, **average):
     rate = piecewise_constant(
         config.learning_rate, config.lr_decay, config.lr_boundaries, steps
     )
+    if config.lr_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            config.learning_rate,
+            (config.epochs + config.finetune_epochs) * steps,
+        )
     if config.optimizer == "adam":
         return keras.optimizers.Adam(rate, **average)
     return keras.optimizers.SGD(
@@ -88,6 +101,45 @@ def _sparse(config, inner, model, average):
         seed=seed,
         **average,
     )
+
+
+def _grouped(config, inner, steps, model, average):
+    groups = l0keras.weight_groups(model)
+    names = [group.name for group in groups]
+    regularizer = GroupLasso()
+    if config.method == "wgsef":
+        regularizer = _by_name("k", config.k, names, WGSEF)
+    strength = _by_name("group_lambda", config.group_lambda, names)
+    if config.finetune_epochs:
+        average = {**average, "keep_at": config.epochs * steps}
+    switch = round(config.switch_at * config.epochs)
+    if config.method == "group_lasso" or switch == config.epochs:
+        return ProximalSGD(inner, groups, regularizer, strength, **average)
+    return HSPG(
+        inner,
+        groups,
+        regularizer,
+        strength,
+        _by_name("epsilon", config.epsilon, names),
+        switch * steps,
+        **average,
+    )
+
+
+def _by_name(name, values, names, function=float):
+    """One value for all groups of weights, or a rule for each."""
+    if len(values) == 1:
+        return function(values[0])
+    if len(values) != len(names):
+        raise ValueError(
+            f"Argument `{name}` must be one number or one for each of the "
+            f"{len(names)} groups of weights: {', '.join(names)}. "
+            f"Received: {name}={','.join(map(str, values))}"
+        )
+    return [
+        (f"^{re.escape(own)}$", function(value))
+        for own, value in zip(names, values)
+    ]
 
 
 def _connectivity(shares, model):

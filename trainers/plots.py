@@ -12,6 +12,7 @@ INK = "#222222"
 MUTED = "#8a8a8a"
 OPEN = "#0b6e8f"
 EXPECTED = "#e08a1e"
+COLORS = (OPEN, EXPECTED, INK, "#7a9e3a", "#a0447f", MUTED)
 
 
 def draw(model, input_shape, history, folder):
@@ -19,7 +20,8 @@ def draw(model, input_shape, history, folder):
 
     `pixel_gates.png` shows which pixels the first layer reads, where it has
     one gate for each; `units.png` the units alive over the epochs;
-    `connections.png` the connections of DEEP R.
+    `connections.png` the connections of DEEP R; `groups.png` the groups of
+    weights that are left.
 
     Args:
         model: a trained model.
@@ -33,6 +35,8 @@ def draw(model, input_shape, history, folder):
             for variable in model.trainable_variables
         }
         _save(connections(history, sizes), folder.file("connections.png"))
+    if any(name.endswith("_kept") for name in history[0]):
+        _save(groups(history), folder.file("groups.png"))
     gates = named_gates(model)
     if not gates:
         return
@@ -125,6 +129,50 @@ def units(history, totals):
     return figure
 
 
+def groups(history):
+    """The groups of weights that are left over the epochs.
+
+    Args:
+        history: a list of dicts, one for each epoch, with what `GroupLogger`
+            logs and `val_accuracy`.
+
+    Returns:
+        A matplotlib figure with two panels: the share of the groups of each
+        layer, compared with the most that there were, and the error.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, errors = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    names = [
+        name.removesuffix("_kept")
+        for name in history[0]
+        if name.endswith("_kept")
+    ]
+    for name, color in zip(names, itertools.cycle(COLORS)):
+        kept = [row[f"{name}_kept"] for row in history]
+        left.plot(
+            epochs,
+            kept,
+            color=color,
+            lw=2,
+            label=f"{name}: {kept[-1]:,}",
+        )
+    _style(left, "groups left")
+    left.set_yscale("symlog", linthresh=1)
+    left.set_ylim(bottom=0)
+    # Deep networks have more layers than a legend has room.
+    if len(names) <= len(COLORS):
+        left.legend(frameon=False, fontsize=9, labelcolor=INK)
+    error = [100 * (1 - row["val_accuracy"]) for row in history]
+    errors.plot(epochs, error, color=INK, lw=2)
+    _style(errors, f"error: {error[-1]:.2f} %")
+    errors.set_ylim(0, max(3 * float(np.median(error)), 1e-3))
+    figure.supxlabel("epoch", color=INK, fontsize=10)
+    return figure
+
+
 def connections(history, sizes):
     """What DEEP R did to the connections over the epochs.
 
@@ -148,8 +196,7 @@ def connections(history, sizes):
         for name in history[0]
         if name.endswith("_active")
     ]
-    colors = (OPEN, EXPECTED, INK, "#7a9e3a", "#a0447f", MUTED)
-    for path, color in zip(paths, itertools.cycle(colors)):
+    for path, color in zip(paths, itertools.cycle(COLORS)):
         shares = [row[f"{path}_active"] for row in history]
         active.plot(epochs, [100 * s for s in shares], color=color, lw=2)
         rewired = [

@@ -6,6 +6,7 @@ import platform
 import tempfile
 from importlib import metadata
 
+import keras
 import numpy as np
 
 import l0keras
@@ -40,7 +41,8 @@ def write(config, data, model, history, folder):
         the same shape as a LiteRT file, untrained unless the method is to
         train it. Methods of sparse connections also have `connections`, the
         weights of kernels that are not 0, for each kernel and of the stages,
-        and a stage `tflite_sparse`, a file without the zeros.
+        and a stage `tflite_sparse`, a file without the zeros. Methods of
+        groups have `groups`, what `ProximalSGD.zero_groups` counts.
     """
     # A model without optimizer and outside any strategy, to save and to cut.
     shapes = (data.input_shape, data.classes)
@@ -68,7 +70,7 @@ def write(config, data, model, history, folder):
             saved.save(path)
     tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
     files = {"tflite": tflite}
-    if stage == "sparse":
+    if config.has_connections:
         # LiteRT's sparse kernels err where the number of inputs is no multiple
         # of 4.
         models["tflite_sparse"] = l0keras.strip(trained, round_to=4)
@@ -120,7 +122,9 @@ def write(config, data, model, history, folder):
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
-    if stage == "sparse":
+    if config.has_groups:
+        report["groups"] = _groups_of(model.optimizer)
+    if config.has_connections:
         sizes = kernel_sizes(trained)
         counts = connections_of(trained)
         report["connections"] = {
@@ -134,6 +138,12 @@ def write(config, data, model, history, folder):
     # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
+
+
+def _groups_of(optimizer):
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return optimizer.zero_groups()
 
 
 def kernel_sizes(model):

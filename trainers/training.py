@@ -214,6 +214,7 @@ class Training:
                 callbacks.EvaluateAveraged(),
                 callbacks.GateLogger(),
                 callbacks.ConnectionLogger(),
+                callbacks.GroupLogger(),
                 *best,
                 self._checkpoint,
                 *stopping,

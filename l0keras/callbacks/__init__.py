@@ -6,6 +6,7 @@ from l0keras.callbacks.checkpoint import CheckpointError
 from l0keras.callbacks.connection_logger import ConnectionLogger
 from l0keras.callbacks.evaluate_averaged import EvaluateAveraged
 from l0keras.callbacks.gate_logger import GateLogger
+from l0keras.callbacks.group_logger import GroupLogger
 from l0keras.callbacks.non_finite import NonFiniteError
 from l0keras.callbacks.terminate_on_nan import TerminateOnNaN
 
@@ -15,6 +16,7 @@ __all__ = [
     "ConnectionLogger",
     "EvaluateAveraged",
     "GateLogger",
+    "GroupLogger",
     "NonFiniteError",
     "TerminateOnNaN",
     "averaged_weights",
