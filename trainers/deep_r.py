@@ -100,7 +100,7 @@ ROWS = (
     Row(
         "soft_deep_r",
         "soft-DEEP R",
-        changes={"method": "soft_deep_r"},
+        changes={"method": "soft_deep_r", "l1": 5e-4},
     ),
     Row(
         "static",
