@@ -1,0 +1,309 @@
+r"""Compares ways to few groups of weights.
+
+    python -m trainers.group_sparsity --workdir=runs/group_sparsity \
+        --data_dir=DATA --manual_dir=MNIST
+
+trains LeNet-5 on MNIST by WGSEF and by the group lasso, with proximal steps,
+half-space steps and with exactly k groups in the end, and with
+`--experiment=vgg` a small VGG on Fashion-MNIST, each with several seeds, and
+shows errors, sizes, latencies and the groups that are left as tables and a
+picture. Each run has a folder of its own, as `trainers.train` leaves it. The
+same command goes on where it was stopped; with `--rows` or `--seeds` several
+processes share the work.
+"""
+
+import os
+import statistics
+import sys
+
+from absl import app
+from absl import flags
+
+from trainers import config as config_lib
+from trainers import devices
+from trainers import group_sparsity_plot
+from trainers import program
+from trainers.rows import Row
+from trainers.training import train
+from trainers.workdir import replacing
+from trainers.workdir import write_json
+
+FLAGS = flags.FLAGS
+
+
+def _rows(flagfile, plain):
+    """The rows of an experiment whose flagfile is the full recipe.
+
+    Args:
+        flagfile: a name.
+        plain: how many epochs there are in all.
+    """
+    alone = {"finetune_epochs": 0, "epochs": plain}
+    lasso = {"k": (0.1,), **alone}
+    return (
+        Row("wgsef_k", "WGSEF, half-space steps, exactly k", flagfile),
+        Row("wgsef", "WGSEF, half-space steps", flagfile, alone),
+        Row(
+            "wgsef_prox",
+            "WGSEF, proximal steps",
+            flagfile,
+            {"switch_at": 1.0, "epsilon": (0.0,), **alone},
+        ),
+        Row(
+            "hspg",
+            "group lasso, half-space steps",
+            flagfile,
+            {"method": "hspg", "group_lambda": LASSO[flagfile], **lasso},
+        ),
+        Row(
+            "group_lasso",
+            "group lasso, proximal steps",
+            flagfile,
+            {
+                "method": "group_lasso",
+                "group_lambda": LASSO[flagfile],
+                "switch_at": 0.5,
+                "epsilon": (0.0,),
+                **lasso,
+            },
+        ),
+        Row(
+            "dense",
+            "dense",
+            flagfile,
+            {
+                "method": "dense",
+                "group_lambda": (0.01,),
+                "switch_at": 0.5,
+                "epsilon": (0.0,),
+                **lasso,
+            },
+        ),
+    )
+
+
+# The strengths of the group lasso: its penalty is linear in the weights, so
+# that those of the envelope mean something else.
+LASSO = {
+    "mnist_lenet5_wgsef": (3e-4,),
+    "fashion_mnist_vgg_wgsef": (1e-4,),
+}
+EXPERIMENTS = {
+    "lenet5": _rows("mnist_lenet5_wgsef", 10),
+}
+
+
+def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
+    """Trains one row with one seed, or reads what is there already.
+
+    Args:
+        row: a `Row`.
+        seed: an integer.
+        workdir: a folder; the run has one of its own in it.
+        data_dir, manual_dir: see `input_pipeline.load`.
+
+    Returns:
+        A dict with `name`, `seed`, `test_error` in percent, `units` (the
+        architecture that is left), `params`, `macs`, `bytes` and `latency_us`
+        (pairs: of the dense network and of what is left), and `groups`, see
+        `ProximalSGD.zero_groups`.
+    """
+    report = train(
+        row.config(seed),
+        row.folder(workdir, seed),
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
+    return {
+        "name": row.name,
+        "seed": seed,
+        "test_error": report["test_error"]["stripped"],
+        "units": report["units"]["stripped"],
+        "params": [report["params"][s] for s in ("dense", "stripped")],
+        "macs": [report["macs"][s] for s in ("dense", "stripped")],
+        "bytes": [report["bytes"][s] for s in ("dense", "tflite")],
+        "latency_us": [report["latency_us"][s] for s in ("dense", "tflite")],
+        "groups": report.get("groups", []),
+    }
+
+
+def collect(rows, workdir):
+    """The results of all runs in a workdir that are finished."""
+    return [
+        result_of(row, seed, workdir)
+        for row in rows
+        for seed in range(1000)
+        if os.path.exists(
+            os.path.join(row.folder(workdir, seed), "report.json")
+        )
+    ]
+
+
+def median_run(results, name):
+    """The run of a row whose error is the median, `None` without any."""
+    own = [result for result in results if result["name"] == name]
+    own.sort(key=lambda result: result["test_error"])
+    return own[len(own) // 2] if own else None
+
+
+def table(rows, results):
+    """A Markdown table, of the median run of each row.
+
+    Args:
+        rows: a tuple of `Row`.
+        results: a list of dicts, as `result_of` returns them.
+    """
+    lines = [
+        "| method | test error, each seed | units left | compression | "
+        "MACs left | LiteRT bytes | latency us | times faster |",
+        "| --- " * 8 + "|",
+    ]
+    for row in rows:
+        own = [result for result in results if result["name"] == row.name]
+        if not own:
+            continue
+        errors = [result["test_error"] for result in own]
+        middle = median_run(results, row.name)
+        (_, left), (dense, macs) = middle["params"], middle["macs"]
+        before, after = middle["latency_us"]
+        each = ", ".join(f"{error:.2f}" for error in errors)
+        cells = [
+            row.title,
+            f"{statistics.median(errors):.2f} % ({each})",
+            middle["units"],
+            f"{middle['params'][0] / left:.1f}x",
+            f"{100 * macs / dense:.1f} %",
+            f"{middle['bytes'][1]:,}",
+            f"{after:.1f}",
+            f"{before / after:.1f}x",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def group_table(rows, results):
+    """What was asked for and what was left, layer by layer, in Markdown.
+
+    Of the median run of each row: the groups there were, how many the
+    regularizer asked to keep and how many were kept, and how many became 0 in
+    which stage.
+    """
+    lines = [
+        "| method | groups | there are | asked for | kept | zero by prox | "
+        "by half-space steps | by the choice of k |",
+        "| --- " * 8 + "|",
+    ]
+    for row in rows:
+        middle = median_run(results, row.name)
+        for counts in middle["groups"] if middle else ():
+            asked = counts["asked"]
+            cells = [
+                row.title,
+                counts["name"],
+                counts["groups"],
+                "-" if asked is None else asked,
+                counts["kept"],
+                counts["prox"],
+                counts["half_space"],
+                counts["top_k"],
+            ]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def save(rows, results, folder):
+    """Leaves results, tables and picture in a folder."""
+    os.makedirs(folder, exist_ok=True)
+    write_json(os.path.join(folder, "results.json"), results)
+    with replacing(os.path.join(folder, "table.md")) as path:
+        with open(path, "w") as file:
+            file.write(
+                f"{table(rows, results)}\n\n{group_table(rows, results)}\n"
+            )
+    with replacing(os.path.join(folder, "group_sparsity.png")) as path:
+        titles = {row.name: row.title for row in rows}
+        figure = group_sparsity_plot.draw(results, titles)
+        figure.savefig(path, dpi=150)
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    config_lib.define_data_flags(flag_values)
+    config_lib.define_device_flags(flag_values)
+    flags.DEFINE_string(
+        "experiment",
+        "lenet5",
+        f"One of {', '.join(EXPERIMENTS)}.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "rows",
+        [],
+        "Which rows to train; all if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "seeds", ["1", "2", "3"], "One run of each.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The folder for everything that this leaves behind.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        "A folder for results, tables and picture.",
+        flag_values=flag_values,
+    )
+
+
+def main(argv):
+    try:
+        program.start(argv)
+        devices.set_up(FLAGS.num_threads)
+        if FLAGS.experiment not in EXPERIMENTS:
+            raise ValueError(
+                f"Argument `experiment` must be of {', '.join(EXPERIMENTS)}. "
+                f"Received: {FLAGS.experiment}"
+            )
+        rows = EXPERIMENTS[FLAGS.experiment]
+        names = [row.name for row in rows]
+        for name in FLAGS.rows:
+            if name not in names:
+                raise ValueError(
+                    f"Argument `rows` must be of {', '.join(names)}. "
+                    f"Received: {name}"
+                )
+        if not FLAGS.workdir:
+            raise ValueError("Argument `workdir` must name a folder.")
+        for seed in map(int, FLAGS.seeds):
+            for row in rows:
+                if row.name in (FLAGS.rows or names):
+                    print(f"{row.title}, seed {seed}", flush=True)
+                    result_of(
+                        row,
+                        seed,
+                        FLAGS.workdir,
+                        FLAGS.data_dir,
+                        FLAGS.manual_dir,
+                    )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on with what is missing.")
+        sys.exit(130)
+    results = collect(rows, FLAGS.workdir)
+    save(rows, results, FLAGS.save_to or FLAGS.workdir)
+    print(f"{table(rows, results)}\n\n{group_table(rows, results)}")
+
+
+def run():
+    """The console command."""
+    define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()
