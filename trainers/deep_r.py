@@ -113,7 +113,7 @@ ROWS = (
         changes={
             "method": "l1",
             "connectivity": _DEFAULTS["connectivity"],
-            "l1": 5e-4,
+            "l1": 3e-3,
             **_SLOW,
         },
     ),
