@@ -3,14 +3,16 @@ r"""Compares speeds within one run, the only way they can be compared.
     python -m trainers.benchmark --model=lenet5
     python -m trainers.benchmark --tflite dense.tflite small.tflite
     python -m trainers.benchmark --strip=ResNet50,ResNet101,ResNet152 --rounds=5
+    python -m trainers.benchmark --prox=100000
 
 The first times training steps: of a gated network against the plain one, of
 `resnet56` with gates that depend on each other against gates that do not; the
 second the latency of LiteRT files, one example at a time; the
 third `strip` of networks of `keras.applications`, with half of their gates
-closed, against building them, and measures the memory that it takes. All
-candidates take turns, round by round, so that a busy machine slows them alike;
-ratios are taken within each round.
+closed, against building them, and measures the memory that it takes; the
+fourth the prox of the group envelope against sorting. All candidates take
+turns, round by round, so that a busy machine slows them alike; ratios are
+taken within each round.
 """
 
 import os
@@ -24,6 +26,7 @@ from trainers import devices
 from trainers import program
 from trainers.latency import benchmark_tflite
 from trainers.latency import format_tflite_table
+from trainers.prox_time import benchmark_prox
 from trainers.steps import STEPS
 from trainers.steps import benchmark_training
 from trainers.strip_time import applications
@@ -57,6 +60,12 @@ def define_flags(flag_values=FLAGS):
         [],
         "Networks of keras.applications to strip instead, from the most "
         "shallow to the deepest.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "prox",
+        0,
+        "The number of groups of a prox to time instead.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -115,6 +124,9 @@ def main(argv):
         elif FLAGS.strip:
             form = format_strip_table
             summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
+        elif FLAGS.prox:
+            form = format_table
+            summary = benchmark_prox(FLAGS.prox, FLAGS.rounds)
         else:
             form = format_table
             summary = benchmark_training(

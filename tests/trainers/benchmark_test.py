@@ -62,6 +62,12 @@ def test_times_litert_files(run, tmp_path):
     assert summary["1"][paths[1]]["ratio"] > 1.5
 
 
+def test_times_a_prox(run):
+    assert "prox, k=2, mu=0.1" in run("--prox=20", "--rounds=2")
+    with pytest.raises(SystemExit, match="`prox` must be at least 10"):
+        run("--prox=5")
+
+
 def test_refuses_what_cannot_be_timed(run, tmp_path):
     missing = str(tmp_path / "none.tflite")
     with pytest.raises(SystemExit, match="no such file"):
