@@ -89,7 +89,7 @@ LASSO = {
     "fashion_mnist_vgg_wgsef": (1e-4,),
 }
 EXPERIMENTS = {
-    "lenet5": _rows("mnist_lenet5_wgsef", 10),
+    "lenet5": _rows("mnist_lenet5_wgsef", 14),
 }
 
 

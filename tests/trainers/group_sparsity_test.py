@@ -55,22 +55,22 @@ def test_rows_are_what_they_are_called(name):
         type(one).__name__ == regularizer for one, _ in optimizer._settings
     )
     asked = [counts["asked"] for counts in optimizer.zero_groups()]
-    wanted = [5, 14, 50] if regularizer == "WGSEF" else [None] * 3
+    wanted = [5, 16, 50] if regularizer == "WGSEF" else [None] * 3
     assert asked == wanted
     # All train as long, and the first one chooses on the way.
-    assert config.epochs + config.finetune_epochs == 10
-    keeps = 7 * 468 if name == "wgsef_k" else None
+    assert config.epochs + config.finetune_epochs == 14
+    keeps = 8 * 468 if name == "wgsef_k" else None
     assert optimizer.keep_at == keeps
 
 
 def test_result_has_exactly_the_groups_that_were_asked_for(results):
     found, dense = results
     assert found["name"] == "wgsef_k" and found["seed"] == 4
-    assert [counts["kept"] for counts in found["groups"]] == [5, 14, 50]
-    assert found["units"] == "5-14-224-50"
+    assert [counts["kept"] for counts in found["groups"]] == [5, 16, 50]
+    assert found["units"] == "5-16-256-50"
     # By hand: two convolutions of 5 x 5 and two dense layers.
-    params = 5 * 26 + 14 * (5 * 25 + 1) + 50 * (224 + 1) + 10 * 51
-    macs = 576 * 5 * 25 + 64 * 14 * 5 * 25 + 50 * 224 + 500
+    params = 5 * 26 + 16 * (5 * 25 + 1) + 50 * (256 + 1) + 10 * 51
+    macs = 576 * 5 * 25 + 64 * 16 * 5 * 25 + 50 * 256 + 500
     assert found["params"] == [431_080, params]
     assert found["macs"] == [2_293_000, macs] and macs < 229_300
     assert 0 < found["bytes"][1] < found["bytes"][0]
@@ -100,7 +100,7 @@ def test_tables_show_the_median_run(results):
     assert "| 100.0 % |" in lines[3]
     lines = group_sparsity.group_table(SHORT, [*runs, results[1]]).splitlines()
     assert len(lines) == 2 + 3
-    assert "| conv2 | 50 | 14 | 14 |" in lines[3]
+    assert "| conv2 | 50 | 16 | 16 |" in lines[3]
 
 
 def test_saves_tables_and_picture(results, tmp_path):
