@@ -332,12 +332,13 @@ def main(argv):
                     f"{found['connections']:,} connections",
                     flush=True,
                 )
+        # A folder of another row may be one of other settings.
+        results = collect(FLAGS.workdir)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on with what is missing.")
         sys.exit(130)
-    results = collect(FLAGS.workdir)
     save(results, FLAGS.save_to or FLAGS.workdir)
     print(table(results))
 
