@@ -6,6 +6,7 @@ from keras import ops
 from l0keras.layers import SparseDense
 from l0keras.optimizers import SoftDeepR
 from l0keras.positions import StepSeed
+from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same
 from tests.optimizers.sparse_training import data
@@ -142,6 +143,52 @@ def test_saved_and_loaded_training_goes_on_the_same(accumulate, tmp_path):
         train(one, x[32:], y[32:])
     assert_same(loaded, model)
     assert list(optimizer.rewired().values()) != list(before.values())
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="is TensorFlow's")
+@pytest.mark.parametrize("temperature", [None, 0.02])
+def test_replicas_rewire_the_same(temperature):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(
+        # The two logical CPUs of conftest.py.
+        ["CPU:0", "CPU:1"],
+        # Collective ops take what strategies of other tests left behind in
+        # this process for their own.
+        tf.distribute.ReductionToOneDevice(),
+    )
+    x, y = data(steps=5)
+
+    def compiled():
+        model = network()
+        optimizer = SoftDeepR(
+            optimizers.SGD(0.1, momentum=0.5),
+            0.2,
+            0.3,
+            temperature,
+            seed=1,
+            use_ema=True,
+        )
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        return model
+
+    one = compiled()
+    with strategy.scope():
+        two = compiled()
+    for model in (one, two):
+        train(model, x, y, epochs=4)
+    for variable in [*two.weights, *two.optimizer.variables]:
+        first, second = (v.numpy() for v in variable.value.values)
+        np.testing.assert_array_equal(first, second)
+    assert one.optimizer.rewired() == two.optimizer.rewired()
+    assert all(count > 5 for count in two.optimizer.rewired().values())
+    pairs = zip(one.optimizer.variables, two.optimizer.variables, strict=True)
+    for a, b in [*zip(one.weights, two.weights, strict=True), *pairs]:
+        np.testing.assert_allclose(array(a), array(b), rtol=1e-3, atol=1e-5)
+    masks = two.optimizer.masks()
+    for path, mask in one.optimizer.masks().items():
+        np.testing.assert_array_equal(mask, masks[path])
+        assert 0.02 < mask.mean() < 0.5
 
 
 def test_sparse_storage_is_refused():
