@@ -159,7 +159,13 @@ class DeepR(WrappedOptimizer):
             self._companions(variable)
             pools.append(pool)
         self._pools = tuple(pools)
-        self._masked = self._to_be_masked()
+        self._masked = {
+            self._var_key(member.variable)
+            for pool in pools
+            if isinstance(pool, MaskedPool)
+            for member in pool.members
+            if self._must_be_masked(member.variable)
+        }
 
     def _start(self, pool, pinned, rngs):
         arrays = [values_of(member.variable) for member in pool.members]
@@ -183,24 +189,6 @@ class DeepR(WrappedOptimizer):
             for other in self.variables
             if other.name.startswith(prefix)
             and tuple(other.shape) == tuple(variable.shape)
-        ]
-
-    def _to_be_masked(self):
-        """Variables whose dormant connections must have no gradient."""
-        if self._hidden[0].clipnorm or self._hidden[0].global_clipnorm:
-            return {self._var_key(m.variable) for m in self._masked_members()}
-        return {
-            self._var_key(m.variable)
-            for m in self._masked_members()
-            if m.variable.constraint is not None
-        }
-
-    def _masked_members(self):
-        return [
-            member
-            for pool in self._pools
-            if isinstance(pool, MaskedPool)
-            for member in pool.members
         ]
 
     # === Steps ===
@@ -264,12 +252,7 @@ class DeepR(WrappedOptimizer):
         return ops.cast(self._iterations, "int32")
 
     def _correct_averages(self):
-        averages = {
-            self._var_key(v): average
-            for v, average in zip(
-                self._trainable_variables, self._model_variables_moving_average
-            )
-        }
+        averages = self._averages()
         for pool in self._pools:
             if isinstance(pool, MaskedPool):
                 own = [
@@ -322,13 +305,6 @@ class DeepR(WrappedOptimizer):
         }
         paths = [variable.path for variable in self._trainable_variables]
         return {path: found[path] for path in paths if path in found}
-
-    def _check_built(self):
-        if not self.built:
-            raise ValueError(
-                "The optimizer has connections once it is built, by `fit` or "
-                "by `optimizer.build(model.trainable_variables)`."
-            )
 
     def positions(self):
         """Where the active connections are.
