@@ -144,19 +144,21 @@ class DeepR(WrappedOptimizer):
         counted = [
             (v, count) for v, count in chosen if not connections.storage_of(v)
         ]
-        order = {v.path: index for index, (v, _) in enumerate(chosen)}
+        order = {self._var_key(v): index for index, (v, _) in enumerate(chosen)}
         pools = []
         for group in joined(counted, self.budget):
             members = members_of(group)
             pinned = self.budget == "layer"
             pool = MaskedPool(members, pinned, stream=len(pools))
-            rngs = [rng_of(self.seed, order[m.variable.path]) for m in members]
+            rngs = [
+                rng_of(self.seed, order[self._var_key(m.variable)])
+                for m in members
+            ]
             self._start(pool, pinned, rngs)
             pools.append(pool)
         for variable in stored:
             pool = StoragePool(variable, stream=len(pools))
-            pool.build(self)
-            self._companions(variable)
+            pool.build(self, self._companions(variable))
             pools.append(pool)
         self._pools = tuple(pools)
         self._masked = {
@@ -183,12 +185,21 @@ class DeepR(WrappedOptimizer):
 
     def _companions(self, variable):
         """What optimizers keep for each entry of a variable."""
-        prefix = f"{variable.path.replace('/', '_')}_"
+        # Keras names it after the path of the variable, which is that of
+        # others too where nested models have layers of the same names.
+        paths = [v.path.replace("/", "_") for v in self._trainable_variables]
+        keys = [self._var_key(v) for v in self._trainable_variables]
+        own = keys.index(self._var_key(variable))
+        rank = paths[:own].count(paths[own])
+        by_name = {}
+        for other in self.variables:
+            owners = [p for p in paths if other.name.startswith(f"{p}_")]
+            if owners and max(owners, key=len) == paths[own]:
+                by_name.setdefault(other.name, []).append(other)
         return [
-            other
-            for other in self.variables
-            if other.name.startswith(prefix)
-            and tuple(other.shape) == tuple(variable.shape)
+            others[rank]
+            for others in by_name.values()
+            if tuple(others[rank].shape) == tuple(variable.shape)
         ]
 
     # === Steps ===
@@ -243,10 +254,7 @@ class DeepR(WrappedOptimizer):
             self._step_number(),
         )
         weights = ops.where(dead, ops.zeros((), dtype), weights)
-        companions = ()
-        if isinstance(pool, StoragePool):
-            companions = self._companions(pool.members[0].variable)
-        pool.write(positions, weights, dead, companions)
+        pool.write(positions, weights, dead)
 
     def _step_number(self):
         return ops.cast(self._iterations, "int32")

@@ -35,7 +35,15 @@ class StoragePool(Pool):
         self._key = storage.key
         self.dtype = values.dtype
 
-    def build(self, optimizer):
+    def build(self, optimizer, companions):
+        """Makes the state.
+
+        Args:
+            optimizer: whose state it is.
+            companions: variables of an entry for each connection, which
+                moves with it.
+        """
+        self._companions = companions
         self.rewired = optimizer.add_variable(
             (1,), "zeros", "int32", name="rewired"
         )
@@ -48,7 +56,7 @@ class StoragePool(Pool):
         values = ops.convert_to_tensor(self.members[0].variable)
         return ops.cast(self.signs, self.dtype), values
 
-    def write(self, positions, weights, dead, companions):
+    def write(self, positions, weights, dead):
         count = ops.sum(ops.cast(dead, "int32"))
         self.rewired.assign_add(ops.expand_dims(count, 0))
         signs = ops.cast(signs_at(positions, self._key), "int8")
@@ -58,7 +66,7 @@ class StoragePool(Pool):
         self.signs.assign(gather(signs, order))
         self.members[0].variable.assign(gather(weights, order))
         # What an optimizer knows of a connection dies with it.
-        for variable in companions:
+        for variable in self._companions:
             zero = ops.zeros((), variable.dtype)
             kept = ops.where(dead, zero, ops.convert_to_tensor(variable))
             variable.assign(gather(kept, order))

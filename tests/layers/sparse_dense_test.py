@@ -265,6 +265,31 @@ def test_moments_move_with_their_connections():
 
 
 @only_tensorflow
+@pytest.mark.parametrize("names", [("fc", "fc"), ("fc", "fc_values")])
+def test_moments_are_those_of_layers_whatever_their_names(names):
+    """Nested models may have layers of the same names, and so paths."""
+    found = []
+    for pair in (names, ("one", "other")):
+        towers = []
+        for index, name in enumerate(pair):
+            inputs = keras.Input((30,))
+            layer = SparseDense(20, 0.1, seed=index, name=name)
+            keras.utils.set_random_seed(index)
+            towers.append(keras.Model(inputs, layer(inputs)))
+        variables = [v for one in towers for v in one.trainable_variables]
+        optimizer = DeepR(optimizers.Adam(0.05), l1=0.1, seed=2)
+        rng = np.random.default_rng(0)
+        for _ in range(6):
+            grads = [rng.normal(size=v.shape) for v in variables]
+            grads = [ops.convert_to_tensor(g, "float32") for g in grads]
+            optimizer.apply(grads, variables)
+        found.append([array(v) for v in variables])
+        assert all(pool.rewired_of(0) > 10 for pool in optimizer._pools)
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@only_tensorflow
 def test_rewired_training_is_saved_and_goes_on_the_same(tmp_path):
     model = keras.Sequential(
         [

@@ -106,12 +106,14 @@ def test_start_is_the_same_for_the_same_seed_only():
             np.concatenate([w.ravel() != 0 for w in model.get_weights()])
         )
     assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
-    # Arrays of the same shape have connections of their own.
-    twins = [kernel((30, 20), "a", 1), kernel((30, 20), "b", 2)]
-    optimizer = DeepR(sgd(), 0.2, seed=1)
-    optimizer.build(twins)
-    first, second = optimizer.masks().values()
-    assert (first != second).any()
+    # Arrays of the same shape have connections of their own, also those of
+    # nested models, which may have the same path.
+    for names in ("ab", "aa"):
+        twins = [kernel((30, 20), names[0], 1), kernel((30, 20), names[1], 2)]
+        DeepR(sgd(), 0.2, seed=1).build(twins)
+        first, second = (array(twin) != 0 for twin in twins)
+        assert first.sum() == second.sum() == 120
+        assert (first != second).any()
 
 
 def test_builds_inside_of_the_first_step():
