@@ -6,6 +6,7 @@ from keras import ops
 
 from l0keras.optimizers import connections
 from l0keras.optimizers.initial import rng_of
+from l0keras.optimizers.initial import signs_of
 from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 from l0keras.positions import StepSeed
@@ -124,7 +125,7 @@ class SoftDeepR(WrappedOptimizer):
         random = ops.convert_to_numpy(
             signs_at(ops.arange(flat.size, dtype="int32"), self.seed + index)
         )
-        signs = np.where(flat == 0, random, np.sign(flat)).astype("int8")
+        signs = signs_of(flat, random)
         share = count / flat.size
         rate = float(ops.convert_to_numpy(self._hidden[0].learning_rate))
         temperature = self.temperature

@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.optimizers.connections import storage_of
+from l0keras.optimizers.initial import signs_of
 from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.pools import Member
 from l0keras.optimizers.pools import Pool
@@ -49,8 +50,7 @@ class StoragePool(Pool):
         )
         # Another optimizer may have turned some around.
         values = values_of(self.members[0].variable)
-        signs = np.where(values == 0, values_of(self.signs), np.sign(values))
-        self.signs.assign(signs.astype("int8"))
+        self.signs.assign(signs_of(values, values_of(self.signs)))
 
     def read(self):
         values = ops.convert_to_tensor(self.members[0].variable)
