@@ -97,6 +97,21 @@ def test_starts_from_what_init_sparse_left():
     assert np.count_nonzero(model.get_weights()[0]) < 32
 
 
+def test_with_a_global_budget_the_number_of_all_is_taken_over():
+    values = [np.zeros((20, 30)), np.zeros((20, 30))]
+    values[0].reshape(-1)[::20], values[1].reshape(-1)[::6] = 0.5, -0.5
+    variables = [kernel(None, n, values=v) for n, v in zip("ab", values)]
+    # 30 and 100, not 65 each.
+    optimizer = DeepR(sgd(), 65 / 600, budget="global", seed=1)
+    optimizer.build(variables)
+    for v, before in zip(variables, values):
+        np.testing.assert_array_equal(array(v), before.astype("float32"))
+    assert counts(optimizer) == {"a/kernel": 30, "b/kernel": 100}
+    other = DeepR(sgd(), 65 / 600, seed=1)
+    other.build(variables)
+    assert counts(other) == {"a/kernel": 65, "b/kernel": 65}
+
+
 def test_start_is_the_same_for_the_same_seed_only():
     masks = []
     for seed in (1, 1, 2):
