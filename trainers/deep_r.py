@@ -29,7 +29,7 @@ from trainers import devices
 from trainers import input_pipeline
 from trainers import networks
 from trainers import program
-from trainers import train as train_lib
+from trainers import rows
 from trainers.errors import error_percent
 from trainers.errors import predict
 from trainers.pruning import prune
@@ -41,7 +41,6 @@ from trainers.workdir import replacing
 from trainers.workdir import write_json
 
 FLAGS = flags.FLAGS
-EXPERIMENTS = os.path.join(os.path.dirname(__file__), "experiments")
 # The settings of sparse connections, for runs that have none.
 _DEFAULTS = {
     name: getattr(config_lib.Config, name)
@@ -50,33 +49,16 @@ _DEFAULTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A line of the table.
+class Row(rows.Row):
+    """A line of the table, see `rows.Row`.
 
     Args:
-        name: its name in flags and folders.
-        title: what is shown.
-        flagfile: the name of the experiment.
-        changes: a dict of settings that differ from it.
         pruned: the share of connections to leave by magnitude pruning,
             instead of a training by `changes` alone.
     """
 
-    name: str
-    title: str
     flagfile: str = "mnist_mlp_deep_r"
-    changes: dict = dataclasses.field(default_factory=dict)
     pruned: float | None = None
-
-    def config(self, seed):
-        """The `Config` of a run."""
-        values = flags.FlagValues()
-        train_lib.define_flags(values)
-        path = os.path.join(EXPERIMENTS, f"{self.flagfile}.flags")
-        values(["train", f"--flagfile={path}"])
-        return dataclasses.replace(
-            config_lib.from_flags(values), seed=seed, **self.changes
-        )
 
 
 def _dense(**changes):
@@ -165,7 +147,7 @@ def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
         and `potential`, and `bytes` and `latency_us` (dicts over the stages
         `dense`, `tflite` and `tflite_sparse`, as far as there are any).
     """
-    folder = os.path.join(workdir, f"{row.name}-{seed}")
+    folder = row.folder(workdir, seed)
     config = row.config(seed)
     where = {"data_dir": data_dir, "manual_dir": manual_dir}
     if row.pruned:
@@ -234,7 +216,7 @@ def collect(workdir):
     results = []
     for row in ROWS:
         for seed in range(1000):
-            folder = os.path.join(workdir, f"{row.name}-{seed}")
+            folder = row.folder(workdir, seed)
             name = "pruned.json" if row.pruned else "report.json"
             if os.path.exists(os.path.join(folder, name)):
                 results.append(result_of(row, seed, workdir))
@@ -340,12 +322,13 @@ def main(argv):
                     f"{found['connections']:,} connections",
                     flush=True,
                 )
+        # A folder of another row may be one of other settings.
+        results = collect(FLAGS.workdir)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on with what is missing.")
         sys.exit(130)
-    results = collect(FLAGS.workdir)
     save(results, FLAGS.save_to or FLAGS.workdir)
     print(table(results))
 

@@ -45,7 +45,9 @@ def draw(results, titles):
             100 * result["connections"] / result["potential"] for result in own
         ]
         low, high = min(shares), max(shares)
-        share = f"{low:.2g}" if high < 1.1 * low else f"{low:.2g}-{high:.2g}"
+        share = _short(low)
+        if high >= 1.1 * low:
+            share = f"{share}-{_short(high)}"
         axes.annotate(
             f"{share} % of the connections",
             (1, position),
@@ -65,3 +67,8 @@ def draw(results, titles):
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _short(percent):
+    # With ":.2g" alone 100 would be 1e+02.
+    return f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"

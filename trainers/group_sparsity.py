@@ -289,12 +289,13 @@ def main(argv):
                         FLAGS.data_dir,
                         FLAGS.manual_dir,
                     )
+        # A folder of another row may be one of other settings.
+        results = collect(rows, FLAGS.workdir)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on with what is missing.")
         sys.exit(130)
-    results = collect(rows, FLAGS.workdir)
     save(rows, results, FLAGS.save_to or FLAGS.workdir)
     print(f"{table(rows, results)}\n\n{group_table(rows, results)}")
 

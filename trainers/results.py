@@ -71,13 +71,8 @@ def write(config, data, model, history, folder):
     tflite = l0keras.export_tflite(stripped, folder.file("model.tflite"))
     files = {"tflite": tflite}
     if config.has_connections:
-        # LiteRT's sparse kernels err where the number of inputs is no multiple
-        # of 4.
-        models["tflite_sparse"] = l0keras.strip(trained, round_to=4)
-        files["tflite_sparse"] = l0keras.export_tflite(
-            models["tflite_sparse"],
-            folder.file("sparse.tflite"),
-            sparse_encoding=True,
+        models["tflite_sparse"], files["tflite_sparse"] = _without_zeros(
+            trained, folder.file("sparse.tflite")
         )
     dense_bytes, latency = _compare(models["dense"], files)
     outputs = {
@@ -157,6 +152,18 @@ def connections_of(model):
         kernel.path: int(np.count_nonzero(kernel.numpy()))
         for kernel in kernels_of(model)
     }
+
+
+def _without_zeros(model, path):
+    """A file without the zeros of a model, and the model that it holds."""
+    # LiteRT's sparse kernels err where the number of inputs is no multiple of
+    # 4. That of the pixels that are read is not rounded, all of them are.
+    for one in (l0keras.strip(model, round_to=4), model):
+        try:
+            return one, l0keras.export_tflite(one, path, sparse_encoding=True)
+        except RuntimeError:
+            if one is model:
+                raise
 
 
 def _compare(dense, files):

@@ -122,7 +122,8 @@ def export_tflite(
             with single zeros all over that `strip` cannot cut, and only for
             floats. LiteRT computes some sparse layers wrongly whose number
             of inputs is no multiple of 4, which is found out here:
-            `strip(model, round_to=4)` makes it one.
+            `strip(model, round_to=4)` makes it one, but for a layer that
+            reads a part of the model's inputs.
         batch_size: an integer that fixes the size of a batch, for
             microcontrollers and accelerators, which know no others. It also
             lets recurrent layers of float files loop; otherwise they are

@@ -18,6 +18,19 @@ SparseStorage = collections.namedtuple(
     "SparseStorage", "positions signs key shape"
 )
 
+# The arguments that are those of `keras.layers.Dense`, and what makes those
+# that are objects a part of a configuration.
+_SHARED = {
+    "units": None,
+    "activation": keras.activations.serialize,
+    "use_bias": None,
+    "kernel_initializer": keras.initializers.serialize,
+    "bias_initializer": keras.initializers.serialize,
+    "kernel_regularizer": keras.regularizers.serialize,
+    "bias_regularizer": keras.regularizers.serialize,
+    "bias_constraint": keras.constraints.serialize,
+}
+
 
 @keras.saving.register_keras_serializable("l0keras")
 class SparseDense(keras.layers.Layer):
@@ -204,18 +217,7 @@ class SparseDense(keras.layers.Layer):
             A built layer of the same name, with 0 where this one has no
             connection. It needs the memory that this one saves.
         """
-        plain = keras.layers.Dense(
-            self.units,
-            activation=self.activation,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer,
-            bias_initializer=self.bias_initializer,
-            kernel_regularizer=self.kernel_regularizer,
-            bias_regularizer=self.bias_regularizer,
-            bias_constraint=self.bias_constraint,
-            name=self.name,
-            dtype=self.dtype_policy,
-        )
+        plain = keras.layers.Dense(**_shared(self))
         shape = self.values.sparse_storage.shape
         plain.build((None, shape[0]))
         values = ops.convert_to_numpy(self.values)
@@ -260,18 +262,9 @@ class SparseDense(keras.layers.Layer):
                 f"Received: {layer.name!r}, whose kernel is 0"
             )
         sparse = cls(
-            layer.units,
             connectivity=len(positions) / kernel.size,
-            activation=layer.activation,
-            use_bias=layer.use_bias,
-            kernel_initializer=layer.kernel_initializer,
-            bias_initializer=layer.bias_initializer,
-            kernel_regularizer=layer.kernel_regularizer,
-            bias_regularizer=layer.bias_regularizer,
-            bias_constraint=layer.bias_constraint,
             seed=seed,
-            name=layer.name,
-            dtype=layer.dtype_policy,
+            **_shared(layer),
         )
         sparse.build((None, kernel.shape[0]))
         values = kernel.reshape(-1)[positions]
@@ -284,23 +277,27 @@ class SparseDense(keras.layers.Layer):
         return sparse
 
     def get_config(self):
-        serialize = keras.initializers.serialize
-        penalty = keras.regularizers.serialize
+        shared = {
+            name: serialize(getattr(self, name))
+            if serialize
+            else getattr(self, name)
+            for name, serialize in _SHARED.items()
+        }
         return {
             **super().get_config(),
-            "units": self.units,
+            **shared,
             "connectivity": self.connectivity,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": serialize(self.kernel_initializer),
-            "bias_initializer": serialize(self.bias_initializer),
-            "kernel_regularizer": penalty(self.kernel_regularizer),
-            "bias_regularizer": penalty(self.bias_regularizer),
-            "bias_constraint": keras.constraints.serialize(
-                self.bias_constraint
-            ),
             "seed": self.seed,
         }
+
+
+def _shared(layer):
+    """The arguments for a layer of the other kind that is otherwise alike."""
+    return {
+        **{name: getattr(layer, name) for name in _SHARED},
+        "name": layer.name,
+        "dtype": layer.dtype_policy,
+    }
 
 
 def _of_full_kernel(initializer, shape, count):

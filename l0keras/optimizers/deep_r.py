@@ -144,22 +144,30 @@ class DeepR(WrappedOptimizer):
         counted = [
             (v, count) for v, count in chosen if not connections.storage_of(v)
         ]
-        order = {v.path: index for index, (v, _) in enumerate(chosen)}
+        order = {self._var_key(v): index for index, (v, _) in enumerate(chosen)}
         pools = []
         for group in joined(counted, self.budget):
             members = members_of(group)
             pinned = self.budget == "layer"
             pool = MaskedPool(members, pinned, stream=len(pools))
-            rngs = [rng_of(self.seed, order[m.variable.path]) for m in members]
+            rngs = [
+                rng_of(self.seed, order[self._var_key(m.variable)])
+                for m in members
+            ]
             self._start(pool, pinned, rngs)
             pools.append(pool)
         for variable in stored:
             pool = StoragePool(variable, stream=len(pools))
-            pool.build(self)
-            self._companions(variable)
+            pool.build(self, self._companions(variable))
             pools.append(pool)
         self._pools = tuple(pools)
-        self._masked = self._to_be_masked()
+        self._masked = {
+            self._var_key(member.variable)
+            for pool in pools
+            if isinstance(pool, MaskedPool)
+            for member in pool.members
+            if self._must_be_masked(member.variable)
+        }
 
     def _start(self, pool, pinned, rngs):
         arrays = [values_of(member.variable) for member in pool.members]
@@ -177,30 +185,21 @@ class DeepR(WrappedOptimizer):
 
     def _companions(self, variable):
         """What optimizers keep for each entry of a variable."""
-        prefix = f"{variable.path.replace('/', '_')}_"
+        # Keras names it after the path of the variable, which is that of
+        # others too where nested models have layers of the same names.
+        paths = [v.path.replace("/", "_") for v in self._trainable_variables]
+        keys = [self._var_key(v) for v in self._trainable_variables]
+        own = keys.index(self._var_key(variable))
+        rank = paths[:own].count(paths[own])
+        by_name = {}
+        for other in self.variables:
+            owners = [p for p in paths if other.name.startswith(f"{p}_")]
+            if owners and max(owners, key=len) == paths[own]:
+                by_name.setdefault(other.name, []).append(other)
         return [
-            other
-            for other in self.variables
-            if other.name.startswith(prefix)
-            and tuple(other.shape) == tuple(variable.shape)
-        ]
-
-    def _to_be_masked(self):
-        """Variables whose dormant connections must have no gradient."""
-        if self._hidden[0].clipnorm or self._hidden[0].global_clipnorm:
-            return {self._var_key(m.variable) for m in self._masked_members()}
-        return {
-            self._var_key(m.variable)
-            for m in self._masked_members()
-            if m.variable.constraint is not None
-        }
-
-    def _masked_members(self):
-        return [
-            member
-            for pool in self._pools
-            if isinstance(pool, MaskedPool)
-            for member in pool.members
+            others[rank]
+            for others in by_name.values()
+            if tuple(others[rank].shape) == tuple(variable.shape)
         ]
 
     # === Steps ===
@@ -255,21 +254,13 @@ class DeepR(WrappedOptimizer):
             self._step_number(),
         )
         weights = ops.where(dead, ops.zeros((), dtype), weights)
-        companions = ()
-        if isinstance(pool, StoragePool):
-            companions = self._companions(pool.members[0].variable)
-        pool.write(positions, weights, dead, companions)
+        pool.write(positions, weights, dead)
 
     def _step_number(self):
         return ops.cast(self._iterations, "int32")
 
     def _correct_averages(self):
-        averages = {
-            self._var_key(v): average
-            for v, average in zip(
-                self._trainable_variables, self._model_variables_moving_average
-            )
-        }
+        averages = self._averages()
         for pool in self._pools:
             if isinstance(pool, MaskedPool):
                 own = [
@@ -322,13 +313,6 @@ class DeepR(WrappedOptimizer):
         }
         paths = [variable.path for variable in self._trainable_variables]
         return {path: found[path] for path in paths if path in found}
-
-    def _check_built(self):
-        if not self.built:
-            raise ValueError(
-                "The optimizer has connections once it is built, by `fit` or "
-                "by `optimizer.build(model.trainable_variables)`."
-            )
 
     def positions(self):
         """Where the active connections are.

@@ -51,8 +51,16 @@ def initial_connections(arrays, members, pinned, seed, rngs):
     values = np.concatenate([array.reshape(-1) for array in arrays])
     everywhere = ops.arange(len(values), dtype="int32")
     random = ops.convert_to_numpy(signs_at(everywhere, seed))
-    signs = np.where(values == 0, random, np.sign(values)).astype("int8")
-    return np.concatenate(positions), signs
+    return np.concatenate(positions), signs_of(values, random)
+
+
+def signs_of(values, others):
+    """The signs of values as int8, and other ones where these are 0."""
+    # As int8 before they are joined: numpy joins no integers with bfloat16.
+    own, others = (
+        np.asarray(a).astype("int8") for a in (np.sign(values), others)
+    )
+    return np.where(own == 0, others, own)
 
 
 def rng_of(seed, index):

@@ -3,6 +3,8 @@ import re
 
 import keras
 
+from l0keras.optimizers.gradients import checked
+
 
 @keras.saving.register_keras_serializable("l0keras")
 class OptimizerGroups(keras.optimizers.Optimizer):
@@ -120,27 +122,7 @@ class OptimizerGroups(keras.optimizers.Optimizer):
         return members
 
     def apply(self, grads, trainable_variables=None):
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
-            if not self.built:
-                with keras.name_scope(self.name):
-                    self.build(trainable_variables)
-            self._check_variables_are_known(trainable_variables)
-        elif self.built:
-            trainable_variables = self._trainable_variables
-        else:
-            raise ValueError(
-                "Argument `trainable_variables` must be the variables of "
-                "`grads` as long as the optimizer is not built. "
-                "Received: trainable_variables=None"
-            )
-        if len(grads) != len(trainable_variables):
-            raise ValueError(
-                "Argument `grads` must have one gradient for each of the "
-                f"{len(trainable_variables)} variables. "
-                f"Received: {len(grads)} gradients"
-            )
-        pairs = zip(*self._filter_empty_gradients(grads, trainable_variables))
+        pairs = zip(*checked(self, grads, trainable_variables))
         each = [[] for _ in self._groups]
         for gradient, variable in pairs:
             index = self._group_of[self._var_key(variable)]

@@ -216,7 +216,7 @@ class MaskedPool(Pool):
             [member.variable for member in self.members]
         )
 
-    def write(self, positions, weights, dead, companions):
+    def write(self, positions, weights, dead):
         self._count(positions, dead)
         self.positions.assign(positions)
         arrays = self._scatter(positions, weights)

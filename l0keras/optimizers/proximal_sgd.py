@@ -205,12 +205,7 @@ class ProximalSGD(WrappedOptimizer):
             )
 
     def _correct_averages(self):
-        averages = {
-            self._var_key(v): average
-            for v, average in zip(
-                self._trainable_variables, self._model_variables_moving_average
-            )
-        }
+        averages = self._averages()
         for penalized in self._penalized:
             values = [ops.convert_to_tensor(v) for v in penalized.variables]
             alive = penalized.groups.dot(values, values) > 0
@@ -236,11 +231,7 @@ class ProximalSGD(WrappedOptimizer):
         Raises:
             ValueError: the optimizer is not built.
         """
-        if not self.built:
-            raise ValueError(
-                "The optimizer counts groups once it is built, by `fit` or "
-                "by `optimizer.build(model.trainable_variables)`."
-            )
+        self._check_built()
         return [penalized.counts() for penalized in self._penalized]
 
     def get_config(self):

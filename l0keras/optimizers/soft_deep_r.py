@@ -6,6 +6,7 @@ from keras import ops
 
 from l0keras.optimizers import connections
 from l0keras.optimizers.initial import rng_of
+from l0keras.optimizers.initial import signs_of
 from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 from l0keras.positions import StepSeed
@@ -124,7 +125,7 @@ class SoftDeepR(WrappedOptimizer):
         random = ops.convert_to_numpy(
             signs_at(ops.arange(flat.size, dtype="int32"), self.seed + index)
         )
-        signs = np.where(flat == 0, random, np.sign(flat)).astype("int8")
+        signs = signs_of(flat, random)
         share = count / flat.size
         rate = float(ops.convert_to_numpy(self._hidden[0].learning_rate))
         temperature = self.temperature
@@ -144,11 +145,10 @@ class SoftDeepR(WrappedOptimizer):
         return variable, theta, sign, switched, share
 
     def _prepared(self, grads, variables):
-        clips = self._hidden[0].clipnorm or self._hidden[0].global_clipnorm
         theta_of = {
             self._var_key(variable): theta
             for variable, theta, *_ in self._sparse
-            if clips or variable.constraint is not None
+            if self._must_be_masked(variable)
         }
         return [
             ops.where(
@@ -200,12 +200,7 @@ class SoftDeepR(WrappedOptimizer):
             variable.assign(weights)
 
     def _correct_averages(self):
-        averages = {
-            self._var_key(v): average
-            for v, average in zip(
-                self._trainable_variables, self._model_variables_moving_average
-            )
-        }
+        averages = self._averages()
         for variable, theta, *_ in self._sparse:
             average = averages[self._var_key(variable)]
             zero = ops.zeros((), variable.dtype)
@@ -229,11 +224,7 @@ class SoftDeepR(WrappedOptimizer):
         )
 
     def _of_each(self, function):
-        if not self.built:
-            raise ValueError(
-                "The optimizer has connections once it is built, by `fit` or "
-                "by `optimizer.build(model.trainable_variables)`."
-            )
+        self._check_built()
         return {
             variable.path: function(theta, switched)
             for variable, theta, _, switched, _ in self._sparse

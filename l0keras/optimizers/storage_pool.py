@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.optimizers.connections import storage_of
+from l0keras.optimizers.initial import signs_of
 from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.pools import Member
 from l0keras.optimizers.pools import Pool
@@ -35,20 +36,27 @@ class StoragePool(Pool):
         self._key = storage.key
         self.dtype = values.dtype
 
-    def build(self, optimizer):
+    def build(self, optimizer, companions):
+        """Makes the state.
+
+        Args:
+            optimizer: whose state it is.
+            companions: variables of an entry for each connection, which
+                moves with it.
+        """
+        self._companions = companions
         self.rewired = optimizer.add_variable(
             (1,), "zeros", "int32", name="rewired"
         )
         # Another optimizer may have turned some around.
         values = values_of(self.members[0].variable)
-        signs = np.where(values == 0, values_of(self.signs), np.sign(values))
-        self.signs.assign(signs.astype("int8"))
+        self.signs.assign(signs_of(values, values_of(self.signs)))
 
     def read(self):
         values = ops.convert_to_tensor(self.members[0].variable)
         return ops.cast(self.signs, self.dtype), values
 
-    def write(self, positions, weights, dead, companions):
+    def write(self, positions, weights, dead):
         count = ops.sum(ops.cast(dead, "int32"))
         self.rewired.assign_add(ops.expand_dims(count, 0))
         signs = ops.cast(signs_at(positions, self._key), "int8")
@@ -58,7 +66,7 @@ class StoragePool(Pool):
         self.signs.assign(gather(signs, order))
         self.members[0].variable.assign(gather(weights, order))
         # What an optimizer knows of a connection dies with it.
-        for variable in companions:
+        for variable in self._companions:
             zero = ops.zeros((), variable.dtype)
             kept = ops.where(dead, zero, ops.convert_to_tensor(variable))
             variable.assign(gather(kept, order))

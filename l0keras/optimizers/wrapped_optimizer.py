@@ -6,6 +6,7 @@ from keras import ops
 from l0keras.distribution import outside_of_functions
 from l0keras.optimizers.connections import check_regex
 from l0keras.optimizers.connections import check_seed
+from l0keras.optimizers.gradients import checked
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
 from l0keras.positions import draw_seed
 
@@ -83,6 +84,15 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         """The gradients that the inner optimizer gets."""
         return grads
 
+    def _must_be_masked(self, variable):
+        """Whether dormant connections must have no gradient.
+
+        They would have a say in norms, and constraints would move them.
+        """
+        inner = self._hidden[0]
+        clips = inner.clipnorm or inner.global_clipnorm
+        return bool(clips) or variable.constraint is not None
+
     def _correct(self, learning_rate, is_step):
         """What follows the step of the inner optimizer.
 
@@ -96,30 +106,24 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def _correct_averages(self):
         """What follows the update of the averages of weights."""
 
+    def _averages(self):
+        """The average of each trainable variable, by `_var_key`."""
+        return {
+            self._var_key(variable): average
+            for variable, average in zip(
+                self._trainable_variables, self._model_variables_moving_average
+            )
+        }
+
+    def _check_built(self):
+        if not self.built:
+            raise ValueError(
+                "The optimizer has something to show once it is built, by "
+                "`fit` or by `optimizer.build(model.trainable_variables)`."
+            )
+
     def apply(self, grads, trainable_variables=None):
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
-            if not self.built:
-                with keras.name_scope(self.name):
-                    self.build(trainable_variables)
-            self._check_variables_are_known(trainable_variables)
-        elif self.built:
-            trainable_variables = self._trainable_variables
-        else:
-            raise ValueError(
-                "Argument `trainable_variables` must be the variables of "
-                "`grads` as long as the optimizer is not built. "
-                "Received: trainable_variables=None"
-            )
-        if len(grads) != len(trainable_variables):
-            raise ValueError(
-                "Argument `grads` must have one gradient for each of the "
-                f"{len(trainable_variables)} variables. "
-                f"Received: {len(grads)} gradients"
-            )
-        grads, variables = self._filter_empty_gradients(
-            grads, trainable_variables
-        )
+        grads, variables = checked(self, grads, trainable_variables)
         # Of this step: afterwards a schedule is one step further.
         learning_rate = ops.convert_to_tensor(self._hidden[0].learning_rate) * 1
         is_step = True

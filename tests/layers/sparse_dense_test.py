@@ -74,7 +74,13 @@ def test_gradients_are_those_of_the_dense_layer(batch):
 
 
 @pytest.mark.parametrize(
-    "name", ["glorot_uniform", "he_normal", "lecun_normal"]
+    "name",
+    [
+        "glorot_uniform",
+        "he_normal",
+        "lecun_normal",
+        keras.initializers.VarianceScaling(1.0, "fan_out", seed=1),
+    ],
 )
 def test_start_is_scaled_as_a_full_kernel(name):
     layer = built(200, 0.2, inputs=300, kernel_initializer=name)
@@ -109,6 +115,35 @@ def test_conversion_is_exact_both_ways():
     assert copy.connections == 16
     copy.set_weights(sparse.get_weights())
     np.testing.assert_array_equal(kernel_of(copy), kernel)
+
+
+def test_conversion_keeps_all_arguments():
+    arguments = {
+        "activation": "tanh",
+        "kernel_initializer": "he_normal",
+        "bias_initializer": "ones",
+        "kernel_regularizer": "l2",
+        "bias_regularizer": "l1",
+        "bias_constraint": "non_neg",
+        "dtype": "mixed_bfloat16",
+        "trainable": False,
+    }
+    sparse = built(6, 0.4, name="fc", **arguments)
+    plain = sparse.to_dense()
+    expected = layers.Dense(6, name="fc", **arguments).get_config()
+    assert plain.get_config() == expected
+    again = SparseDense.from_dense(plain, seed=1)
+    assert again.get_config() == {
+        **sparse.get_config(),
+        "connectivity": 22 / 54,
+    }
+    assert not plain.trainable and not again.trainable
+    sparse.trainable = True
+    plain = sparse.to_dense()
+    assert plain.trainable and SparseDense.from_dense(plain).trainable
+    without = built(6, 0.4, use_bias=False).to_dense()
+    assert not without.use_bias
+    assert not SparseDense.from_dense(without).use_bias
 
 
 def test_saves_and_loads_with_its_connections(tmp_path):
@@ -262,6 +297,50 @@ def test_moments_move_with_their_connections():
         )
         assert (array(layer.values) * array(layer.signs) >= 0).all()
     assert sum(optimizer.rewired().values()) > 20
+
+
+@only_tensorflow
+def test_signs_are_those_of_the_values_that_rewiring_starts_from():
+    layer = built(20, 0.1, inputs=30, use_bias=False)
+    before = array(layer.values)
+    # As another optimizer may have left them; of a 0 the sign stays.
+    turned = -before
+    turned[0] = 0.0
+    layer.values.assign(turned)
+    first = array(layer.signs)[0]
+    optimizer = DeepR(optimizers.SGD(0.1), l1=0.0, seed=1)
+    optimizer.build(layer.trainable_variables)
+    assert array(layer.signs)[0] == first
+    np.testing.assert_array_equal(array(layer.signs)[1:], np.sign(turned)[1:])
+    optimizer.apply([ops.zeros(60)], layer.trainable_variables)
+    # All others go on, instead of being closed at once.
+    assert optimizer.rewired() == {layer.values.path: 1}
+    assert set(turned[1:]) <= set(array(layer.values))
+
+
+@only_tensorflow
+@pytest.mark.parametrize("names", [("fc", "fc"), ("fc", "fc_values")])
+def test_moments_are_those_of_layers_whatever_their_names(names):
+    """Nested models may have layers of the same names, and so paths."""
+    found = []
+    for pair in (names, ("one", "other")):
+        towers = []
+        for index, name in enumerate(pair):
+            inputs = keras.Input((30,))
+            layer = SparseDense(20, 0.1, seed=index, name=name)
+            keras.utils.set_random_seed(index)
+            towers.append(keras.Model(inputs, layer(inputs)))
+        variables = [v for one in towers for v in one.trainable_variables]
+        optimizer = DeepR(optimizers.Adam(0.05), l1=0.1, seed=2)
+        rng = np.random.default_rng(0)
+        for _ in range(6):
+            grads = [rng.normal(size=v.shape) for v in variables]
+            grads = [ops.convert_to_tensor(g, "float32") for g in grads]
+            optimizer.apply(grads, variables)
+        found.append([array(v) for v in variables])
+        assert all(pool.rewired_of(0) > 10 for pool in optimizer._pools)
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @only_tensorflow

@@ -97,6 +97,21 @@ def test_starts_from_what_init_sparse_left():
     assert np.count_nonzero(model.get_weights()[0]) < 32
 
 
+def test_with_a_global_budget_the_number_of_all_is_taken_over():
+    values = [np.zeros((20, 30)), np.zeros((20, 30))]
+    values[0].reshape(-1)[::20], values[1].reshape(-1)[::6] = 0.5, -0.5
+    variables = [kernel(None, n, values=v) for n, v in zip("ab", values)]
+    # 30 and 100, not 65 each.
+    optimizer = DeepR(sgd(), 65 / 600, budget="global", seed=1)
+    optimizer.build(variables)
+    for v, before in zip(variables, values):
+        np.testing.assert_array_equal(array(v), before.astype("float32"))
+    assert counts(optimizer) == {"a/kernel": 30, "b/kernel": 100}
+    other = DeepR(sgd(), 65 / 600, seed=1)
+    other.build(variables)
+    assert counts(other) == {"a/kernel": 65, "b/kernel": 65}
+
+
 def test_start_is_the_same_for_the_same_seed_only():
     masks = []
     for seed in (1, 1, 2):
@@ -106,12 +121,14 @@ def test_start_is_the_same_for_the_same_seed_only():
             np.concatenate([w.ravel() != 0 for w in model.get_weights()])
         )
     assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
-    # Arrays of the same shape have connections of their own.
-    twins = [kernel((30, 20), "a", 1), kernel((30, 20), "b", 2)]
-    optimizer = DeepR(sgd(), 0.2, seed=1)
-    optimizer.build(twins)
-    first, second = optimizer.masks().values()
-    assert (first != second).any()
+    # Arrays of the same shape have connections of their own, also those of
+    # nested models, which may have the same path.
+    for names in ("ab", "aa"):
+        twins = [kernel((30, 20), names[0], 1), kernel((30, 20), names[1], 2)]
+        DeepR(sgd(), 0.2, seed=1).build(twins)
+        first, second = (array(twin) != 0 for twin in twins)
+        assert first.sum() == second.sum() == 120
+        assert (first != second).any()
 
 
 def test_builds_inside_of_the_first_step():

@@ -313,6 +313,63 @@ def test_norms_are_those_of_active_connections(inner):
     assert stayed.sum() > 50
 
 
+def test_constraints_are_those_of_active_connections():
+    variable = kernel((20, 30))
+    variable.constraint = keras.constraints.UnitNorm(axis=None)
+    optimizer = DeepR(optimizers.SGD(0.01), 0.1, 0.0, seed=1)
+    optimizer.build([variable])
+    mask = optimizer.masks()["layer/kernel"]
+    (given,) = gradients([variable], 0)
+    moved = np.where(mask, array(variable) - 0.01 * array(given), 0)
+    optimizer.apply([given], [variable])
+    found = array(variable)[mask]
+    stayed = found != 0
+    expected = moved[mask] / np.linalg.norm(moved)
+    np.testing.assert_allclose(found[stayed], expected[stayed], rtol=1e-4)
+    assert stayed.sum() > 50
+
+
+def test_noise_does_not_need_l1():
+    variable = kernel(None, values=np.ones((50, 40)))
+    optimizer = DeepR(optimizers.SGD(0.1), 0.5, 0.0, 0.05, seed=1)
+    optimizer.build([variable])
+    mask = optimizer.masks()["layer/kernel"]
+    optimizer.apply([ops.zeros((50, 40))], [variable])
+    moved = array(variable)[mask] - 1
+    # Ten standard deviations away from 0, none dies.
+    assert optimizer.rewired() == {"layer/kernel": 0}
+    assert abs(moved.mean()) < 0.01
+    assert moved.std() == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "dtype, budget",
+    [("bfloat16", "layer"), ("bfloat16", "global"), ("float16", "layer")],
+)
+def test_arrays_of_other_precisions(dtype, budget):
+    if BACKEND == "jax" and (dtype, budget) != ("bfloat16", "layer"):
+        pytest.skip("compiles every operation for every shape")
+    variables = [
+        kernel((20, 30), "a", 1, dtype=dtype),
+        kernel((15, 20), "b", 2),
+    ]
+    optimizer = DeepR(optimizers.SGD(0.3), 0.2, 0.3, budget=budget, seed=1)
+    optimizer.build(variables)
+    signs = [np.sign(array(v).astype("float32")) for v in variables]
+    for step in range(3):
+        optimizer.apply(gradients(variables, step), variables)
+    assert [v.dtype for v in variables] == [dtype, "float32"]
+    assert min(optimizer.rewired().values()) > 5
+    masks = optimizer.masks()
+    assert sum(mask.sum() for mask in masks.values()) == 120 + 60
+    for v, sign in zip(variables, signs):
+        weight = array(v).astype("float32")
+        assert not weight[~masks[v.path]].any()
+        assert (weight * sign >= 0).all()
+    # Only what is of the same precision is rewired together.
+    assert len(optimizer._pools) == (2 if budget == "layer" else 1)
+
+
 def test_averages_are_those_of_active_connections():
     variable = kernel((20, 30))
     optimizer = DeepR(

@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from l0keras.optimizers import DeepR
 from l0keras.optimizers import rewire as module
 from l0keras.optimizers.groups import Groups
 from l0keras.optimizers.pools import MaskedPool
@@ -123,6 +125,26 @@ def test_global_draws_by_connectivity_and_size():
     for one in (pool, crowded):
         counts = np.bincount(groups, draws(one, dead, positions, 300))
         assert chi_square(counts, expected) < 5
+
+
+def test_each_pool_draws_for_each_purpose_by_itself():
+    seeds = set()
+    for stream in range(3):
+        pool = MaskedPool(members_of([(kernel((4, 5)), 3)]), True, stream)
+        for purpose in range(2):
+            for step in range(2):
+                seed = pool.seed(11, purpose, step).next()
+                seeds.add(tuple(array(seed)))
+    assert len(seeds) == 3 * 2 * 2
+
+
+def test_global_counts_replaced_connections_where_they_are():
+    variables = [kernel((4, 5), "a"), kernel((3, 4), "b"), kernel((2, 5), "c")]
+    optimizer = DeepR(keras.optimizers.SGD(0.1), 0.2, budget="global", seed=1)
+    optimizer.build(variables)
+    positions, dead = tensors([0, 19, 20, 31, 32, 33, 5, 41], [1] * 6 + [0, 1])
+    optimizer._pools[0]._count(positions, dead)
+    assert list(optimizer.rewired().values()) == [2, 2, 3]
 
 
 def test_crowded_draws_fill_what_is_full():

@@ -6,6 +6,7 @@ from keras import ops
 from l0keras.layers import SparseDense
 from l0keras.optimizers import SoftDeepR
 from l0keras.positions import StepSeed
+from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same
 from tests.optimizers.sparse_training import data
@@ -144,6 +145,52 @@ def test_saved_and_loaded_training_goes_on_the_same(accumulate, tmp_path):
     assert list(optimizer.rewired().values()) != list(before.values())
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="is TensorFlow's")
+@pytest.mark.parametrize("temperature", [None, 0.02])
+def test_replicas_rewire_the_same(temperature):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(
+        # The two logical CPUs of conftest.py.
+        ["CPU:0", "CPU:1"],
+        # Collective ops take what strategies of other tests left behind in
+        # this process for their own.
+        tf.distribute.ReductionToOneDevice(),
+    )
+    x, y = data(steps=5)
+
+    def compiled():
+        model = network()
+        optimizer = SoftDeepR(
+            optimizers.SGD(0.1, momentum=0.5),
+            0.2,
+            0.3,
+            temperature,
+            seed=1,
+            use_ema=True,
+        )
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        return model
+
+    one = compiled()
+    with strategy.scope():
+        two = compiled()
+    for model in (one, two):
+        train(model, x, y, epochs=4)
+    for variable in [*two.weights, *two.optimizer.variables]:
+        first, second = (v.numpy() for v in variable.value.values)
+        np.testing.assert_array_equal(first, second)
+    assert one.optimizer.rewired() == two.optimizer.rewired()
+    assert all(count > 5 for count in two.optimizer.rewired().values())
+    pairs = zip(one.optimizer.variables, two.optimizer.variables, strict=True)
+    for a, b in [*zip(one.weights, two.weights, strict=True), *pairs]:
+        np.testing.assert_allclose(array(a), array(b), rtol=1e-3, atol=1e-5)
+    masks = two.optimizer.masks()
+    for path, mask in one.optimizer.masks().items():
+        np.testing.assert_array_equal(mask, masks[path])
+        assert 0.02 < mask.mean() < 0.5
+
+
 def test_sparse_storage_is_refused():
     layer = SparseDense(6, 0.3)
     layer.build((None, 9))
@@ -166,3 +213,104 @@ def test_norms_are_those_of_active_connections():
     stayed = array(variable)[mask] != 0
     expected = active * 0.5 / np.linalg.norm(active)
     np.testing.assert_allclose(moved[stayed], expected[stayed], atol=1e-3)
+
+
+def test_constraints_are_those_of_active_connections():
+    variable = kernel((20, 30))
+    variable.constraint = keras.constraints.UnitNorm(axis=None)
+    optimizer = SoftDeepR(optimizers.SGD(0.01), 0.1, 1e-9, 1e-12, seed=1)
+    optimizer.build([variable])
+    mask = optimizer.masks()["layer/kernel"]
+    (given,) = gradients([variable], 0)
+    moved = np.where(mask, array(variable) - 0.01 * array(given), 0)
+    optimizer.apply([given], [variable])
+    found = array(variable)[mask]
+    stayed = found != 0
+    expected = moved[mask] / np.linalg.norm(moved)
+    np.testing.assert_allclose(
+        found[stayed], expected[stayed], rtol=1e-3, atol=1e-5
+    )
+    assert stayed.sum() > 50
+
+
+def test_averages_are_those_of_active_connections():
+    variable = kernel((20, 30))
+    optimizer = SoftDeepR(
+        optimizers.SGD(0.3),
+        0.2,
+        0.3,
+        0.02,
+        seed=1,
+        use_ema=True,
+        ema_momentum=0.8,
+    )
+    optimizer.build([variable])
+    average = 0.0
+    for step in range(6):
+        optimizer.apply(gradients([variable], step), [variable])
+        momentum = 0.8 if step else 0.0
+        mask = optimizer.masks()["layer/kernel"]
+        average = (momentum * average + (1 - momentum) * array(variable)) * mask
+        np.testing.assert_allclose(
+            array(optimizer._model_variables_moving_average[0]),
+            average,
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    assert (average == 0).sum() > 100
+
+
+def test_steps_wait_for_accumulated_gradients():
+    every, once = kernel((20, 30)), kernel((20, 30))
+    slow = SoftDeepR(
+        optimizers.SGD(0.3, gradient_accumulation_steps=3), 0.2, 0.1, seed=1
+    )
+    fast = SoftDeepR(optimizers.SGD(0.3), 0.2, 0.1, seed=1)
+    slow.build([every])
+    fast.build([once])
+    given = [array(gradients([every], step)[0]) for step in range(3)]
+    for step in range(3):
+        before = [array(every), *state(slow)]
+        slow.apply([ops.convert_to_tensor(given[step])], [every])
+        after = [array(every), *state(slow)]
+        if step < 2:
+            for a, b in zip(before, after):
+                np.testing.assert_array_equal(a, b)
+    # The noise of the third step, where the other one makes its first.
+    fast._iterations.assign(2)
+    fast.apply([ops.convert_to_tensor(sum(given) / 3)], [once])
+    np.testing.assert_allclose(state(slow)[0], state(fast)[0], atol=1e-5)
+    assert slow.rewired() == fast.rewired()
+    np.testing.assert_allclose(array(every), array(once), atol=1e-5)
+
+
+def test_arrays_of_the_same_shape_have_signs_and_noise_of_their_own():
+    variables = [kernel(None, n, values=np.zeros((20, 30))) for n in "ab"]
+    optimizer = SoftDeepR(optimizers.SGD(0.3), 0.1, 0.1, 1e-3, seed=1)
+    optimizer.build(variables)
+    before, after = [], []
+    for found in (before, after):
+        found.extend(array(theta) for _, theta, *_ in optimizer._sparse)
+        optimizer.apply([ops.zeros((20, 30))] * 2, variables)
+    signs = [array(sign) for _, _, sign, *_ in optimizer._sparse]
+    assert 0.4 < np.mean(signs[0] == signs[1]) < 0.6
+    moved = [b - a for a, b in zip(before, after)]
+    # Above the bound both move by their noise alone.
+    free = (moved[0] != 0) & (moved[1] != 0)
+    free &= (before[0] < 0) & (before[1] < 0)
+    assert free.sum() > 100
+    assert abs(np.corrcoef(moved[0][free], moved[1][free])[0, 1]) < 0.2
+
+
+def test_arrays_of_another_precision():
+    variable = kernel((20, 30), dtype="bfloat16")
+    optimizer = SoftDeepR(optimizers.SGD(0.3), 0.2, 0.3, 0.02, seed=1)
+    optimizer.build([variable])
+    _, sign = state(optimizer)
+    for step in range(3):
+        optimizer.apply(gradients([variable], step), [variable])
+    weight = array(variable).astype("float32")
+    assert variable.dtype == "bfloat16" and (weight * sign >= 0).all()
+    mask = optimizer.masks()["layer/kernel"]
+    assert not weight[~mask].any() and 0 < mask.sum() < 600
+    assert optimizer.rewired()["layer/kernel"] > 5

@@ -16,19 +16,22 @@ def compiled(function):
     return function
 
 
-def kernel(shape, path="layer", seed=0, name="kernel", values=None):
+def kernel(
+    shape, path="layer", seed=0, name="kernel", values=None, dtype="float32"
+):
     """A trainable variable `path/name` of normal values."""
     if values is None:
         values = np.random.default_rng(seed).normal(size=shape)
     with keras.name_scope(path):
-        return keras.Variable(np.asarray(values, "float32"), name=name)
+        values = np.asarray(values, "float32")
+        return keras.Variable(values, dtype=dtype, name=name)
 
 
 def gradients(variables, step):
     """Some normal gradients."""
     rng = np.random.default_rng([7, step])
     return [
-        ops.convert_to_tensor(rng.normal(size=v.shape).astype("float32"))
+        ops.convert_to_tensor(rng.normal(size=v.shape), v.dtype)
         for v in variables
     ]
 

@@ -7,7 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+import l0keras
+from l0keras.optimizers import init_sparse
 from trainers import input_pipeline
+from trainers import networks
+from trainers import optimizers
+from trainers import results
 from trainers import table
 from trainers.config import Config
 from trainers.training import BEST
@@ -123,6 +128,21 @@ def test_other_methods(changes, tmp_path):
         assert list(counts["of_kernels"].values()) == COUNTS
     drawn = config.method in ("deep_r", "soft_deep_r")
     assert (tmp_path / "connections.png").exists() == drawn
+
+
+@pytest.mark.parametrize("pixels", [64, 61])
+def test_a_file_without_zeros_whatever_is_read(pixels, tmp_path):
+    """With 61 pixels LiteRT would err, see `results`."""
+    model = networks.build(CONFIG, (8, 8, 1), 10, 1437)
+    init_sparse(model, [("fc1", 0.02), (".", 0.1)], seed=1)
+    first, *_ = optimizers.kernels_of(model)
+    first.assign(first.numpy() * (np.arange(64) < pixels)[:, None])
+    held, file = results._without_zeros(model, str(tmp_path / "a.tflite"))
+    assert (held is model) == (pixels == 61)
+    assert file.bytes < 4 * np.prod(first.shape)
+    x = np.random.default_rng(0).random((5, 8, 8, 1), "float32")
+    found = l0keras.export.run_tflite(file.path, x)
+    np.testing.assert_allclose(found, model(x), atol=1e-5)
 
 
 def test_stops_when_validation_does_and_takes_the_best(tmp_path):
