@@ -76,7 +76,7 @@ def test_the_readme_has_the_numbers_of_every_seed(folder):
         row = [
             f"`{folder.name}`",
             str(run["seed"]),
-            run["architecture"],
+            run["units"]["stripped"],
             f"{run['test_error']['stripped']:.2f} %",
             f"{run['params']['stripped']:,}",
         ]
@@ -93,3 +93,36 @@ def test_the_readme_has_the_table_of_the_sweep():
     runs = {(row["network"], row["method"], row["price"]) for row in rows}
     assert len(runs) == 20 and len(rows) == 60
     assert max(row["difference"] for row in rows) < 1e-5
+
+
+def test_the_readme_has_the_table_of_sparse_trainings():
+    from trainers import deep_r
+
+    folder = ROOT / "saved_models/deep_r"
+    results = read(folder / "results.json")
+    text = (folder / "table.md").read_text()
+    assert deep_r.table(results) == text.strip()
+    assert text in (ROOT / "README.md").read_text()
+    assert {result["name"] for result in results} == set(deep_r.NAMES)
+    limits = {"deep_r": 2662, "deep_r_half": 1331}
+    for result in results:
+        assert result["connections"] <= limits.get(result["name"], 1e9)
+
+
+def test_the_readme_has_the_tables_of_groups():
+    from trainers import group_sparsity
+
+    folder = ROOT / "saved_models/group_sparsity"
+    results = read(folder / "results.json")
+    rows = group_sparsity.EXPERIMENTS["lenet5"]
+    readme = (ROOT / "README.md").read_text()
+    saved = (folder / "table.md").read_text()
+    for make in (group_sparsity.table, group_sparsity.group_table):
+        text = make(rows, results)
+        assert text in saved and text in readme
+    assert {result["name"] for result in results} == {r.name for r in rows}
+    for result in results:
+        for counts in result["groups"]:
+            stages = ("prox", "half_space", "top_k")
+            zeros = sum(counts[stage] for stage in stages)
+            assert counts["groups"] - zeros == counts["kept"]

@@ -68,7 +68,7 @@ def test_what_is_zero_can_be_cut(network):
 
 
 def test_groups_have_each_weight_once():
-    for seed in range(12):
+    for seed in range(12 if keras.backend.backend() == "tensorflow" else 3):
         keras.utils.clear_session(free_memory=False)
         model, _ = random_graph(seed)
         taken = {}

@@ -17,6 +17,7 @@ import sys
 from absl import app
 from absl import flags
 
+from trainers.config import Config
 from trainers.workdir import replacing
 from trainers.workdir import write_json
 
@@ -30,10 +31,24 @@ KEPT = (
     "history.csv",
     "pixel_gates.png",
     "units.png",
+    "connections.png",
+    "groups.png",
 )
+METHODS = {
+    "dense": "nothing but its loss",
+    "l0": "hard-concrete gates",
+    "dep_l0": "hard-concrete gates that depend on each other",
+    "deep_r": "DEEP R",
+    "soft_deep_r": "soft-DEEP R",
+    "static": "a random mask that stays",
+    "l1": "L1 shrinkage",
+    "wgsef": "the group envelope and half-space steps",
+    "group_lasso": "the group lasso",
+    "hspg": "the group lasso and half-space steps",
+}
 COLUMNS = (
     ("seed", "{}", lambda report: report["seed"]),
-    ("architecture", "{}", lambda report: report["architecture"]),
+    ("units left", "{}", lambda report: report["units"]["stripped"]),
     (
         "test error",
         "{:.2f} %",
@@ -161,23 +176,22 @@ def save(workdirs, reports, folder, command=None):
 def _card(reports, kept, folder, command):
     config = kept["config"]
     name = os.path.basename(os.path.normpath(folder))
+    defaults = Config().to_json()
     settings = ", ".join(
         f"{key} {_listed(value)}"
         for key, value in config.items()
-        if key != "seed" and value not in ("", [], 0, "none")
+        if key != "seed" and value != defaults.get(key)
     )
     versions = ", ".join(f"{k} {v}" for k, v in kept["versions"].items())
     lines = [
         f"# {name}",
         "",
         f"{config['model']} trained on {config['dataset']} with "
-        f"hard-concrete gates, stripped to {kept['architecture']} "
+        f"{METHODS[config['method']]}, stripped to {kept['units']['stripped']} "
         f"({kept['params']['stripped']:,} of {kept['params']['dense']:,} "
         "parameters).",
         "",
-        f"{_which(reports, kept)} All errors are those of the last epoch, on "
-        "averaged weights with test gates; the architecture counts open test "
-        "gates.",
+        f"{_which(reports, kept)} {_what_errors(config)}",
         "",
         table(reports),
         "",
@@ -185,7 +199,7 @@ def _card(reports, kept, folder, command):
     if command:
         lines += ["```", command, "```", ""]
     lines += [
-        f"Settings: {settings}.",
+        f"Settings other than the trainer's defaults: {settings}.",
         "",
         f"Versions: {versions}.",
         "",
@@ -201,6 +215,15 @@ def _which(reports, kept):
     if len(reports) == 1:
         return f"One seed was run, {kept['seed']}."
     return f"The files are those of seed {kept['seed']}, the median test error."
+
+
+def _what_errors(config):
+    text = "All errors are those of the last epoch"
+    if config["ema_momentum"]:
+        text += ", on averaged weights"
+    if config["method"] in ("l0", "dep_l0"):
+        text += " with test gates; units left are those with open ones"
+    return f"{text}."
 
 
 def _listed(value):

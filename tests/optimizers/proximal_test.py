@@ -35,6 +35,11 @@ INNER = {
 }
 
 
+# JAX compiles what each step decides anew.
+if BACKEND == "jax":
+    INNER = {"nesterov": INNER["nesterov"]}
+
+
 def rate_of(inner, step):
     rate = inner._learning_rate
     if callable(rate):

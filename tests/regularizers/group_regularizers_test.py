@@ -10,6 +10,8 @@ from l0keras.regularizers import WGSEF
 from l0keras.regularizers import GroupLasso
 from tests.testing import gradient
 
+# JAX compiles each loop anew.
+EXAMPLES = 30 if keras.backend.backend() == "tensorflow" else 5
 TRIPLE = [[3.0, 4.0], [1.0, 0.0], [0.6, 0.8]]
 
 
@@ -191,7 +193,7 @@ def envelope_of(v, d, k):
 
 
 @pytest.mark.parametrize(
-    "problems", [60, pytest.param(500, marks=pytest.mark.slow)]
+    "problems", [2 * EXAMPLES, pytest.param(500, marks=pytest.mark.slow)]
 )
 def test_prox_against_a_convex_solver(problems):
     rng = np.random.default_rng(problems)
@@ -211,7 +213,7 @@ def test_prox_against_a_convex_solver(problems):
 
 def test_value_against_the_k_support_norm():
     rng = np.random.default_rng(1)
-    for _ in range(80):
+    for _ in range(2 * EXAMPLES):
         x, d, k, _ = problem(rng)
         weights = np.ones(len(x)) if d is None else d
         expected = envelope_of(x.astype("float64"), weights, k)
@@ -221,7 +223,7 @@ def test_value_against_the_k_support_norm():
 
 def test_value_is_the_largest_of_its_dual():
     rng = np.random.default_rng(2)
-    for _ in range(20):
+    for _ in range(EXAMPLES // 3):
         x = rng.normal(size=(6, 2))
         d = rng.uniform(0.3, 3, 6)
         k = int(rng.integers(1, 7))
@@ -266,7 +268,7 @@ matrices = st.lists(
 )
 
 
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=EXAMPLES)
 @hypothesis.given(penalties, matrices, matrices, st.floats(0, 20))
 def test_prox_is_firmly_nonexpansive(penalty, one, other, mu):
     one, other = np.array(one), np.array(other)
@@ -275,7 +277,7 @@ def test_prox_is_firmly_nonexpansive(penalty, one, other, mu):
     assert np.sum(moved**2) <= np.sum(moved * (one - other)) + 1e-4 * scale
 
 
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=EXAMPLES)
 @hypothesis.given(matrices, st.integers(1, 6), st.floats(0, 100))
 def test_at_least_k_groups_stay(x, k, mu):
     x = np.array(x)

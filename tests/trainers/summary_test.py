@@ -3,11 +3,12 @@ import json
 import pytest
 
 from trainers import summary
+from trainers.config import CHOICES
 
 
 def report(seed, error, params, architecture="20-25-45-462", **config):
     return {
-        "architecture": architecture,
+        "units": {"stripped": architecture},
         "test_error": {"gated": error, "stripped": error, "tflite": error},
         "test_error_raw": error + 0.5,
         "params": {"dense": 431080, "stripped": params},
@@ -19,6 +20,8 @@ def report(seed, error, params, architecture="20-25-45-462", **config):
         "seconds": 1260.0,
         "config": {
             "model": "lenet5",
+            "method": "l0",
+            "ema_momentum": 0.999,
             "dataset": "mnist",
             "l0_lambda": [0.1],
             "seed": seed,
@@ -114,3 +117,7 @@ def test_refuses_runs_of_different_experiments(workdirs, tmp_path):
 def test_refuses_the_same_seed_twice(workdirs):
     with pytest.raises(ValueError, match="same seed"):
         summary.read([workdirs[0], workdirs[0]])
+
+
+def test_every_method_has_words_for_its_card():
+    assert set(summary.METHODS) == set(CHOICES["method"])
