@@ -361,7 +361,8 @@ def define_flags(flag_values=flags.FLAGS):
         "patience": "After how many epochs without a better validation "
         "accuracy to stop and take the best weights; 0 never.",
         "epochs": "How often to go through the training examples.",
-        "finetune_epochs": "How often after that, with frozen gates.",
+        "finetune_epochs": "How often after that, with frozen gates or, for "
+        "wgsef, with exactly k of the groups.",
         "batch_size": "Examples in a step, over all replicas.",
         "optimizer": "What makes the steps.",
         "learning_rate": "The learning rate of the first epoch.",

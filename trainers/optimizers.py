@@ -108,7 +108,8 @@ def _grouped(config, inner, steps, model, average):
     names = [group.name for group in groups]
     regularizer = GroupLasso()
     if config.method == "wgsef":
-        regularizer = _by_name("k", config.k, names, WGSEF)
+        # An integer would be a number of groups.
+        regularizer = _by_name("k", config.k, names, lambda k: WGSEF(float(k)))
     strength = _by_name("group_lambda", config.group_lambda, names)
     if config.finetune_epochs:
         average = {**average, "keep_at": config.epochs * steps}

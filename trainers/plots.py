@@ -137,8 +137,8 @@ def groups(history):
             logs and `val_accuracy`.
 
     Returns:
-        A matplotlib figure with two panels: the share of the groups of each
-        layer, compared with the most that there were, and the error.
+        A matplotlib figure with two panels: the groups of each layer, and the
+        error.
     """
     from matplotlib.figure import Figure
 

@@ -2,8 +2,13 @@ import keras
 import numpy as np
 import pytest
 
+import l0keras
+from l0keras.optimizers import HSPG
 from l0keras.optimizers import DeepR
+from l0keras.optimizers import ProximalSGD
 from l0keras.optimizers import SoftDeepR
+from l0keras.regularizers import WGSEF
+from l0keras.regularizers import GroupLasso
 from trainers import networks
 from trainers.config import Config
 from trainers.optimizers import make_optimizer
@@ -153,3 +158,142 @@ def test_averages_are_those_of_the_outer_optimizer():
     optimizer = make_optimizer(config, 4, model)
     assert optimizer.use_ema and optimizer.ema_momentum == 0.9
     assert not optimizer.optimizers[0].use_ema
+
+
+STEPS = 6
+
+
+def grouped(method, **settings):
+    """The optimizer of an mlp, whose groups are 300 and 100 hidden units."""
+    settings = {"ema_momentum": 0.0, "epochs": 10, **settings}
+    config = Config(model="mlp", method=method, **settings)
+    model = networks.build(config, (4, 4, 1), 10, 100)
+    optimizer = make_optimizer(config, STEPS, model)
+    optimizer.build(model.trainable_variables)
+    return optimizer, model
+
+
+def per_group(optimizer):
+    """The names of the groups, and what applies to each."""
+    return {
+        p.groups.name: (p.regularizer, p.strength) for p in optimizer._penalized
+    }
+
+
+def test_wgsef_has_proximal_and_then_half_space_steps():
+    optimizer, model = grouped(
+        "wgsef",
+        k=(0.25,),
+        group_lambda=(0.3,),
+        epsilon=(0.5,),
+        switch_at=0.3,
+        optimizer="sgd",
+        momentum=0.9,
+        learning_rate=0.2,
+    )
+    assert isinstance(optimizer, HSPG)
+    assert optimizer.switch_at == 3 * STEPS and optimizer.keep_at is None
+    assert optimizer.epsilon == 0.5
+    [inner] = optimizer.optimizers
+    assert isinstance(inner, keras.optimizers.SGD) and inner.momentum == 0.9
+    assert float(optimizer.learning_rate) == pytest.approx(0.2)
+    assert not optimizer.use_ema
+    found = per_group(optimizer)
+    assert list(found) == ["fc1", "fc2"]
+    for regularizer, strength in found.values():
+        assert isinstance(regularizer, WGSEF) and regularizer.k == 0.25
+        assert strength == 0.3
+    asked = [(c["groups"], c["asked"]) for c in optimizer.zero_groups()]
+    assert asked == [(300, 75), (100, 25)]
+    names = [group.name for group in l0keras.weight_groups(model)]
+    assert names == list(found)
+
+
+@pytest.mark.parametrize(
+    "epochs, share, switch", [(10, 0.0, 0), (15, 0.5, 8), (1, 0.4, 0)]
+)
+def test_the_switch_is_between_epochs(epochs, share, switch):
+    optimizer, _ = grouped("wgsef", epochs=epochs, switch_at=share)
+    assert type(optimizer) is HSPG
+    assert optimizer.switch_at == switch * STEPS
+
+
+def test_without_half_space_steps_there_is_no_second_stage():
+    optimizer, _ = grouped("wgsef", switch_at=1.0, k=(0.5,))
+    assert type(optimizer) is ProximalSGD
+    assert {r.k for r, _ in per_group(optimizer).values()} == {0.5}
+
+
+def test_group_lasso_with_and_without_half_space_steps():
+    optimizer, _ = grouped("group_lasso", group_lambda=(0.2,))
+    assert type(optimizer) is ProximalSGD
+    for regularizer, strength in per_group(optimizer).values():
+        assert isinstance(regularizer, GroupLasso) and strength == 0.2
+    optimizer, _ = grouped("hspg", epsilon=(0.1, 0.9), switch_at=0.2)
+    assert type(optimizer) is HSPG and optimizer.switch_at == 2 * STEPS
+    assert optimizer._epsilons == [0.1, 0.9]
+    for regularizer, strength in per_group(optimizer).values():
+        assert isinstance(regularizer, GroupLasso) and strength == 0.01
+
+
+def test_each_layer_has_groups_of_its_own():
+    optimizer, _ = grouped(
+        "wgsef", k=(0.5, 0.1), group_lambda=(0.2, 0.0), epsilon=(0.0, 0.7)
+    )
+    found = per_group(optimizer)
+    assert {name: (r.k, s) for name, (r, s) in found.items()} == {
+        "fc1": (0.5, 0.2),
+        "fc2": (0.1, 0.0),
+    }
+    assert optimizer._epsilons == [0.0, 0.7]
+
+
+@pytest.mark.parametrize("name", ["k", "group_lambda", "epsilon"])
+def test_settings_for_other_groups_are_refused(name):
+    values = (0.1, 0.2, 0.3)
+    with pytest.raises(
+        ValueError,
+        match=f"`{name}` must be one number or one for each of the 2 groups "
+        f"of weights: fc1, fc2. Received: {name}=0.1,0.2,0.3",
+    ):
+        grouped("wgsef", **{name: values})
+
+
+def test_k_is_a_share_however_it_is_written():
+    optimizer, _ = grouped("wgsef", k=(1,))
+    assert [c["asked"] for c in optimizer.zero_groups()] == [300, 100]
+
+
+@pytest.mark.parametrize("switch_at", [0.5, 1.0])
+def test_exactly_k_stay_after_the_epochs(switch_at):
+    optimizer, _ = grouped("wgsef", finetune_epochs=2, switch_at=switch_at)
+    assert optimizer.keep_at == 10 * STEPS
+    optimizer, _ = grouped("wgsef", switch_at=switch_at)
+    assert optimizer.keep_at is None
+
+
+def test_averages_of_groups_are_those_of_the_outer_optimizer():
+    optimizer, _ = grouped("wgsef", ema_momentum=0.9)
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.9
+    assert not optimizer.optimizers[0].use_ema
+
+
+@pytest.mark.parametrize("epochs, finetune", [(10, 0), (8, 2)])
+def test_cosine_falls_to_zero_with_the_last_step(epochs, finetune):
+    settings = {"lr_schedule": "cosine", "learning_rate": 0.4}
+    optimizer, _ = grouped(
+        "wgsef", epochs=epochs, finetune_epochs=finetune, **settings
+    )
+    schedule = optimizer.optimizers[0]._learning_rate
+    last = 10 * STEPS
+    expected = [
+        0.2 * (1 + np.cos(np.pi * step / last)) for step in range(last + 1)
+    ]
+    found = rates(schedule, range(last + 1))
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert found[0] == pytest.approx(0.4) and found[-1] == 0
+    # Of any method, and the gates' own stays the same.
+    config = Config(model="mlp", epochs=3, gate_learning_rate=0.01, **settings)
+    gates, weights = make_optimizer(config, 5, None).optimizers
+    assert float(gates.learning_rate) == pytest.approx(0.01)
+    assert rates(weights._learning_rate, [0, 15]) == pytest.approx([0.4, 0])
