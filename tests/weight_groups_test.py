@@ -26,6 +26,10 @@ NETWORKS = (
     networks.transformer,
 )
 
+# JAX compiles all operations of each of them.
+if keras.backend.backend() == "jax":
+    NETWORKS = (networks.residual, networks.depthwise)
+
 
 def close(model, groups, number):
     """Sets the weights of one group to 0."""

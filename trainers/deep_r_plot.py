@@ -18,6 +18,8 @@ def draw(results, titles):
     """
     # Not pyplot, whose figures live until somebody closes them.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import ScalarFormatter
 
     names = [
         name
@@ -62,6 +64,11 @@ def draw(results, titles):
     axes.set_yticks(range(len(names)), [titles[name] for name in names])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    # Those of a logarithmic axis would lie on each other.
+    axes.set_xticks([1, 2, 3, 5, 10, 20, 50])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(*_around([result["test_error"] for result in results]))
     axes.set_xlabel("test error, %, a point for each seed", color=INK)
     axes.grid(axis="x", which="both", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -72,3 +79,8 @@ def draw(results, titles):
 def _short(percent):
     # With ":.2g" alone 100 would be 1e+02.
     return f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+
+
+def _around(errors):
+    """Limits with some room for the points, none of which may be at 0."""
+    return 0.8 * max(min(errors), 1e-3), 1.25 * max(max(errors), 1e-3)
