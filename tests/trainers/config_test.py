@@ -39,6 +39,10 @@ def test_each_setting_has_a_flag():
         "l1": 1e-4,
         "temperature": 0.0,
         "budget": "layer",
+        "group_lambda": (1e-2,),
+        "k": (0.1,),
+        "epsilon": (0.0,),
+        "switch_at": 0.5,
         "use_bias": True,
         "validation_examples": 100,
         "patience": 0,
@@ -49,6 +53,7 @@ def test_each_setting_has_a_flag():
         "learning_rate": 0.5,
         "momentum": 0.9,
         "nesterov": True,
+        "lr_schedule": "steps",
         "lr_boundaries": (1.0, 2.0),
         "lr_decay": 0.2,
         "gate_learning_rate": 0.01,
@@ -79,7 +84,7 @@ def test_each_setting_has_a_flag():
 @pytest.mark.parametrize(
     "name, value, allowed",
     [
-        ("model", "lenet", "one of lenet5, mlp, wrn_10_1"),
+        ("model", "lenet", "one of lenet5, lenet5_pytorch, mlp, wrn_10_1"),
         ("method", "l2", "one of dense, l0, dep_l0, deep_r, soft_deep_r"),
         ("dependence", "both", "one of none, forward, backward"),
         ("cost", "bytes", "one of params, macs"),
@@ -117,6 +122,22 @@ def test_each_setting_has_a_flag():
         ("l1", "-1", "at least 0"),
         ("temperature", "-1", "at least 0"),
         ("budget", "network", "one of layer, global"),
+        ("lr_schedule", "linear", "one of steps, cosine"),
+        ("group_lambda", "-1", "at least 0"),
+        ("group_lambda", "0.1,nan", "at least 0"),
+        ("group_lambda", "", "at least 0"),
+        ("group_lambda", "0.1,x", "numbers with commas"),
+        ("k", "0", r"in \(0, 1\]"),
+        ("k", "0.5,1.5", r"in \(0, 1\]"),
+        ("k", "nan", r"in \(0, 1\]"),
+        ("k", "", r"in \(0, 1\]"),
+        ("epsilon", "1", r"in \[0, 1\)"),
+        ("epsilon", "0,-0.1", r"in \[0, 1\)"),
+        ("epsilon", "nan", r"in \[0, 1\)"),
+        ("epsilon", "", r"in \[0, 1\)"),
+        ("switch_at", "-0.1", r"in \[0, 1\]"),
+        ("switch_at", "1.1", r"in \[0, 1\]"),
+        ("switch_at", "nan", r"in \[0, 1\]"),
         ("validation_examples", "-1", "at least 0"),
         ("patience", "-1", "at least 0"),
         ("gate_learning_rate", "-1", "at least 0"),
@@ -143,7 +164,17 @@ def test_refuses_wrong_values(name, value, allowed):
         (
             "finetune_epochs=1",
             ["method=dense", "ema_momentum=0"],
-            "0 without a method with gates",
+            "0 without a method with gates or method=wgsef",
+        ),
+        (
+            "finetune_epochs=1",
+            ["method=hspg", "ema_momentum=0"],
+            "0 without a method with gates or method=wgsef",
+        ),
+        (
+            "finetune_epochs=1",
+            ["method=wgsef"],
+            "0 without ema_momentum=0",
         ),
         ("finetune_epochs=1", [], "0 without ema_momentum=0"),
         (
@@ -162,6 +193,35 @@ def test_refuses_wrong_values(name, value, allowed):
             "0.0 without method=deep_r or soft_deep_r",
         ),
         ("budget=global", ["method=static"], "layer without method=deep_r"),
+        ("group_lambda=1", [], "0.01 without a method of groups"),
+        (
+            "group_lambda=1",
+            ["method=deep_r"],
+            "0.01 without a method of groups",
+        ),
+        ("k=0.3", ["method=hspg"], "0.1 without method=wgsef"),
+        ("k=0.3", ["method=dense"], "0.1 without method=wgsef"),
+        (
+            "epsilon=0.5",
+            ["method=group_lasso"],
+            "0.0 without method=wgsef or hspg",
+        ),
+        ("switch_at=1", [], "0.5 without method=wgsef or hspg"),
+        (
+            "switch_at=0.2",
+            ["method=group_lasso"],
+            "0.5 without method=wgsef or hspg",
+        ),
+        (
+            "lr_boundaries=5",
+            ["lr_schedule=cosine"],
+            "unset without lr_schedule=steps",
+        ),
+        (
+            "gate_learning_rate=0.1",
+            ["method=wgsef"],
+            "0.0 without a method with gates",
+        ),
         ("nouse_bias", [], "True without model=mlp"),
         ("patience=1", ["ema_momentum=0"], "0 without validation_examples"),
         ("patience=1", ["validation_examples=9"], "0 without ema_momentum=0"),
@@ -205,6 +265,38 @@ def test_settings_of_sparse_connections():
     )
 
 
+def test_settings_of_groups():
+    found = config_lib.from_flags(
+        parse(
+            "--model=mlp",
+            "--method=wgsef",
+            "--group_lambda=0.1,0.2",
+            "--k=0.5,1",
+            "--epsilon=0,0.9",
+            "--switch_at=0.25",
+            "--finetune_epochs=2",
+            "--lr_schedule=cosine",
+            "--ema_momentum=0",
+        )
+    )
+    assert found == Config(
+        model="mlp",
+        method="wgsef",
+        group_lambda=(0.1, 0.2),
+        k=(0.5, 1.0),
+        epsilon=(0.0, 0.9),
+        switch_at=0.25,
+        finetune_epochs=2,
+        lr_schedule="cosine",
+        ema_momentum=0.0,
+    )
+    assert found.has_groups
+    assert not found.is_gated and not found.has_connections
+    shares = Config(method="hspg", epsilon=(0.5,), switch_at=0.0)
+    assert shares.has_groups
+    assert Config(method="group_lasso", group_lambda=(0.0,)).has_groups
+
+
 def test_networks_without_layers_of_their_own_have_one_price():
     message = "`l0_lambda` must be one number of 'vgg16'. Received"
     with pytest.raises(ValueError, match=message):
@@ -245,4 +337,14 @@ def test_there_are_the_papers_flagfiles():
         "mnist_lstm_deep_r",
         "cifar10_cifar_cnn_deep_r",
         "timit_lstm_deep_r",
+        "mnist_lenet5_pytorch_wgsef",
+        "cifar10_vgg16_wgsef",
+        "cifar10_resnet18_wgsef",
+        "cifar10_mobilenet_v1_wgsef",
+        "fashion_mnist_vgg16_wgsef",
+        "fashion_mnist_resnet18_wgsef",
+        "fashion_mnist_mobilenet_v1_wgsef",
+        "cifar100_vgg16_wgsef",
+        "cifar100_densenet40_wgsef",
+        "imagenet2012_resnet50_wgsef",
     }

@@ -3,27 +3,26 @@
 import dataclasses
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 import l0keras
 from tests.trainers import small_sets as sets
-from trainers import config as config_lib
+from tests.trainers.flagfiles import EXPERIMENTS
+from tests.trainers.flagfiles import commands
+from tests.trainers.flagfiles import head
+from tests.trainers.flagfiles import read
 from trainers import input_pipeline
 from trainers import networks
-from trainers import train
 from trainers.config import Config
 from trainers.errors import predict
 from trainers.training import Training
 
 ROOT = pathlib.Path(__file__).parents[2]
-EXPERIMENTS = ROOT / "trainers" / "experiments"
 
 MNIST = {
     "epochs": 200,
@@ -118,33 +117,21 @@ OTHERS = {
 SHORT = ("--epochs=1", "--batch_size=4")
 
 
-def read(name, *overrides):
-    values = flags.FlagValues()
-    train.define_flags(values)
-    path = EXPERIMENTS / f"{name}.flags"
-    values(["train", f"--flagfile={path}", *overrides])
-    return config_lib.from_flags(values)
-
-
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constants_are_those_of_the_paper(name):
     config = read(name)
     found = {key: getattr(config, key) for key in CONSTANTS[name]}
     assert found == CONSTANTS[name]
-    head = (EXPERIMENTS / f"{name}.flags").read_text().split("--model")[0]
+    text = head(name)
     # Where the small ones depart from the paper's, they say so.
     if config.dataset == "mnist":
-        assert config.weight_decay == (0.0,) or "regularisation" in head
-        assert config.sample_per == "batch" or "minibatch" in head
+        assert config.weight_decay == (0.0,) or "regularisation" in text
+        assert config.sample_per == "batch" or "minibatch" in text
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_heads_say_how_the_other_experiments_are_run(name):
-    head = (EXPERIMENTS / f"{name}.flags").read_text().split("--model")[0]
-    text = head.replace("#", "").replace("\\\n", " ")
-    commands = re.findall(r"^ +python -m trainers.train (.*)$", text, re.M)
-    found = [commands[1].split()[1:-1], commands[2].split()[1:-1]]
-    configs = [read(name, *overrides) for overrides in found]
+    configs = [read(name, *overrides) for overrides in commands(name)[1:3]]
     assert [c.dependence for c in configs] == ["backward", "none"]
     assert tuple(c.l0_lambda[0] for c in configs) == OTHERS[name]
 

@@ -13,8 +13,10 @@ TEST = 5
 
 
 def prepare(folder):
-    """Prepares CIFAR-10, CIFAR-100 and ImageNet in a folder."""
+    """Prepares MNIST, Fashion-MNIST, both CIFARs and ImageNet in a folder."""
     for name, classes, make in (
+        ("mnist", 10, _mnist),
+        ("fashion_mnist", 10, _mnist),
         ("cifar10", 10, _cifar),
         ("cifar100", 100, _cifar),
         ("imagenet2012", 1000, _imagenet),
@@ -28,6 +30,21 @@ def prepare(folder):
             tfds.builder(name, data_dir=folder).download_and_prepare(
                 download_config=tfds.download.DownloadConfig(num_shards=3)
             )
+
+
+def _mnist(classes):
+    def examples(count):
+        rng = np.random.default_rng(count)
+        for index in range(count):
+            yield (
+                index,
+                {
+                    "image": rng.integers(0, 256, (28, 28, 1), "uint8"),
+                    "label": rng.integers(0, classes),
+                },
+            )
+
+    return {"train": examples(TRAIN), "test": examples(TEST)}
 
 
 def _cifar(classes):
