@@ -59,6 +59,8 @@ def test_the_flagfile_is_what_was_run(folder):
         stored = config[name]
         if isinstance(stored, list):
             assert [float(part) for part in value.split(",")] == stored, name
+        elif isinstance(stored, bool):
+            assert value == str(stored).lower(), name
         else:
             assert type(stored)(value) == stored, name
 

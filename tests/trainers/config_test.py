@@ -337,6 +337,7 @@ def test_there_are_the_papers_flagfiles():
         "mnist_lstm_deep_r",
         "cifar10_cifar_cnn_deep_r",
         "timit_lstm_deep_r",
+        "mnist_lenet5_wgsef",
         "mnist_lenet5_pytorch_wgsef",
         "cifar10_vgg16_wgsef",
         "cifar10_resnet18_wgsef",
