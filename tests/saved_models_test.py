@@ -122,7 +122,8 @@ def test_the_readme_has_the_tables_of_groups():
     for make in (group_sparsity.table, group_sparsity.group_table):
         text = make(rows, results)
         assert text in saved and text in readme
-    assert {result["name"] for result in results} == {r.name for r in rows}
+    seeds = [r["seed"] for r in results if r["name"] == "wgsef_k"]
+    assert seeds == [1, 2, 3]
     for result in results:
         for counts in result["groups"]:
             stages = ("prox", "half_space", "top_k")
