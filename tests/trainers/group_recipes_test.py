@@ -207,22 +207,6 @@ def test_recipes_without_a_last_stage(name, small_sets, tmp_path):
 
 
 @pytest.mark.slow
-def test_stages_follow_each_other(small_sets, tmp_path):
-    """With a penalty so strong that a few steps show it."""
-    report = end_to_end(
-        "mnist_lenet5_pytorch_wgsef",
-        small_sets,
-        tmp_path,
-        "--finetune_epochs=1",
-        "--epochs=6",
-        "--k=0.1",
-        "--learning_rate=0.02",
-        "--group_lambda=5",
-    )
-    assert sum(own["prox"] for own in report["groups"]) > 0
-
-
-@pytest.mark.slow
 def test_recipe_on_two_replicas(small_sets, tmp_path):
     """As a program, because replicas share what a process counts."""
     name = "mnist_lenet5_pytorch_wgsef"
