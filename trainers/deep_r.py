@@ -271,57 +271,24 @@ def save(results, folder):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
-    flags.DEFINE_list(
-        "rows",
-        list(NAMES),
-        f"Which of {', '.join(NAMES)} to train.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_list(
-        "seeds", ["1", "2", "3"], "One run of each.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "The folder for everything that this leaves behind.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        "A folder for results, table and picture.",
-        flag_values=flag_values,
-    )
+    rows.define_flags(flag_values)
 
 
 def main(argv):
     try:
         program.start(argv)
         devices.set_up(FLAGS.num_threads)
-        for name in FLAGS.rows:
-            if name not in NAMES:
-                raise ValueError(
-                    f"Argument `rows` must be of {', '.join(NAMES)}. "
-                    f"Received: {name}"
-                )
-        if not FLAGS.workdir:
-            raise ValueError("Argument `workdir` must name a folder.")
-        for seed in map(int, FLAGS.seeds):
-            for row in ROWS:
-                if row.name not in FLAGS.rows:
-                    continue
-                print(f"{row.title}, seed {seed}", flush=True)
-                found = result_of(
-                    row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
-                )
-                print(
-                    f"{row.title}, seed {seed}: "
-                    f"{100 - found['test_error']:.2f} % correct with "
-                    f"{found['connections']:,} connections",
-                    flush=True,
-                )
+        for row, seed in rows.wanted(ROWS, FLAGS):
+            print(f"{row.title}, seed {seed}", flush=True)
+            found = result_of(
+                row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
+            )
+            print(
+                f"{row.title}, seed {seed}: "
+                f"{100 - found['test_error']:.2f} % correct with "
+                f"{found['connections']:,} connections",
+                flush=True,
+            )
         # A folder of another row may be one of other settings.
         results = collect(FLAGS.workdir)
     except ValueError as error:

@@ -18,10 +18,10 @@ import sys
 from absl import app
 from absl import flags
 
-from trainers import config as config_lib
 from trainers import devices
 from trainers import group_sparsity_plot
 from trainers import program
+from trainers import rows as rows_lib
 from trainers.rows import Row
 from trainers.training import train
 from trainers.workdir import replacing
@@ -226,33 +226,11 @@ def save(rows, results, folder):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    rows_lib.define_flags(flag_values)
     flags.DEFINE_string(
         "experiment",
         "lenet5",
         f"One of {', '.join(EXPERIMENTS)}.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_list(
-        "rows",
-        [],
-        "Which rows to train; all if unset.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_list(
-        "seeds", ["1", "2", "3"], "One run of each.", flag_values=flag_values
-    )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "The folder for everything that this leaves behind.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        "A folder for results, tables and picture.",
         flag_values=flag_values,
     )
 
@@ -267,26 +245,11 @@ def main(argv):
                 f"Received: {FLAGS.experiment}"
             )
         rows = EXPERIMENTS[FLAGS.experiment]
-        names = [row.name for row in rows]
-        for name in FLAGS.rows:
-            if name not in names:
-                raise ValueError(
-                    f"Argument `rows` must be of {', '.join(names)}. "
-                    f"Received: {name}"
-                )
-        if not FLAGS.workdir:
-            raise ValueError("Argument `workdir` must name a folder.")
-        for seed in map(int, FLAGS.seeds):
-            for row in rows:
-                if row.name in (FLAGS.rows or names):
-                    print(f"{row.title}, seed {seed}", flush=True)
-                    result_of(
-                        row,
-                        seed,
-                        FLAGS.workdir,
-                        FLAGS.data_dir,
-                        FLAGS.manual_dir,
-                    )
+        for row, seed in rows_lib.wanted(rows, FLAGS):
+            print(f"{row.title}, seed {seed}", flush=True)
+            result_of(
+                row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
+            )
         # A folder of another row may be one of other settings.
         results = collect(rows, FLAGS.workdir)
     except ValueError as error:

@@ -6,11 +6,12 @@ import platform
 import tempfile
 from importlib import metadata
 
-import keras
 import numpy as np
 
 import l0keras
 from l0keras import callbacks
+from l0keras.optimizers import ProximalSGD
+from l0keras.optimizers.optimizers_of import optimizers_of
 from trainers import networks
 from trainers import plots
 from trainers.errors import error_percent
@@ -118,7 +119,8 @@ def write(config, data, model, history, folder):
         },
     }
     if config.has_groups:
-        report["groups"] = _groups_of(model.optimizer)
+        [optimizer] = optimizers_of(model.optimizer, ProximalSGD)
+        report["groups"] = optimizer.zero_groups()
     if config.has_connections:
         sizes = kernel_sizes(trained)
         counts = connections_of(trained)
@@ -133,12 +135,6 @@ def write(config, data, model, history, folder):
     # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
-
-
-def _groups_of(optimizer):
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return optimizer.zero_groups()
 
 
 def kernel_sizes(model):

@@ -2,6 +2,7 @@ import keras
 
 from l0keras.optimizers import DeepR
 from l0keras.optimizers import SoftDeepR
+from l0keras.optimizers.optimizers_of import optimizers_of
 
 
 class ConnectionLogger(keras.callbacks.Callback):
@@ -39,14 +40,4 @@ def _rewired(optimizer):
 
 
 def _rewirers(optimizer):
-    """An optimizer, or what it is made of, as far as that rewires."""
-    if isinstance(optimizer, (DeepR, SoftDeepR)):
-        # Before the first step there is nothing to read.
-        return [optimizer] if optimizer.built else []
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return _rewirers(optimizer.inner_optimizer)
-    return [
-        found
-        for inner in getattr(optimizer, "optimizers", ())
-        for found in _rewirers(inner)
-    ]
+    return optimizers_of(optimizer, (DeepR, SoftDeepR))

@@ -1,6 +1,7 @@
 import keras
 
 from l0keras.optimizers import ProximalSGD
+from l0keras.optimizers.optimizers_of import optimizers_of
 
 
 class GroupLogger(keras.callbacks.Callback):
@@ -17,19 +18,6 @@ class GroupLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is None:
             return
-        for optimizer in _proximal(self.model.optimizer):
+        for optimizer in optimizers_of(self.model.optimizer, ProximalSGD):
             for counts in optimizer.zero_groups():
                 logs[f"{counts['name']}_kept"] = counts["kept"]
-
-
-def _proximal(optimizer):
-    """An optimizer, or what it is made of, as far as that is proximal."""
-    if isinstance(optimizer, ProximalSGD):
-        return [optimizer] if optimizer.built else []
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return _proximal(optimizer.inner_optimizer)
-    return [
-        found
-        for inner in getattr(optimizer, "optimizers", ())
-        for found in _proximal(inner)
-    ]
