@@ -285,10 +285,13 @@ def test_steps_wait_for_accumulated_gradients():
     slow.build([every])
     given = [array(gradients([every], step)[0]) for step in range(6)]
     for step in range(6):
-        before = array(every)
+        before, active = array(every), slow.positions()["layer/kernel"]
         slow.apply([ops.convert_to_tensor(given[step])], [every])
         if step % 3 < 2:
             np.testing.assert_array_equal(array(every), before)
+            # Also of those whose weight is 0 still.
+            now = slow.positions()["layer/kernel"]
+            np.testing.assert_array_equal(now, active)
     assert slow.rewired()["layer/kernel"] > 5
     fast.apply([ops.convert_to_tensor(sum(given[:3]) / 3)], [once])
     assert fast.rewired()["layer/kernel"] > 2
