@@ -101,6 +101,9 @@ def test_a_larger_bias_costs_more():
     )
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="as a dense layer, but far slower"
+)
 def test_fit_closes_feature_maps():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 6, 6, 1)).astype("float32")

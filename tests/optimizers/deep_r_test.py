@@ -30,6 +30,9 @@ INNER = {
     "decay": lambda: optimizers.AdamW(schedule(), weight_decay=0.1),
     "clipped": lambda: optimizers.SGD(0.5, clipvalue=0.3),
 }
+if BACKEND == "jax":
+    # There each step compiles anew.
+    INNER = {name: INNER[name] for name in ("momentum", "clipped")}
 
 
 class BruteForce:
@@ -255,6 +258,8 @@ def test_new_connection_that_does_not_move_its_way_is_gone_again():
 def test_saved_and_loaded_training_goes_on_the_same(
     share, budget, accumulate, tmp_path
 ):
+    if BACKEND == "jax" and accumulate:
+        pytest.skip("compiles every operation for every shape")
     x, y = data(steps=8)
     model = network()
     inner = optimizers.Adam(0.05, gradient_accumulation_steps=accumulate)
