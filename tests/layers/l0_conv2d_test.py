@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from l0keras import gates_of
 from l0keras.layers import L0Conv2D
