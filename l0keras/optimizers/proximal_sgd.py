@@ -155,7 +155,8 @@ class ProximalSGD(WrappedOptimizer):
             left = ops.logical_and(norms > 0, factors > 0)
             zeros = penalized.groups.size - ops.sum(ops.cast(left, "int32"))
             own = ops.equal(ops.arange(len(STAGES)), stage)
-            penalized.zeros.assign(ops.where(own, zeros, penalized.zeros))
+            before = ops.convert_to_tensor(penalized.zeros)
+            penalized.zeros.assign(ops.where(own, zeros, before))
 
     def _factors(self, index, stage, values, norms, learning_rate):
         """What each group is multiplied by in the end of a step."""
@@ -180,7 +181,8 @@ class ProximalSGD(WrappedOptimizer):
         rank = ops.argsort(ops.argsort(-sizes))
         kept = ops.cast(rank < count, norms.dtype)
         alive = ops.cast(penalized.was > 0, norms.dtype)
-        first = ops.equal(self._iterations, self.keep_at)
+        step = ops.convert_to_tensor(self._iterations)
+        first = ops.equal(step, self.keep_at)
         return ops.where(first, kept, alive)
 
     def _multiply(self, penalized, values, factors):
