@@ -105,6 +105,8 @@ def test_conversion_is_exact_both_ways():
     dense.kernel.assign(kernel)
     sparse = SparseDense.from_dense(dense, seed=3)
     assert sparse.connections == np.count_nonzero(kernel) == 16
+    signs = np.sign(array(sparse.values))
+    np.testing.assert_array_equal(array(sparse.signs), signs)
     assert sparse.name == "fc"
     again = sparse.to_dense()
     for a, b in zip(again.get_weights(), dense.get_weights(), strict=True):
