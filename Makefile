@@ -6,16 +6,23 @@ INSTALLED = $(VENV)/.installed
 CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
 
-.PHONY: demo test test-tensorflow test-jax lint clean
+# What takes about as long as all other tests, to run beside them.
+OTHER_TESTS = tests/trainers tests/export tests/readme_test.py
+
+.PHONY: demo test test-tensorflow test-others test-jax lint clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
 
 # With `make -j2` side by side.
-test: test-tensorflow test-jax
+test: test-tensorflow test-others test-jax
 
 test-tensorflow: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(RUN) pytest
+	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider \
+		$(addprefix --ignore=,$(OTHER_TESTS))
+
+test-others: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider $(OTHER_TESTS)
 
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax $(RUN) pytest -p no:cacheprovider $(CORE_TESTS)

@@ -16,17 +16,10 @@ pytest.importorskip("tensorflow_model_optimization")
 from trainers import proof  # noqa: E402
 from trainers import zoo  # noqa: E402
 
-slow = pytest.mark.slow
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [
-        "MobileNetV2",
-        pytest.param("ResNet50", marks=slow),
-        pytest.param("EfficientNetB0", marks=slow),
-        pytest.param("DenseNet121", marks=slow),
-    ],
+    "name", ["MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121"]
 )
 def test_is_the_same_in_tf_keras_and_runs_in_int8(name, tmp_path):
     small, images = proof.half_closed(zoo.builder(name)(), seed=0)
