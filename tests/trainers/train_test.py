@@ -104,7 +104,11 @@ def test_diverging_run_ends_with_one_error(tmp_path):
 @pytest.mark.parametrize(
     "program, arguments, message",
     [
-        ("train", ["--model=vgg"], "`model` must be one of lenet5, mlp"),
+        (
+            "train",
+            ["--model=vgg"],
+            "`model` must be one of lenet5, lenet5_pytorch, mlp",
+        ),
         ("train", ["digits"], "must be flags, --name=value. Received: digits"),
         ("export", ["--input=nothing"], "`input` must be a .keras file"),
     ],
