@@ -32,7 +32,8 @@ class HSPG(ProximalSGD):
     place of proximal ones; for the recipe TMLR 2024 (arXiv:2212.12921).
 
     Args:
-        inner, groups, regularizer, strength, keep_at: see `ProximalSGD`.
+        inner, groups, regularizer, strength, keep_at, keep: see
+            `ProximalSGD`.
         epsilon: a number in [0, 1), or rules by the names of groups: 0 makes
             a group 0 when its step crosses the hyperplane through 0, numbers
             near 1 already if it shrinks a little.
@@ -64,6 +65,7 @@ class HSPG(ProximalSGD):
         epsilon=0.0,
         switch_at=0,
         keep_at=None,
+        keep=None,
         name=None,
         use_ema=False,
         ema_momentum=0.99,
@@ -81,6 +83,7 @@ class HSPG(ProximalSGD):
             regularizer,
             strength,
             keep_at,
+            keep,
             name,
             use_ema,
             ema_momentum,

@@ -9,6 +9,8 @@ from l0keras.optimizers.per_group import apply_rules
 from l0keras.optimizers.per_group import check_rules
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 from l0keras.regularizers import GroupRegularizer
+from l0keras.regularizers.group_count import check_count
+from l0keras.regularizers.group_count import count_of
 from l0keras.regularizers.group_regularizer import root
 from l0keras.weight_groups import WeightGroups
 
@@ -31,10 +33,9 @@ class ProximalSGD(WrappedOptimizer):
     Adam with its variances, of which the prox knows nothing: it is that of
     the Euclidean distance.
 
-    With `keep_at` there is a last stage: at that step exactly the `k` groups
-    that the regularizer asks for stay, those of the largest weighted norms;
-    all others are 0 from then on, and what is left is trained without the
-    penalty.
+    With `keep_at` there is a last stage: at that step exactly k groups stay,
+    those of the largest norms (as the regularizer weights them); all others
+    are 0 from then on, and what is left is trained without the penalty.
 
     Source: Refael, Arbel and Huleihel, TMLR 2024 (arXiv:2212.12921), for the
     envelope `WGSEF` (the listings of whose algorithms were not at hand); the
@@ -51,6 +52,8 @@ class ProximalSGD(WrappedOptimizer):
         strength: lambda, a number of at least 0, or rules.
         keep_at: the number of steps after which exactly k groups stay, or
             `None` for never. Steps count from 0.
+        keep: k, a number of groups, an integer, or a share of them in (0, 1],
+            a float, or rules; `None` for the k of the regularizer.
         name: a string, or `None`.
         use_ema, ema_momentum: as in every Keras optimizer; averages of
             groups that are 0 are 0.
@@ -78,6 +81,7 @@ class ProximalSGD(WrappedOptimizer):
         regularizer,
         strength=1e-2,
         keep_at=None,
+        keep=None,
         name=None,
         use_ema=False,
         ema_momentum=0.99,
@@ -95,24 +99,37 @@ class ProximalSGD(WrappedOptimizer):
             "strength", strength, lambda v: check_at_least_0("strength", v)
         )
         check_step("keep_at", keep_at)
+        if keep is not None:
+            if keep_at is None:
+                raise ValueError(
+                    "Argument `keep` needs `keep_at`, the step at which to "
+                    f"choose. Received: keep={keep}, keep_at=None"
+                )
+            keep = check_rules("keep", keep, lambda v: check_count("keep", v))
         names = [group.name for group in groups]
         regularizers = apply_rules("regularizer", regularizer, names)
         strengths = apply_rules("strength", strength, names)
-        for group, own in zip(groups, regularizers):
+        asked = []
+        for group, own, k in zip(
+            groups, regularizers, apply_rules("keep", keep, names)
+        ):
             own.check_groups(group.size)
-            if keep_at is not None and not hasattr(own, "groups_to_keep"):
+            asked.append(_asked(own, k, group.size))
+            if keep_at is not None and asked[-1] is None:
                 raise ValueError(
-                    "Argument `keep_at` needs a regularizer that says how many "
-                    "groups to keep, such as `WGSEF`. "
-                    f"Received: {type(own).__name__} for {group.name!r}"
+                    "Argument `keep` must say how many groups to keep at "
+                    "`keep_at`, where the regularizer, unlike `WGSEF`, does "
+                    f"not. Received: keep=None with {type(own).__name__} for "
+                    f"{group.name!r}"
                 )
         super().__init__(inner, None, 0, name, use_ema, ema_momentum)
         self.regularizer = regularizer
         self.strength = strength
         self.keep_at = keep_at
+        self.keep = keep
         # Keras looks into lists and tuples for state.
         self._groups = collections.deque(groups)
-        self._settings = collections.deque(zip(regularizers, strengths))
+        self._settings = collections.deque(zip(regularizers, strengths, asked))
         self._penalized = collections.deque()
 
     # === State ===
@@ -120,7 +137,7 @@ class ProximalSGD(WrappedOptimizer):
     def _build_sparse(self, variables):
         penalized = []
         taken = {}
-        for groups, (regularizer, strength) in zip(
+        for groups, (regularizer, strength, asked) in zip(
             self._groups, self._settings
         ):
             own = [_find(path, variables) for path in groups.paths]
@@ -131,7 +148,9 @@ class ProximalSGD(WrappedOptimizer):
                 (len(STAGES),), "zeros", "int32", name=f"{groups.name}_zeros"
             )
             penalized.append(
-                _Penalized(groups, own, regularizer, strength, sizes, zeros)
+                _Penalized(
+                    groups, own, regularizer, strength, asked, sizes, zeros
+                )
             )
         self._penalized = collections.deque(penalized)
 
@@ -176,10 +195,9 @@ class ProximalSGD(WrappedOptimizer):
     def _keep(self, index, norms):
         """All but the largest groups are 0; what was 0 before stays so."""
         penalized = self._penalized[index]
-        count = penalized.regularizer.groups_to_keep(penalized.groups.size)
         sizes = penalized.regularizer.weighted(norms)
         rank = ops.argsort(ops.argsort(-sizes))
-        kept = ops.cast(rank < count, norms.dtype)
+        kept = ops.cast(rank < penalized.asked, norms.dtype)
         alive = ops.cast(penalized.was > 0, norms.dtype)
         step = ops.convert_to_tensor(self._iterations)
         first = ops.equal(step, self.keep_at)
@@ -225,10 +243,11 @@ class ProximalSGD(WrappedOptimizer):
 
         Returns:
             A list of dictionaries, one for each `WeightGroups`: `name`,
-            `groups` (how many there are), `asked` (how many the regularizer
-            asks to keep, `None` if it does not), `kept`, and how many became 0
-            by the steps of each stage, `prox`, `half_space` and `top_k`.
-            Groups that were 0 from the start count as of the first stage.
+            `groups` (how many there are), `asked` (how many `keep` or the
+            regularizer asks to keep, `None` if neither does), `kept`, and how
+            many became 0 by the steps of each stage, `prox`, `half_space` and
+            `top_k`. Groups that were 0 from the start count as of the first
+            stage.
 
         Raises:
             ValueError: the optimizer is not built.
@@ -246,6 +265,7 @@ class ProximalSGD(WrappedOptimizer):
             "regularizer": _serialized(self.regularizer),
             "strength": self.strength,
             "keep_at": self.keep_at,
+            "keep": self.keep,
         }
 
     @classmethod
@@ -268,12 +288,16 @@ class ProximalSGD(WrappedOptimizer):
 class _Penalized:
     """Groups of weights with all that is known of them in one training."""
 
-    def __init__(self, groups, variables, regularizer, strength, sizes, zeros):
+    def __init__(
+        self, groups, variables, regularizer, strength, asked, sizes, zeros
+    ):
         self.groups = groups
         # Not a list, in which Keras would look for state.
         self.variables = collections.deque(variables)
         self.regularizer = regularizer
         self.strength = strength
+        # How many groups to keep, or None.
+        self.asked = asked
         self.sizes = sizes
         self.zeros = zeros
         self.before = self.was = None
@@ -281,11 +305,10 @@ class _Penalized:
     def counts(self):
         values = [ops.convert_to_tensor(v) for v in self.variables]
         norms = ops.convert_to_numpy(self.groups.dot(values, values))
-        keep = getattr(self.regularizer, "groups_to_keep", None)
         found = {
             "name": self.groups.name,
             "groups": self.groups.size,
-            "asked": keep(self.groups.size) if keep else None,
+            "asked": self.asked,
             "kept": int(np.sum(norms > 0)),
         }
         before = 0
@@ -294,6 +317,15 @@ class _Penalized:
             found[stage] = max(int(count) - before, 0)
             before = max(before, int(count))
         return found
+
+
+def _asked(regularizer, keep, groups):
+    """How many groups to keep, `None` where nothing says it."""
+    if keep is not None:
+        return count_of("keep", keep, groups)
+    if hasattr(regularizer, "groups_to_keep"):
+        return regularizer.groups_to_keep(groups)
+    return None
 
 
 def check_step(name, step):

@@ -96,6 +96,10 @@ class GroupRegularizer(keras.regularizers.Regularizer):
         """
         raise NotImplementedError
 
+    def weighted(self, norms):
+        """By what the largest groups are found, a tensor `(groups,)`."""
+        return norms
+
     def _weights(self, norms):
         return ops.convert_to_tensor(self.group_weights, dtype=norms.dtype)
 

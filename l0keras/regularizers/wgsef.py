@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from l0keras.regularizers.group_count import check_count
+from l0keras.regularizers.group_count import count_of
 from l0keras.regularizers.group_regularizer import GroupRegularizer
 from l0keras.regularizers.share_budget import share_budget
 
@@ -52,15 +54,7 @@ class WGSEF(GroupRegularizer):
 
     def __init__(self, k, axis=-1, group_weights=None):
         super().__init__(axis, group_weights)
-        number = isinstance(k, (int, float)) and not isinstance(k, bool)
-        share = number and isinstance(k, float)
-        if not number or not (0 < k <= 1 if share else k >= 1):
-            raise ValueError(
-                "Argument `k` must be a number of groups, an integer of at "
-                "least 1, or a share of them in (0, 1], a float. "
-                f"Received: k={k}"
-            )
-        self.k = k
+        self.k = check_count("k", k)
 
     def groups_to_keep(self, groups):
         """The number of groups that `k` stands for.
@@ -71,14 +65,7 @@ class WGSEF(GroupRegularizer):
         Raises:
             ValueError: `k` is more than that.
         """
-        if isinstance(self.k, float):
-            return max(1, round(self.k * groups))
-        if self.k > groups:
-            raise ValueError(
-                f"Argument `k` must be at most the number of groups, {groups}. "
-                f"Received: k={self.k}"
-            )
-        return self.k
+        return count_of("k", self.k, groups)
 
     def check_groups(self, groups):
         super().check_groups(groups)

@@ -208,17 +208,28 @@ def test_the_order_of_groups_means_nothing():
     )
 
 
-@pytest.mark.parametrize("kind", [ProximalSGD, HSPG])
-def test_exactly_k_groups_stay_in_the_end(kind):
+@pytest.mark.parametrize(
+    "kind, penalty, keep",
+    [
+        (ProximalSGD, ENVELOPE, None),
+        (HSPG, ENVELOPE, None),
+        (HSPG, GroupLasso(), 3),
+        (ProximalSGD, WGSEF(7), {"first": 0.2}),
+    ],
+    ids=["prox", "hspg", "lasso", "share"],
+)
+def test_exactly_k_groups_stay_in_the_end(kind, penalty, keep):
     model = network()
-    optimizer = kind(SGD(0.1), weight_groups(model), ENVELOPE, 1e-3, keep_at=2)
-    reference = Reference(model, SGD(0.1), ENVELOPE, 1e-3)
+    optimizer = kind(
+        SGD(0.1), weight_groups(model), penalty, 1e-3, keep_at=2, keep=keep
+    )
+    d = np.linspace(0.5, 2, 16) if penalty is ENVELOPE else np.ones(16)
+    reference = Reference(model, SGD(0.1), penalty, 1e-3)
     largest = {}
 
-    def keep(before, after):
+    def chosen(before, after):
         if not largest:
-            norms = np.sqrt(np.linspace(0.5, 2, 16))
-            norms = norms * np.sqrt(np.sum(after**2, axis=1))
+            norms = np.sqrt(d) * np.sqrt(np.sum(after**2, axis=1))
             largest["kept"] = np.isin(np.arange(16), np.argsort(-norms)[:3])
         return largest["kept"].astype(float)
 
@@ -229,7 +240,7 @@ def test_exactly_k_groups_stay_in_the_end(kind):
             step,
             grads,
             half_space=kind is HSPG and step < 2,
-            keep=keep if step >= 2 else None,
+            keep=chosen if step >= 2 else None,
         )
         assert_close(model, reference)
     (counts,) = optimizer.zero_groups()
@@ -415,7 +426,13 @@ def test_clear_errors():
         fails("`keep_at` must be a number of steps", keep_at=step)
     fails("without a second stage", switch_at=None)
     fails("must not be before `switch_at`", switch_at=5, keep_at=4)
-    fails("`keep_at` needs", regularizer=GroupLasso(), keep_at=4)
+    lasso = {"regularizer": GroupLasso(), "keep_at": 4}
+    fails("`keep` must say.*GroupLasso for 'first'", **lasso)
+    fails("`keep` needs `keep_at`", keep=3)
+    for keep in (0, 1.5, True, "3"):
+        fails("`keep` must be a number of groups", **lasso, keep=keep)
+    fails("`keep` must be at most the number of groups, 16", **lasso, keep=17)
+    fails("`keep` must have a rule for all", **lasso, keep={"x": 3})
     fails("`inner` must be a Keras optimizer", kind=ProximalSGD, inner="sgd")
 
 
