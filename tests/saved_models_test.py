@@ -38,7 +38,8 @@ def test_files_agree_with_the_report(folder):
     assert l0keras.count_macs(model) == report["macs"]["stripped"]
     file = folder / "model.tflite"
     assert file.stat().st_size == report["bytes"]["tflite"]
-    images = np.random.default_rng(0).random((4, 28, 28, 1), "float32")
+    shape = (4, *model.input_shape[1:])
+    images = np.random.default_rng(0).random(shape, "float32")
     logits = model.predict(images, verbose=0)
     scale = np.abs(logits).max()
     difference = l0keras.export.run_tflite(file, images) - logits

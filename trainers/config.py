@@ -75,7 +75,9 @@ class Config:
         group_lambda: the strength of the penalty on groups of weights that
             make a channel, one number or one for each of the model's
             `l0keras.weight_groups`.
-        k: the share of these groups to keep, in (0, 1], likewise.
+        k: the share of these groups to keep, in (0, 1], likewise: what
+            `"wgsef"` asks for all the time, and what any method of groups
+            chooses before `finetune_epochs`.
         epsilon: of half-space steps, in [0, 1), likewise.
         switch_at: the share of the epochs whose steps are proximal, in
             [0, 1]; those of the others are half-space steps.
@@ -86,8 +88,8 @@ class Config:
         patience: after how many epochs without a better validation accuracy
             to stop and take the best weights; 0 trains to the end.
         finetune_epochs: more epochs after those, without a penalty: with
-            frozen gates, and without the L2 that is coupled with them, or,
-            for `"wgsef"`, with exactly `k` of the groups.
+            frozen gates, and without the L2 that is coupled with them, or
+            with exactly `k` of the groups.
         optimizer: `"adam"` or `"sgd"`, with Keras's defaults.
         learning_rate: that of the first epoch.
         momentum, nesterov: of `"sgd"`.
@@ -227,8 +229,8 @@ class Config:
             ("droprate_init", "method=l0", self.method != "dep_l0"),
             (
                 "finetune_epochs",
-                "a method with gates or method=wgsef",
-                self.is_gated or self.method == "wgsef",
+                "a method with gates or of groups",
+                self.is_gated or self.has_groups,
             ),
             # Keras averages all weights that train, or none of them.
             ("finetune_epochs", "ema_momentum=0", not self.ema_momentum),
@@ -243,7 +245,12 @@ class Config:
             ("temperature", "method=deep_r or soft_deep_r", moves),
             ("budget", "method=deep_r", self.method == "deep_r"),
             ("group_lambda", "a method of groups", self.has_groups),
-            ("k", "method=wgsef", self.method == "wgsef"),
+            (
+                "k",
+                "method=wgsef, or finetune_epochs of groups",
+                self.method == "wgsef"
+                or (self.has_groups and self.finetune_epochs > 0),
+            ),
             (
                 "epsilon",
                 "method=wgsef or hspg",
@@ -351,7 +358,8 @@ def define_flags(flag_values=flags.FLAGS):
         "budget": "Whether each kernel keeps its number of connections.",
         "group_lambda": "The strength of the penalty on groups of weights, "
         "one number or one for each layer's groups.",
-        "k": "The share of the groups to keep, likewise.",
+        "k": "The share of the groups to keep, likewise: what wgsef asks "
+        "for, and what is chosen before finetune_epochs.",
         "epsilon": "Of half-space steps: how little a group may shrink to "
         "become 0, likewise.",
         "switch_at": "The share of the epochs of proximal steps, before "
@@ -361,8 +369,8 @@ def define_flags(flag_values=flags.FLAGS):
         "patience": "After how many epochs without a better validation "
         "accuracy to stop and take the best weights; 0 never.",
         "epochs": "How often to go through the training examples.",
-        "finetune_epochs": "How often after that, with frozen gates or, for "
-        "wgsef, with exactly k of the groups.",
+        "finetune_epochs": "How often after that, with frozen gates or with "
+        "exactly k of the groups.",
         "batch_size": "Examples in a step, over all replicas.",
         "optimizer": "What makes the steps.",
         "learning_rate": "The learning rate of the first epoch.",

@@ -22,6 +22,7 @@ from trainers import devices
 from trainers import group_sparsity_plot
 from trainers import program
 from trainers import rows as rows_lib
+from trainers.config import Config
 from trainers.rows import Row
 from trainers.training import train
 from trainers.workdir import replacing
@@ -30,64 +31,97 @@ from trainers.workdir import write_json
 FLAGS = flags.FLAGS
 
 
-def _rows(flagfile, plain):
+# What settings of groups are where there are none.
+PLAIN = {
+    name: getattr(Config, name)
+    for name in ("group_lambda", "k", "epsilon", "switch_at")
+}
+
+
+def _rows(flagfile, lasso, gates, epochs, finetune_epochs):
     """The rows of an experiment whose flagfile is the full recipe.
 
     Args:
         flagfile: a name.
-        plain: how many epochs there are in all.
+        lasso: the strength of the group lasso, `Config.group_lambda`. Its
+            penalty is linear in the weights, so those of the envelope mean
+            something else.
+        gates: the settings of gates that leave about as many parameters.
+        epochs, finetune_epochs: those of the flagfile.
     """
-    alone = {"finetune_epochs": 0, "epochs": plain}
-    lasso = {"k": (0.1,), **alone}
+    straight = {"finetune_epochs": 0, "epochs": epochs + finetune_epochs}
+    lasso = {"method": "hspg", "group_lambda": lasso}
+    proximal = {"switch_at": PLAIN["switch_at"], "epsilon": PLAIN["epsilon"]}
     return (
         Row("wgsef_k", "WGSEF, half-space steps, exactly k", flagfile),
-        Row("wgsef", "WGSEF, half-space steps", flagfile, alone),
+        Row(
+            "hspg_k",
+            "group lasso, half-space steps, exactly k",
+            flagfile,
+            lasso,
+        ),
+        Row(
+            "norms_k",
+            "no penalty, exactly k",
+            flagfile,
+            {"method": "group_lasso", "group_lambda": (0.0,), **proximal},
+        ),
+        Row("l0", "gates (L0)", flagfile, {**PLAIN, **gates}),
+        Row("wgsef", "WGSEF, half-space steps", flagfile, straight),
         Row(
             "wgsef_prox",
             "WGSEF, proximal steps",
             flagfile,
-            {"switch_at": 1.0, "epsilon": (0.0,), **alone},
+            {**straight, "switch_at": 1.0, "epsilon": PLAIN["epsilon"]},
         ),
         Row(
             "hspg",
             "group lasso, half-space steps",
             flagfile,
-            {"method": "hspg", "group_lambda": LASSO[flagfile], **lasso},
+            {**lasso, "k": PLAIN["k"], **straight},
         ),
         Row(
             "group_lasso",
             "group lasso, proximal steps",
             flagfile,
             {
-                "method": "group_lasso",
-                "group_lambda": LASSO[flagfile],
-                "switch_at": 0.5,
-                "epsilon": (0.0,),
                 **lasso,
+                "method": "group_lasso",
+                "k": PLAIN["k"],
+                **proximal,
+                **straight,
             },
         ),
         Row(
-            "dense",
-            "dense",
-            flagfile,
-            {
-                "method": "dense",
-                "group_lambda": (0.01,),
-                "switch_at": 0.5,
-                "epsilon": (0.0,),
-                **lasso,
-            },
+            "dense", "dense", flagfile, {"method": "dense", **PLAIN, **straight}
         ),
     )
 
 
-# The strengths of the group lasso: its penalty is linear in the weights, so
-# that those of the envelope mean something else.
-LASSO = {
-    "mnist_lenet5_wgsef": (1e-3,),
-}
 EXPERIMENTS = {
-    "lenet5": _rows("mnist_lenet5_wgsef", 14),
+    "lenet5": _rows(
+        "mnist_lenet5_wgsef",
+        lasso=(6e-4,),
+        gates={
+            "method": "l0",
+            "l0_lambda": (5.0, 0.3, 0.03, 2.0),
+            "gate_learning_rate": 0.02,
+        },
+        epochs=8,
+        finetune_epochs=6,
+    ),
+    "vgg7": _rows(
+        "fashion_mnist_vgg7_wgsef",
+        lasso=(1e-3,),
+        gates={
+            "method": "dep_l0",
+            "cost": "macs",
+            "l0_lambda": (2e-6,),
+            "gate_learning_rate": 0.02,
+        },
+        epochs=6,
+        finetune_epochs=4,
+    ),
 }
 
 

@@ -54,6 +54,10 @@ NETWORKS = {
     "wrn_16_4": _wide_resnet(16, 4),
     "wrn_28_10": _wide_resnet(28, 10),
     "vgg16": Network(models.vgg16, "dep_l0"),
+    # So small that two cores can train it many times.
+    "vgg7": Network(
+        functools.partial(models.vgg, ((16, 2), (32, 2), (64, 2))), "dep_l0"
+    ),
     "resnet8": _resnet(8),
     "resnet20": _resnet(20),
     "resnet56": _resnet(56),

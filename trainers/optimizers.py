@@ -111,11 +111,15 @@ def _grouped(config, inner, steps, model, average):
         # An integer would be a number of groups.
         regularizer = _by_name("k", config.k, names, lambda k: WGSEF(float(k)))
     strength = _by_name("group_lambda", config.group_lambda, names)
+    last = {}
     if config.finetune_epochs:
-        average = {**average, "keep_at": config.epochs * steps}
+        last["keep_at"] = config.epochs * steps
+        last["keep"] = _by_name("k", config.k, names)
     switch = round(config.switch_at * config.epochs)
     if config.method == "group_lasso" or switch == config.epochs:
-        return ProximalSGD(inner, groups, regularizer, strength, **average)
+        return ProximalSGD(
+            inner, groups, regularizer, strength, **last, **average
+        )
     return HSPG(
         inner,
         groups,
@@ -123,6 +127,7 @@ def _grouped(config, inner, steps, model, average):
         strength,
         _by_name("epsilon", config.epsilon, names),
         switch * steps,
+        **last,
         **average,
     )
 

@@ -42,7 +42,7 @@ FLAGS = flags.FLAGS
 
 # Scaled down so far that two cores can train a hundred of them.
 NETWORKS = {
-    "vgg": functools.partial(models.vgg, ((16, 2), (32, 2), (64, 2))),
+    "vgg": networks.NETWORKS["vgg7"].build,
     "resnet20": functools.partial(models.resnet, 20, 8),
 }
 METHODS = ("dense", "independent", "forward", "backward")

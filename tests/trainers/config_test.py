@@ -164,12 +164,12 @@ def test_refuses_wrong_values(name, value, allowed):
         (
             "finetune_epochs=1",
             ["method=dense", "ema_momentum=0"],
-            "0 without a method with gates or method=wgsef",
+            "0 without a method with gates or of groups",
         ),
         (
             "finetune_epochs=1",
-            ["method=hspg", "ema_momentum=0"],
-            "0 without a method with gates or method=wgsef",
+            ["method=l1", "ema_momentum=0"],
+            "0 without a method with gates or of groups",
         ),
         (
             "finetune_epochs=1",
@@ -343,6 +343,7 @@ def test_there_are_the_papers_flagfiles():
         "cifar10_resnet18_wgsef",
         "cifar10_mobilenet_v1_wgsef",
         "fashion_mnist_vgg16_wgsef",
+        "fashion_mnist_vgg7_wgsef",
         "fashion_mnist_resnet18_wgsef",
         "fashion_mnist_mobilenet_v1_wgsef",
         "cifar100_vgg16_wgsef",

@@ -13,18 +13,27 @@ from trainers import networks
 from trainers.optimizers import make_optimizer
 from trainers.training import Training
 
-ROWS = {row.name: row for row in group_sparsity.EXPERIMENTS["lenet5"]}
+ROWS = {
+    name: {row.name: row for row in rows}
+    for name, rows in group_sparsity.EXPERIMENTS.items()
+}
 KINDS = {
     "wgsef_k": (HSPG, "WGSEF"),
+    "hspg_k": (HSPG, "GroupLasso"),
+    "norms_k": (ProximalSGD, "GroupLasso"),
     "wgsef": (HSPG, "WGSEF"),
     "wgsef_prox": (ProximalSGD, "WGSEF"),
     "hspg": (HSPG, "GroupLasso"),
     "group_lasso": (ProximalSGD, "GroupLasso"),
 }
+# What there is to keep, steps in an epoch, epochs in all and before choosing.
+LENET = ([5, 16, 50], 468, 14, 8, (28, 28, 1))
+VGG = ([6, 6, 13, 13, 26, 26], 468, 10, 6, (14, 14, 1))
+EXPECTED = {"lenet5": LENET, "vgg7": VGG}
 
 
 def short(name, **changes):
-    row = ROWS[name]
+    row = ROWS["lenet5"][name]
     small = {"dataset": "digits", "image_size": 28, "epochs": 1, **changes}
     return dataclasses.replace(row, changes={**row.changes, **small})
 
@@ -43,24 +52,41 @@ def results(workdir):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_rows_are_what_they_are_called(name):
-    config = ROWS[name].config(2)
-    assert config.seed == 2 and config.dataset == "mnist"
-    model = networks.build(config, (28, 28, 1), 10, 60_000)
-    optimizer = make_optimizer(config, 468, model)
+@pytest.mark.parametrize("experiment", EXPECTED)
+def test_rows_are_what_they_are_called(experiment, name):
+    wanted, steps, epochs, choice, shape = EXPECTED[experiment]
+    config = ROWS[experiment][name].config(2)
+    assert config.seed == 2
+    model = networks.build(config, shape, 10, 60_000)
+    optimizer = make_optimizer(config, steps, model)
     kind, regularizer = KINDS[name]
     assert type(optimizer) is kind
     optimizer.build(model.trainable_variables)
     assert all(
-        type(one).__name__ == regularizer for one, _ in optimizer._settings
+        type(penalized.regularizer).__name__ == regularizer
+        and (penalized.strength > 0) == (name != "norms_k")
+        for penalized in optimizer._penalized
     )
     asked = [counts["asked"] for counts in optimizer.zero_groups()]
-    wanted = [5, 16, 50] if regularizer == "WGSEF" else [None] * 3
-    assert asked == wanted
-    # All train as long, and the first one chooses on the way.
-    assert config.epochs + config.finetune_epochs == 14
-    keeps = 8 * 468 if name == "wgsef_k" else None
+    asks = name.endswith("_k") or regularizer == "WGSEF"
+    assert asked == (wanted if asks else [None] * len(wanted))
+    # All train as long, and some choose on the way.
+    assert config.epochs + config.finetune_epochs == epochs
+    keeps = choice * steps if name.endswith("_k") else None
     assert optimizer.keep_at == keeps
+
+
+@pytest.mark.parametrize("experiment", EXPECTED)
+def test_rows_without_groups(experiment):
+    *_, epochs, choice, _ = EXPECTED[experiment]
+    dense = ROWS[experiment]["dense"].config(1)
+    assert dense.method == "dense" and dense.epochs == epochs
+    gates = ROWS[experiment]["l0"].config(1)
+    assert gates.is_gated and gates.epochs == choice
+    assert gates.epochs + gates.finetune_epochs == epochs
+    assert {dense.dataset} == {
+        row.config(1).dataset for row in ROWS[experiment].values()
+    }
 
 
 def test_result_has_exactly_the_groups_that_were_asked_for(results):
@@ -124,8 +150,8 @@ def run(monkeypatch, *arguments):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--experiment=alexnet"], "`experiment` must be of lenet5"),
-        (["--rows=wgsef,l0"], "`rows` must be of wgsef_k.*Received: l0"),
+        (["--experiment=alexnet"], "`experiment` must be of lenet5, vgg7"),
+        (["--rows=wgsef,l2"], "`rows` must be of wgsef_k.*Received: l2"),
         ([], "`workdir` must name a folder"),
         (["more"], "All arguments must be flags"),
     ],

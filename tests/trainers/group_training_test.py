@@ -126,10 +126,16 @@ def test_a_run_that_was_stopped_twice_is_the_same(finished, tmp_path):
     [
         {"method": "group_lasso", "group_lambda": (0.03,)},
         {"method": "hspg", "epsilon": (0.5,), "group_lambda": (0.03,)},
+        {
+            "method": "hspg",
+            "k": (0.1, 0.4),
+            "group_lambda": (0.001,),
+            "finetune_epochs": 1,
+        },
         {"k": (0.2,), "ema_momentum": 0.9, "group_lambda": (0.15,)},
         {"k": (0.2,), "precision": "mixed_float16", "finetune_epochs": 1},
     ],
-    ids=["group_lasso", "hspg", "averaged", "float16"],
+    ids=["group_lasso", "hspg", "chosen", "averaged", "float16"],
 )
 def test_other_methods(changes, tmp_path):
     defaults = {
@@ -147,7 +153,8 @@ def test_other_methods(changes, tmp_path):
         assert own["kept"] + zeros == own["groups"]
         if config.method == "group_lasso":
             assert zeros == own["prox"]
-        assert (own["asked"] is None) == (config.method != "wgsef")
+        asks = config.method == "wgsef" or config.finetune_epochs > 0
+        assert (own["asked"] is not None) == asks
         if config.finetune_epochs:
             assert own["kept"] == own["asked"]
     assert report["test_error"]["stripped"] == report["test_error"]["sparse"]

@@ -264,12 +264,21 @@ def test_k_is_a_share_however_it_is_written():
     assert [c["asked"] for c in optimizer.zero_groups()] == [300, 100]
 
 
-@pytest.mark.parametrize("switch_at", [0.5, 1.0])
-def test_exactly_k_stay_after_the_epochs(switch_at):
-    optimizer, _ = grouped("wgsef", finetune_epochs=2, switch_at=switch_at)
+@pytest.mark.parametrize(
+    "method, settings",
+    [
+        ("wgsef", {"switch_at": 0.5}),
+        ("wgsef", {"switch_at": 1.0}),
+        ("hspg", {"switch_at": 0.5}),
+        ("group_lasso", {}),
+    ],
+)
+def test_exactly_k_stay_after_the_epochs(method, settings):
+    optimizer, _ = grouped(method, finetune_epochs=2, k=(0.1, 0.5), **settings)
     assert optimizer.keep_at == 10 * STEPS
-    optimizer, _ = grouped("wgsef", switch_at=switch_at)
-    assert optimizer.keep_at is None
+    assert [c["asked"] for c in optimizer.zero_groups()] == [30, 50]
+    optimizer, _ = grouped(method, **settings)
+    assert optimizer.keep_at is None and optimizer.keep is None
 
 
 def test_averages_of_groups_are_those_of_the_outer_optimizer():
