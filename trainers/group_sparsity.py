@@ -101,7 +101,7 @@ def _rows(flagfile, lasso, gates, epochs, finetune_epochs):
 EXPERIMENTS = {
     "lenet5": _rows(
         "mnist_lenet5_wgsef",
-        lasso=(6e-4,),
+        lasso=(6e-4, 4e-4, 3e-4),
         gates={
             "method": "l0",
             "l0_lambda": (5.0, 0.3, 0.03, 2.0),
@@ -216,30 +216,32 @@ def table(rows, results):
 def group_table(rows, results):
     """What was asked for and what was left, layer by layer, in Markdown.
 
-    Of the median run of each row: the groups there were, how many the
-    regularizer asked to keep and how many were kept, and how many became 0 in
-    which stage.
+    Of the median run of each row: how many groups of each layer were kept and
+    how many were asked for, and how many of all layers became 0 in which
+    stage.
     """
-    lines = [
-        "| method | groups | there are | asked for | kept | zero by prox | "
-        "by half-space steps | by the choice of k |",
-        "| --- " * 8 + "|",
+    shown = [(row, median_run(results, row.name)) for row in rows]
+    shown = [
+        (row, run["groups"]) for row, run in shown if run and run["groups"]
     ]
-    for row in rows:
-        middle = median_run(results, row.name)
-        for counts in middle["groups"] if middle else ():
-            asked = counts["asked"]
-            cells = [
-                row.title,
-                counts["name"],
-                counts["groups"],
-                "-" if asked is None else asked,
-                counts["kept"],
-                counts["prox"],
-                counts["half_space"],
-                counts["top_k"],
-            ]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+    if not shown:
+        return ""
+    names = [f"{one['name']} ({one['groups']})" for one in shown[0][1]]
+    stages = {
+        "prox": "zero by prox",
+        "half_space": "by half-space steps",
+        "top_k": "by the choice of k",
+    }
+    header = ["kept / asked for", *names, *stages.values()]
+    lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
+    for row, groups in shown:
+        cells = [row.title]
+        for one in groups:
+            asked = "-" if one["asked"] is None else one["asked"]
+            cells.append(f"{one['kept']} / {asked}")
+        for stage in stages:
+            cells.append(f"{sum(one[stage] for one in groups)}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

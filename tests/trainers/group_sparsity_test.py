@@ -29,6 +29,7 @@ KINDS = {
 # What there is to keep, steps in an epoch, epochs in all and before choosing.
 LENET = ([5, 16, 50], 468, 14, 8, (28, 28, 1))
 VGG = ([6, 6, 13, 13, 26, 26], 468, 10, 6, (14, 14, 1))
+STAGES = ("prox", "half_space", "top_k")
 EXPECTED = {"lenet5": LENET, "vgg7": VGG}
 
 
@@ -125,8 +126,22 @@ def test_tables_show_the_median_run(results):
     assert f"| {431_080 / one['params'][1]:.1f}x |" in lines[2]
     assert "| 100.0 % |" in lines[3]
     lines = group_sparsity.group_table(SHORT, [*runs, results[1]]).splitlines()
-    assert len(lines) == 2 + 3
-    assert "| conv2 | 50 | 16 | 16 |" in lines[3]
+    assert len(lines) == 3
+    assert lines[0].startswith(
+        "| kept / asked for | conv1 (20) | conv2 (50) | fc1 (500) | zero by"
+    )
+    assert lines[2].startswith(
+        f"| {SHORT[0].title} | 5 / 5 | 16 / 16 | 50 / 50"
+    )
+    zeros = [int(cell) for cell in lines[2].split("|")[-4:-1]]
+    assert sum(zeros) == 15 + 34 + 450
+    stages = [[one[s] for one in runs[2]["groups"]] for s in STAGES]
+    assert zeros == [sum(stage) for stage in stages]
+    # What was kept and what was asked for need not be the same.
+    groups = [{**one, "asked": None} for one in one["groups"]]
+    groups[1]["kept"] = 17
+    lines = group_sparsity.group_table(SHORT, [{**runs[0], "groups": groups}])
+    assert "| 5 / - | 17 / - | 50 / - |" in lines
 
 
 def test_saves_tables_and_picture(results, tmp_path):
@@ -177,5 +192,5 @@ def test_runs_what_is_asked_for(results, monkeypatch, tmp_path, capsys):
         f"--save_to={tmp_path}/saved",
     )
     assert asked == [(n, s) for s in (1, 5) for n in ("wgsef_k", "dense")]
-    assert "| conv1 | 20 | 5 | 5 |" in capsys.readouterr().out
+    assert "| 5 / 5 | 16 / 16 |" in capsys.readouterr().out
     assert (tmp_path / "saved" / "table.md").exists()
