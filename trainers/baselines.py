@@ -12,11 +12,12 @@ class FixedConnections(WrappedOptimizer):
 
     Args:
         inner: a `keras.optimizers.Optimizer`.
+        name: a string, or `None`.
         use_ema, ema_momentum: as in every Keras optimizer.
     """
 
-    def __init__(self, inner, use_ema=False, ema_momentum=0.99, **kwargs):
-        super().__init__(inner, None, 0, None, use_ema, ema_momentum)
+    def __init__(self, inner, name=None, use_ema=False, ema_momentum=0.99):
+        super().__init__(inner, name, use_ema, ema_momentum)
 
     def _build_sparse(self, variables):
         self._masks = tuple(
@@ -45,11 +46,12 @@ class Shrinkage(WrappedOptimizer):
     Args:
         inner: a `keras.optimizers.Optimizer`.
         l1: how far, times the learning rate.
+        name: a string, or `None`.
         use_ema, ema_momentum: as in every Keras optimizer.
     """
 
-    def __init__(self, inner, l1, use_ema=False, ema_momentum=0.99, **kwargs):
-        super().__init__(inner, None, 0, None, use_ema, ema_momentum)
+    def __init__(self, inner, l1, name=None, use_ema=False, ema_momentum=0.99):
+        super().__init__(inner, name, use_ema, ema_momentum)
         self.l1 = l1
 
     def _build_sparse(self, variables):

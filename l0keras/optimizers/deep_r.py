@@ -9,12 +9,12 @@ from l0keras.optimizers.initial import values_of
 from l0keras.optimizers.pools import MaskedPool
 from l0keras.optimizers.pools import joined
 from l0keras.optimizers.pools import members_of
+from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
 from l0keras.optimizers.storage_pool import StoragePool
-from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 
 
 @keras.saving.register_keras_serializable("l0keras")
-class DeepR(WrappedOptimizer):
+class DeepR(RewiringOptimizer):
     """DEEP R: trains with a fixed number of connections, and rewires them.
 
     Wraps any optimizer and works on any Keras model. Each potential
@@ -133,6 +133,7 @@ class DeepR(WrappedOptimizer):
     # === State ===
 
     def _build_sparse(self, variables):
+        super()._build_sparse(variables)
         chosen = connections.choose(variables, self.connectivity, self.include)
         stored = [v for v, _ in chosen if connections.storage_of(v)]
         if stored and self.budget == "global":

@@ -122,7 +122,7 @@ class ProximalSGD(WrappedOptimizer):
                     f"not. Received: keep=None with {type(own).__name__} for "
                     f"{group.name!r}"
                 )
-        super().__init__(inner, None, 0, name, use_ema, ema_momentum)
+        super().__init__(inner, name, use_ema, ema_momentum)
         self.regularizer = regularizer
         self.strength = strength
         self.keep_at = keep_at
@@ -256,11 +256,8 @@ class ProximalSGD(WrappedOptimizer):
         return [penalized.counts() for penalized in self._penalized]
 
     def get_config(self):
-        config = super().get_config()
-        # There is nothing to draw, and groups say what they include.
-        del config["include"], config["seed"]
         return {
-            **config,
+            **super().get_config(),
             "groups": [group.get_config() for group in self._groups],
             "regularizer": _serialized(self.regularizer),
             "strength": self.strength,

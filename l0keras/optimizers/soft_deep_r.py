@@ -8,14 +8,14 @@ from l0keras.optimizers import connections
 from l0keras.optimizers.initial import rng_of
 from l0keras.optimizers.initial import signs_of
 from l0keras.optimizers.initial import values_of
-from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
+from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
 from l0keras.positions import StepSeed
 from l0keras.positions import draw_positions
 from l0keras.positions import signs_at
 
 
 @keras.saving.register_keras_serializable("l0keras")
-class SoftDeepR(WrappedOptimizer):
+class SoftDeepR(RewiringOptimizer):
     """Soft-DEEP R: connections come and go by themselves, without a limit.
 
     As in `DeepR`, each potential connection has a sign that never changes and
@@ -100,6 +100,7 @@ class SoftDeepR(WrappedOptimizer):
         self._sparse = collections.deque()
 
     def _build_sparse(self, variables):
+        super()._build_sparse(variables)
         chosen = connections.choose(variables, self.connectivity, self.include)
         sparse = []
         for index, (variable, count) in enumerate(chosen):

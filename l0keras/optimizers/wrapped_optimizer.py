@@ -4,11 +4,8 @@ import keras
 from keras import ops
 
 from l0keras.distribution import outside_of_functions
-from l0keras.optimizers.connections import check_regex
-from l0keras.optimizers.connections import check_seed
 from l0keras.optimizers.gradients import checked
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
-from l0keras.positions import draw_seed
 
 
 class WrappedOptimizer(keras.optimizers.Optimizer):
@@ -18,17 +15,12 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
 
     Args:
         inner: a `keras.optimizers.Optimizer`.
-        include: a regular expression, or `None`.
-        seed: an integer, or `None`.
         name: a string, or `None`.
         use_ema, ema_momentum: as in every Keras optimizer.
     """
 
-    def __init__(self, inner, include, seed, name, use_ema, ema_momentum):
+    def __init__(self, inner, name, use_ema, ema_momentum):
         _check_inner(inner)
-        if include is not None:
-            check_regex("include", include)
-        check_seed(seed)
         # A function, or else there would be a variable that nobody reads.
         super().__init__(
             lambda: inner.learning_rate,
@@ -39,9 +31,6 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         # Keras looks for optimizers in attributes and lists and saves them;
         # but this one's variables are saved already, among its own.
         self._hidden = collections.deque([inner])
-        self.include = include
-        # Kept, so that a copy of this optimizer draws the same.
-        self.seed = draw_seed() if seed is None else seed
 
     @property
     def optimizers(self):
@@ -65,11 +54,9 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         for variable in self._hidden[0].variables:
             self._track_variable(variable)
         super().build(variables)
-        self._seed = self.add_variable((), "zeros", "int32", name="seed")
         try:
             # A step that is being traced would assign the start each time.
             with outside_of_functions():
-                self._seed.assign(self.seed)
                 self._build_sparse(variables)
         except BaseException:
             # Keras would go on with an optimizer that is half built.
@@ -83,15 +70,6 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def _prepared(self, grads, variables):
         """The gradients that the inner optimizer gets."""
         return grads
-
-    def _must_be_masked(self, variable):
-        """Whether dormant connections must have no gradient.
-
-        They would have a say in norms, and constraints would move them.
-        """
-        inner = self._hidden[0]
-        clips = inner.clipnorm or inner.global_clipnorm
-        return bool(clips) or variable.constraint is not None
 
     def _correct(self, learning_rate, is_step):
         """What follows the step of the inner optimizer.
@@ -163,8 +141,6 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         return {
             "name": self.name,
             "inner": keras.saving.serialize_keras_object(self._hidden[0]),
-            "include": self.include,
-            "seed": self.seed,
             "use_ema": self.use_ema,
             "ema_momentum": self.ema_momentum,
         }
