@@ -101,10 +101,10 @@ def _rows(flagfile, lasso, gates, epochs, finetune_epochs):
 EXPERIMENTS = {
     "lenet5": _rows(
         "mnist_lenet5_wgsef",
-        lasso=(8e-4, 2.5e-4, 2e-4),
+        lasso=(8e-4, 2.5e-4, 1.5e-4),
         gates={
             "method": "l0",
-            "l0_lambda": (20.0, 1.0, 0.07, 4.0),
+            "l0_lambda": (24.0, 1.0, 0.055, 3.0),
             "gate_learning_rate": 0.02,
         },
         epochs=8,

@@ -34,8 +34,9 @@ class ProximalSGD(WrappedOptimizer):
     the Euclidean distance.
 
     With `keep_at` there is a last stage: at that step exactly k groups stay,
-    those of the largest norms (as the regularizer weights them); all others
-    are 0 from then on, and what is left is trained without the penalty.
+    those of the largest norms (as the regularizer weights them), or what is
+    left where that are fewer; all others are 0 from then on, and what stays is
+    trained without the penalty.
 
     Source: Refael, Arbel and Huleihel, TMLR 2024 (arXiv:2212.12921), for the
     envelope `WGSEF` (the listings of whose algorithms were not at hand); the
@@ -195,13 +196,14 @@ class ProximalSGD(WrappedOptimizer):
     def _keep(self, index, norms):
         """All but the largest groups are 0; what was 0 before stays so."""
         penalized = self._penalized[index]
-        sizes = penalized.regularizer.weighted(norms)
+        # Momentum may just have moved some that were 0.
+        alive = ops.cast(penalized.was > 0, norms.dtype)
+        sizes = penalized.regularizer.weighted(norms) * alive
         rank = ops.argsort(ops.argsort(-sizes))
         kept = ops.cast(rank < penalized.asked, norms.dtype)
-        alive = ops.cast(penalized.was > 0, norms.dtype)
         step = ops.convert_to_tensor(self._iterations)
         first = ops.equal(step, self.keep_at)
-        return ops.where(first, kept, alive)
+        return ops.where(first, kept * alive, alive)
 
     def _multiply(self, penalized, values, factors):
         for variable, value, own in zip(

@@ -255,6 +255,22 @@ def test_exactly_k_groups_stay_in_the_end(kind, penalty, keep):
     }
 
 
+@pytest.mark.parametrize("kind", [ProximalSGD, HSPG])
+def test_nothing_is_brought_back_to_have_k_groups(kind):
+    model = network()
+    optimizer = kind(
+        SGD(0.1, momentum=0.9), weight_groups(model), WGSEF(6), 0.0, keep_at=1
+    )
+    large = [10 * g for g in gradients(model.trainable_variables, 0)]
+    optimizer.apply(large, model.trainable_variables)
+    units = rows(model)
+    units[4:] = 0
+    put(model, units)
+    # The momentum of the units that are 0 now would make them the largest.
+    optimizer.apply(large, model.trainable_variables)
+    assert rows(model).any(axis=1).tolist() == [True] * 4 + [False] * 12
+
+
 def test_rules_choose_by_the_names_of_groups():
     model = keras.Sequential(
         [
