@@ -119,8 +119,8 @@ EXPERIMENTS = {
             "l0_lambda": (2e-6,),
             "gate_learning_rate": 0.02,
         },
-        epochs=6,
-        finetune_epochs=4,
+        epochs=4,
+        finetune_epochs=2,
     ),
 }
 

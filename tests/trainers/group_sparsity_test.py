@@ -28,7 +28,7 @@ KINDS = {
 }
 # What there is to keep, steps in an epoch, epochs in all and before choosing.
 LENET = ([5, 16, 50], 468, 14, 8, (28, 28, 1))
-VGG = ([6, 6, 13, 13, 26, 26], 468, 10, 6, (14, 14, 1))
+VGG = ([6, 6, 13, 13, 26, 26], 468, 6, 4, (14, 14, 1))
 STAGES = ("prox", "half_space", "top_k")
 EXPECTED = {"lenet5": LENET, "vgg7": VGG}
 
