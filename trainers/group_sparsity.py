@@ -112,7 +112,7 @@ EXPERIMENTS = {
     ),
     "vgg7": _rows(
         "fashion_mnist_vgg7_wgsef",
-        lasso=(1e-3,),
+        lasso=(1e-3, 1e-3, 8e-4, 8e-4, 5e-4, 5e-4),
         gates={
             "method": "dep_l0",
             "cost": "macs",
