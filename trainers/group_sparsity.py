@@ -116,7 +116,7 @@ EXPERIMENTS = {
         gates={
             "method": "dep_l0",
             "cost": "macs",
-            "l0_lambda": (2e-6,),
+            "l0_lambda": (1.2e-6,),
             "gate_learning_rate": 0.02,
         },
         epochs=4,
