@@ -18,14 +18,14 @@ demo: $(INSTALLED)
 test: test-tensorflow test-others test-jax
 
 test-tensorflow: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider \
+	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider --durations=40 \
 		$(addprefix --ignore=,$(OTHER_TESTS))
 
 test-others: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider $(OTHER_TESTS)
+	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider --durations=40 $(OTHER_TESTS)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(RUN) pytest -p no:cacheprovider $(CORE_TESTS)
+	KERAS_BACKEND=jax $(RUN) pytest -p no:cacheprovider --durations=40 $(CORE_TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .

@@ -9,6 +9,7 @@ from l0keras.optimizers import HSPG
 from l0keras.optimizers import ProximalSGD
 from l0keras.regularizers import WGSEF
 from l0keras.regularizers import GroupLasso
+from l0keras.weight_groups import WeightGroups
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same
@@ -315,6 +316,27 @@ def test_other_groups_than_channels(by):
         "layer": [kernel.any(), array(model.get_layer("second").kernel).any()],
     }[by]
     assert np.count_nonzero(kept) == k
+
+
+def test_parts_of_a_variable_may_be_of_several_layers():
+    """The group lasso is a sum over groups, however they are listed."""
+    half = np.arange(16) < 8
+    units = np.where(half, np.arange(16), -1), np.where(half, -1, np.arange(16))
+    models = network(), network()
+    for model, indices in zip(models, ([np.arange(16)], units)):
+        kernel, bias = model.get_layer("first").weights
+        groups = [
+            WeightGroups(f"part{i}", 16, [(kernel, own[None]), (bias, own)])
+            for i, own in enumerate(indices)
+        ]
+        penalty = GroupLasso(group_weights=[1.0] * 16)
+        optimizer = HSPG(SGD(0.1), groups, penalty, 1.0, 0.9, switch_at=1)
+        for step in range(4):
+            grads = gradients(model.trainable_variables, step)
+            optimizer.apply(grads, model.trainable_variables)
+    one, other = map(rows, models)
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert 0 < np.count_nonzero(one.any(axis=1)) < 16
 
 
 # === In a training ===
