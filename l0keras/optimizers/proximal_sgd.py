@@ -196,14 +196,12 @@ class ProximalSGD(WrappedOptimizer):
     def _keep(self, index, norms):
         """All but the largest groups are 0; what was 0 before stays so."""
         penalized = self._penalized[index]
-        # Momentum may just have moved some that were 0.
+        # Momentum may just have moved some that were 0. After the first time
+        # those that are left are the largest.
         alive = ops.cast(penalized.was > 0, norms.dtype)
         sizes = penalized.regularizer.weighted(norms) * alive
         rank = ops.argsort(ops.argsort(-sizes))
-        kept = ops.cast(rank < penalized.asked, norms.dtype)
-        step = ops.convert_to_tensor(self._iterations)
-        first = ops.equal(step, self.keep_at)
-        return ops.where(first, kept * alive, alive)
+        return ops.cast(rank < penalized.asked, norms.dtype) * alive
 
     def _multiply(self, penalized, values, factors):
         for variable, value, own in zip(

@@ -21,6 +21,8 @@ from tests.optimizers.sparse_training import train
 SGD = keras.optimizers.SGD
 ENVELOPE = WGSEF(3, group_weights=list(np.linspace(0.5, 2, 16)))
 
+SKEWED = WGSEF(3, group_weights=list(np.geomspace(0.1, 10, 16)))
+
 
 def rates():
     return keras.optimizers.schedules.PiecewiseConstantDecay(
@@ -212,8 +214,8 @@ def test_the_order_of_groups_means_nothing():
 @pytest.mark.parametrize(
     "kind, penalty, keep",
     [
-        (ProximalSGD, ENVELOPE, None),
-        (HSPG, ENVELOPE, None),
+        (ProximalSGD, SKEWED, None),
+        (HSPG, SKEWED, None),
         (HSPG, GroupLasso(), 3),
         (ProximalSGD, WGSEF(7), {"first": 0.2}),
     ],
@@ -224,7 +226,9 @@ def test_exactly_k_groups_stay_in_the_end(kind, penalty, keep):
     optimizer = kind(
         SGD(0.1), weight_groups(model), penalty, 1e-3, keep_at=2, keep=keep
     )
-    d = np.linspace(0.5, 2, 16) if penalty is ENVELOPE else np.ones(16)
+    d = np.ones(16)
+    if penalty is SKEWED:
+        d = np.array(SKEWED.group_weights)
     reference = Reference(model, SGD(0.1), penalty, 1e-3)
     largest = {}
 
@@ -256,19 +260,35 @@ def test_exactly_k_groups_stay_in_the_end(kind, penalty, keep):
     }
 
 
+def test_each_zero_is_of_the_stage_that_made_it():
+    model = network()
+    units = rows(model)
+    units[:5] *= 1e-4
+    put(model, units)
+    groups = weight_groups(model)
+    optimizer = ProximalSGD(SGD(0.1), groups, WGSEF(3), 1e-3, keep_at=1)
+    zero = [ops.zeros(v.shape) for v in model.trainable_variables]
+    for _ in range(2):
+        optimizer.apply(zero, model.trainable_variables)
+    (counts,) = optimizer.zero_groups()
+    stages = {name: counts[name] for name in ("prox", "half_space", "top_k")}
+    assert stages == {"prox": 5, "half_space": 0, "top_k": 8}
+
+
 @pytest.mark.parametrize("kind", [ProximalSGD, HSPG])
 def test_nothing_is_brought_back_to_have_k_groups(kind):
     model = network()
-    optimizer = kind(
-        SGD(0.1, momentum=0.9), weight_groups(model), WGSEF(6), 0.0, keep_at=1
-    )
-    large = [10 * g for g in gradients(model.trainable_variables, 0)]
-    optimizer.apply(large, model.trainable_variables)
-    units = rows(model)
+    groups = weight_groups(model)
+    optimizer = kind(SGD(0.1, momentum=0.9), groups, WGSEF(6), 0.0, keep_at=1)
+    grads = gradients(model.trainable_variables, 0)
+    grads[0] = grads[0] * (np.arange(16) >= 4)
+    grads[1] = grads[1] * (np.arange(16) >= 4)
+    optimizer.apply(grads, model.trainable_variables)
+    units = 0.01 * rows(model)
     units[4:] = 0
     put(model, units)
-    # The momentum of the units that are 0 now would make them the largest.
-    optimizer.apply(large, model.trainable_variables)
+    # The momentum of the units that are 0 now makes them the largest.
+    optimizer.apply(grads, model.trainable_variables)
     assert rows(model).any(axis=1).tolist() == [True] * 4 + [False] * 12
 
 
