@@ -112,11 +112,11 @@ EXPERIMENTS = {
     ),
     "vgg7": _rows(
         "fashion_mnist_vgg7_wgsef",
-        lasso=(1e-3, 1e-3, 8e-4, 8e-4, 5e-4, 5e-4),
+        lasso=(1e-3, 1e-3, 6e-4, 6e-4, 3e-4, 3e-4),
         gates={
             "method": "dep_l0",
             "cost": "macs",
-            "l0_lambda": (1.2e-6,),
+            "l0_lambda": (1.6e-6,),
             "gate_learning_rate": 0.02,
         },
         epochs=4,
