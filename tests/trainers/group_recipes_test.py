@@ -1,9 +1,6 @@
 """Experiments with groups of weights: constants, and each from end to end."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,15 +8,13 @@ import pytest
 
 import l0keras
 from tests.trainers import small_sets as sets
-from tests.trainers.flagfiles import EXPERIMENTS
 from tests.trainers.flagfiles import commands
 from tests.trainers.flagfiles import head
 from tests.trainers.flagfiles import read
+from tests.trainers.flagfiles import run_on_two_replicas
 from trainers import input_pipeline
 from trainers.errors import predict
 from trainers.training import Training
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 SHARED = {
     "method": "wgsef",
@@ -208,27 +203,8 @@ def test_recipes_without_a_last_stage(name, small_sets, tmp_path):
 
 @pytest.mark.slow
 def test_recipe_on_two_replicas(small_sets, tmp_path):
-    """As a program, because replicas share what a process counts."""
-    name = "mnist_lenet5_pytorch_wgsef"
-    result = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "trainers.train"),
-            f"--flagfile={EXPERIMENTS / name}.flags",
-            *SHORT,
-            "--finetune_epochs=1",
-            "--strategy=mirrored",
-            "--num_logical_cpus=2",
-            "--precision=mixed_bfloat16",
-            f"--data_dir={small_sets}",
-            f"--workdir={tmp_path}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    printed, report = run_on_two_replicas(
+        "mnist_lenet5_pytorch_wgsef", SHORT, small_sets, tmp_path
     )
-    assert result.returncode == 0, result.stderr
-    assert "/device:CPU:1" in result.stdout
-    assert "epoch 3/3" in result.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
+    assert "epoch 3/3" in printed
     assert [own["kept"] for own in report["groups"]] == [2, 5, 41, 29]

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,17 +9,15 @@ import pytest
 
 import l0keras
 from tests.trainers import small_sets as sets
-from tests.trainers.flagfiles import EXPERIMENTS
 from tests.trainers.flagfiles import commands
 from tests.trainers.flagfiles import head
 from tests.trainers.flagfiles import read
+from tests.trainers.flagfiles import run_on_two_replicas
 from trainers import input_pipeline
 from trainers import networks
 from trainers.config import Config
 from trainers.errors import predict
 from trainers.training import Training
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 MNIST = {
     "epochs": 200,
@@ -306,29 +301,10 @@ def test_recipe_of_speech(timit, tmp_path):
 
 @pytest.mark.slow
 def test_recipe_on_two_replicas(small_sets, tmp_path):
-    """As a program, because replicas share what a process counts."""
-    name = "cifar10_resnet56_dep_l0"
-    result = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "trainers.train"),
-            f"--flagfile={EXPERIMENTS / name}.flags",
-            *SHORT,
-            "--finetune_epochs=1",
-            "--strategy=mirrored",
-            "--num_logical_cpus=2",
-            "--precision=mixed_bfloat16",
-            f"--data_dir={small_sets}",
-            f"--workdir={tmp_path}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    printed, report = run_on_two_replicas(
+        "cifar10_resnet56_dep_l0", SHORT, small_sets, tmp_path
     )
-    assert result.returncode == 0, result.stderr
-    assert "/device:CPU:1" in result.stdout
-    assert "epoch 2/2" in result.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
+    assert "epoch 2/2" in printed
     assert report["epochs"] == 2
     steps = sets.TRAIN // 4
     with np.load(tmp_path / "checkpoint.npz") as archive:
