@@ -14,6 +14,7 @@ from tests.optimizers.sparse_training import gradients
 from tests.optimizers.sparse_training import kernel
 from tests.optimizers.sparse_training import network
 from tests.optimizers.sparse_training import train
+from tests.optimizers.sparse_training import two_replicas
 
 optimizers = keras.optimizers
 layers = keras.layers
@@ -442,15 +443,7 @@ def test_several_steps_per_execution_are_the_same_as_one_by_one(jit_compile):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="is TensorFlow's")
 @pytest.mark.parametrize("budget", ["layer", "global"])
 def test_replicas_rewire_the_same(budget):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(
-        # The two logical CPUs of conftest.py.
-        ["CPU:0", "CPU:1"],
-        # Collective ops take what strategies of other tests left behind in
-        # this process for their own.
-        tf.distribute.ReductionToOneDevice(),
-    )
+    strategy = two_replicas()
     x, y = data(steps=5)
 
     def compiled():

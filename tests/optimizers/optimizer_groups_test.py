@@ -6,6 +6,7 @@ from keras import ops
 
 import l0keras
 from l0keras.optimizers import OptimizerGroups
+from tests.optimizers.sparse_training import two_replicas
 
 optimizers = keras.optimizers
 BACKEND = keras.backend.backend()
@@ -275,18 +276,9 @@ def test_stateless_apply():
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="is TensorFlow's")
 @pytest.mark.parametrize("pair", ["plain", "averaged"])
 def test_replicas_train_as_one_device(pair):
-    import tensorflow as tf
-
     x, y = data(steps=5)
     one = compiled(groups(pair))
-    strategy = tf.distribute.MirroredStrategy(
-        # The two logical CPUs of conftest.py.
-        ["CPU:0", "CPU:1"],
-        # Collective ops take what strategies of other tests left behind in
-        # this process for their own.
-        tf.distribute.ReductionToOneDevice(),
-    )
-    with strategy.scope():
+    with two_replicas().scope():
         two = compiled(groups(pair))
     for model in (one, two):
         train(model, x, y)

@@ -17,6 +17,7 @@ from tests.optimizers.sparse_training import data
 from tests.optimizers.sparse_training import gradients
 from tests.optimizers.sparse_training import network
 from tests.optimizers.sparse_training import train
+from tests.optimizers.sparse_training import two_replicas
 
 SGD = keras.optimizers.SGD
 ENVELOPE = WGSEF(3, group_weights=list(np.linspace(0.5, 2, 16)))
@@ -423,12 +424,7 @@ def test_accumulated_gradients_shrink_once():
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute")
 def test_all_replicas_have_the_same_groups():
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
+    strategy = two_replicas()
     x, y = data(16)
     alone = network()
     alone.compile(recipe(alone), "mse")

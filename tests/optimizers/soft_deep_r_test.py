@@ -14,6 +14,7 @@ from tests.optimizers.sparse_training import gradients
 from tests.optimizers.sparse_training import kernel
 from tests.optimizers.sparse_training import network
 from tests.optimizers.sparse_training import train
+from tests.optimizers.sparse_training import two_replicas
 
 optimizers = keras.optimizers
 
@@ -148,15 +149,7 @@ def test_saved_and_loaded_training_goes_on_the_same(accumulate, tmp_path):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="is TensorFlow's")
 @pytest.mark.parametrize("temperature", [None, 0.02])
 def test_replicas_rewire_the_same(temperature):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(
-        # The two logical CPUs of conftest.py.
-        ["CPU:0", "CPU:1"],
-        # Collective ops take what strategies of other tests left behind in
-        # this process for their own.
-        tf.distribute.ReductionToOneDevice(),
-    )
+    strategy = two_replicas()
     x, y = data(steps=5)
 
     def compiled():

@@ -79,3 +79,15 @@ def chi_square(counts, expected):
     statistic = np.sum((counts - expected) ** 2 / expected)
     freedom = len(counts) - 1
     return (statistic - freedom) / np.sqrt(2 * freedom)
+
+
+def two_replicas():
+    """A `MirroredStrategy` over the two logical CPUs of conftest.py."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"],
+        # Collective ops take what strategies of other tests left behind in
+        # this process for their own.
+        tf.distribute.ReductionToOneDevice(),
+    )
