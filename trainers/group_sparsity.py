@@ -18,6 +18,7 @@ import sys
 from absl import app
 from absl import flags
 
+import l0keras
 from trainers import devices
 from trainers import group_sparsity_plot
 from trainers import program
@@ -171,6 +172,39 @@ def collect(rows, workdir):
     ]
 
 
+def timed(rows, results, workdir):
+    """Results with the latencies of their files, run in turns.
+
+    Those of the trainings are of different times, when the machine was more
+    or less busy.
+
+    Args:
+        rows: the rows of the results.
+        results: what `collect` returns.
+        workdir: the folder of the runs.
+
+    Returns:
+        The same, with `latency_us` in comparison with the median of the dense
+        networks; as they are where there is none.
+    """
+    if not any(result["name"] == "dense" for result in results):
+        return results
+    folders = {row.name: row.folder for row in rows}
+    times = l0keras.export.measure_latency(
+        [
+            os.path.join(folders[r["name"]](workdir, r["seed"]), "model.tflite")
+            for r in results
+        ]
+    )
+    dense = statistics.median(
+        own for r, own in zip(results, times) if r["name"] == "dense"
+    )
+    return [
+        {**result, "latency_us": [dense, own]}
+        for result, own in zip(results, times)
+    ]
+
+
 def median_run(results, name):
     """The run of a row whose error is the median, `None` without any."""
     own = [result for result in results if result["name"] == name]
@@ -287,7 +321,7 @@ def main(argv):
                 row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
             )
         # A folder of another row may be one of other settings.
-        results = collect(rows, FLAGS.workdir)
+        results = timed(rows, collect(rows, FLAGS.workdir), FLAGS.workdir)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

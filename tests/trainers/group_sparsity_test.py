@@ -6,6 +6,7 @@ import json
 import pytest
 from absl import flags
 
+import l0keras
 from l0keras.optimizers import HSPG
 from l0keras.optimizers import ProximalSGD
 from trainers import group_sparsity
@@ -114,6 +115,25 @@ def test_finished_runs_are_not_trained_again(results, workdir, monkeypatch):
     assert found == [("wgsef_k", 4), ("dense", 4)]
 
 
+def test_files_are_timed_in_turns(results, workdir, monkeypatch):
+    asked = []
+
+    def measure_latency(paths):
+        asked.extend(paths)
+        return [5.0, 40.0]
+
+    monkeypatch.setattr(l0keras.export, "measure_latency", measure_latency)
+    found = group_sparsity.timed(SHORT, results, workdir)
+    assert asked == [
+        f"{workdir}/{name}-4/model.tflite" for name in ("wgsef_k", "dense")
+    ]
+    assert [result["latency_us"] for result in found] == [[40, 5], [40, 40]]
+    for one, other in zip(found, results):
+        assert {**one, "latency_us": 0} == {**other, "latency_us": 0}
+    alone = group_sparsity.timed(SHORT, results[:1], workdir)
+    assert alone == results[:1]
+
+
 def test_tables_show_the_median_run(results):
     one = results[0]
     runs = [
@@ -184,6 +204,7 @@ def test_runs_what_is_asked_for(results, monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(group_sparsity, "result_of", result_of)
     monkeypatch.setattr(group_sparsity, "collect", lambda *where: results)
+    monkeypatch.setattr(group_sparsity, "timed", lambda rows, found, _: found)
     run(
         monkeypatch,
         f"--workdir={tmp_path}",
