@@ -27,7 +27,7 @@ def draw(results, titles):
     from matplotlib.ticker import NullFormatter
     from matplotlib.ticker import ScalarFormatter
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     quantities = (
         ("times fewer parameters", lambda r: r["params"][0] / r["params"][1]),
@@ -53,7 +53,7 @@ def draw(results, titles):
                 errors,
                 marker,
                 color=color,
-                alpha=0.75,
+                alpha=0.7,
                 markersize=8,
                 markeredgecolor="white",
                 label=titles[name],
@@ -71,7 +71,6 @@ def draw(results, titles):
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("test error, %", color=INK)
-    panels[0].set_ylim(bottom=0)
     figure.legend(
         handles=lines,
         loc="outside upper left",
