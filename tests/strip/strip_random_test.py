@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax")
 
 # JAX compiles each operation anew for each shape.
 TENSORFLOW = keras.backend.backend() == "tensorflow"
-EXAMPLES = 70 if TENSORFLOW else 15
+EXAMPLES = 50 if TENSORFLOW else 15
 # Of what the graphs are made of, only these may be barriers.
 MIXING = {"Softmax", "LayerNormalization", "Flip"}
 REASONS = ("mix", "along", "reshapes the channels", "clips by")
