@@ -112,19 +112,24 @@ def test_the_readme_has_the_table_of_sparse_trainings():
         assert result["connections"] <= limits.get(result["name"], 1e9)
 
 
-def test_the_readme_has_the_tables_of_groups():
+@pytest.mark.parametrize(
+    "experiment, folder",
+    [("lenet5", "group_sparsity"), ("vgg7", "group_sparsity_vgg7")],
+)
+def test_the_readme_has_the_tables_of_groups(experiment, folder):
     from trainers import group_sparsity
 
-    folder = ROOT / "saved_models/group_sparsity"
+    folder = ROOT / "saved_models" / folder
     results = read(folder / "results.json")
-    rows = group_sparsity.EXPERIMENTS["lenet5"]
+    rows = group_sparsity.EXPERIMENTS[experiment]
     readme = (ROOT / "README.md").read_text()
     saved = (folder / "table.md").read_text()
     for make in (group_sparsity.table, group_sparsity.group_table):
         text = make(rows, results)
         assert text in saved and text in readme
-    seeds = [r["seed"] for r in results if r["name"] == "wgsef_k"]
-    assert seeds == [1, 2, 3]
+    for name in ("wgsef_k", "hspg_k", "norms_k", "l0", "wgsef_prox"):
+        seeds = [r["seed"] for r in results if r["name"] == name]
+        assert seeds == [1, 2, 3], name
     for result in results:
         for counts in result["groups"]:
             stages = ("prox", "half_space", "top_k")
