@@ -29,6 +29,8 @@ def start(*arguments, program="train"):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        # A shell lets what it runs in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -77,9 +79,9 @@ def test_killed_run_goes_on_and_ends_where_the_straight_one_does(tmp_path):
 
 def test_interrupted_run_says_how_to_go_on(tmp_path):
     # So many epochs that it cannot be done before the signal comes.
-    process = start(*RUN, "--epochs=9999", f"--workdir={tmp_path}")
+    process = start(*RUN, "--epochs=999", f"--workdir={tmp_path}")
     for line in process.stdout:
-        if line.startswith("epoch    2/"):
+        if line.startswith("epoch   2/"):
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=500)
