@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 INSTALLED = $(VENV)/.installed
+PYTEST = $(RUN) pytest -p no:cacheprovider --durations=40
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
@@ -18,14 +19,13 @@ demo: $(INSTALLED)
 test: test-tensorflow test-others test-jax
 
 test-tensorflow: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider --durations=40 \
-		$(addprefix --ignore=,$(OTHER_TESTS))
+	KERAS_BACKEND=tensorflow $(PYTEST) $(addprefix --ignore=,$(OTHER_TESTS))
 
 test-others: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(RUN) pytest -p no:cacheprovider --durations=40 $(OTHER_TESTS)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(RUN) pytest -p no:cacheprovider --durations=40 $(CORE_TESTS)
+	KERAS_BACKEND=jax $(PYTEST) $(CORE_TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .

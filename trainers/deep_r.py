@@ -60,6 +60,10 @@ class Row(rows.Row):
     flagfile: str = "mnist_mlp_deep_r"
     pruned: float | None = None
 
+    @property
+    def last_file(self):
+        return "pruned.json" if self.pruned else "report.json"
+
 
 def _dense(**changes):
     return {"method": "dense", **_DEFAULTS, **changes}
@@ -213,14 +217,10 @@ def _pruned(row, config, folder, where):
 
 def collect(workdir):
     """The results of all runs in a workdir that are finished."""
-    results = []
-    for row in ROWS:
-        for seed in range(1000):
-            folder = row.folder(workdir, seed)
-            name = "pruned.json" if row.pruned else "report.json"
-            if os.path.exists(os.path.join(folder, name)):
-                results.append(result_of(row, seed, workdir))
-    return results
+    return [
+        result_of(row, seed, workdir)
+        for row, seed in rows.finished(ROWS, workdir)
+    ]
 
 
 def table(results):

@@ -162,14 +162,8 @@ def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
 
 def collect(rows, workdir):
     """The results of all runs in a workdir that are finished."""
-    return [
-        result_of(row, seed, workdir)
-        for row in rows
-        for seed in range(1000)
-        if os.path.exists(
-            os.path.join(row.folder(workdir, seed), "report.json")
-        )
-    ]
+    runs = rows_lib.finished(rows, workdir)
+    return [result_of(row, seed, workdir) for row, seed in runs]
 
 
 def timed(rows, results, workdir):

@@ -41,6 +41,11 @@ class Row:
         """Where a run of this row leaves its files."""
         return os.path.join(workdir, f"{self.name}-{seed}")
 
+    @property
+    def last_file(self):
+        """What a finished run has in its folder, and no other."""
+        return "report.json"
+
 
 def define_flags(flag_values=flags.FLAGS):
     """Defines the flags of a program that trains the rows of a table."""
@@ -101,4 +106,24 @@ def wanted(rows, flag_values=flags.FLAGS):
         for seed in flag_values.seeds
         for row in rows
         if row.name in (flag_values.rows or names)
+    ]
+
+
+def finished(rows, workdir):
+    """The runs in a workdir that are finished.
+
+    Args:
+        rows: the rows that there are.
+        workdir: the folder of the runs.
+
+    Returns:
+        A list of pairs of a `Row` and a seed, row by row.
+    """
+    return [
+        (row, seed)
+        for row in rows
+        for seed in range(1000)
+        if os.path.exists(
+            os.path.join(row.folder(workdir, seed), row.last_file)
+        )
     ]
