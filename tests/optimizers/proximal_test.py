@@ -351,7 +351,7 @@ def test_parts_of_a_variable_may_be_of_several_layers():
             for i, own in enumerate(indices)
         ]
         penalty = GroupLasso(group_weights=[1.0] * 16)
-        optimizer = HSPG(SGD(0.1), groups, penalty, 1.0, 0.9, switch_at=1)
+        optimizer = HSPG(SGD(0.1), groups, penalty, 0.3, 0.9, switch_at=1)
         for step in range(4):
             grads = gradients(model.trainable_variables, step)
             optimizer.apply(grads, model.trainable_variables)
