@@ -24,8 +24,13 @@ test-tensorflow: $(INSTALLED)
 test-others: $(INSTALLED)
 	KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
 
+# Most of what JAX does here is to compile: quickly, and each program once.
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(PYTEST) $(CORE_TESTS)
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 \
+	JAX_COMPILATION_CACHE_DIR=$(VENV)/jax-cache \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
+	$(PYTEST) $(CORE_TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .
