@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax")
 
 # JAX compiles each operation anew for each shape.
 TENSORFLOW = keras.backend.backend() == "tensorflow"
-EXAMPLES = 50 if TENSORFLOW else 15
+EXAMPLES = 30 if TENSORFLOW else 15
 # Of what the graphs are made of, only these may be barriers.
 MIXING = {"Softmax", "LayerNormalization", "Flip"}
 REASONS = ("mix", "along", "reshapes the channels", "clips by")
@@ -196,7 +196,7 @@ def test_stripped_graphs_load_without_this_library(tmp_path):
         np.savez(path.with_suffix(".npz"), **arrays)
         saved.append(path.name)
 
-    for_graphs(range(40), save)
+    for_graphs(range(25), save)
     loaded = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD, tmp_path],
         cwd=pathlib.Path(__file__).parents[2],
@@ -204,10 +204,15 @@ def test_stripped_graphs_load_without_this_library(tmp_path):
         text=True,
         check=True,
     )
-    assert loaded.stdout.split() == saved and len(saved) >= 40
+    assert loaded.stdout.split() == saved and len(saved) == 25
 
 
-def test_no_unit_is_left_that_nobody_needs():
+@pytest.mark.parametrize(
+    "seeds",
+    [range(60), pytest.param(range(60, 500), marks=pytest.mark.slow)],
+    ids=["few", "many"],
+)
+def test_no_unit_is_left_that_nobody_needs(seeds):
     """By trial: what is left of graphs without barriers has to matter."""
     counted = []
 
@@ -216,8 +221,8 @@ def test_no_unit_is_left_that_nobody_needs():
         assert not found
         counted.append(tried)
 
-    for_graphs(range(120), run, generic=True)
-    assert sum(counted) > 300
+    for_graphs(seeds, run, generic=True)
+    assert sum(counted) > 2.5 * len(seeds)
 
 
 def test_units_that_rounding_adds_are_idle():
@@ -233,5 +238,5 @@ def test_units_that_rounding_adds_are_idle():
             )
             missed.append(after <= before)
 
-    for_graphs(range(40), run, generic=True)
-    assert len(missed) > 15 and sum(missed) < len(missed) / 10
+    for_graphs(range(25), run, generic=True)
+    assert len(missed) > 9 and sum(missed) < len(missed) / 10

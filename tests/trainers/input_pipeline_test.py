@@ -88,7 +88,12 @@ def test_resized():
     "name, labels, train",
     [
         ("mnist", [2, 0, 4, 8, 7, 6, 0, 6], 60_000),
-        ("fashion_mnist", [4, 4, 9, 7, 5, 1, 0, 5], 60_000),
+        pytest.param(
+            "fashion_mnist",
+            [4, 4, 9, 7, 5, 1, 0, 5],
+            60_000,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_original_files(name, labels, train, originals, tfds_folder):

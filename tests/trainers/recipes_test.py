@@ -178,7 +178,10 @@ DEP_L0 = Config(
 )
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
 def test_dependent_gates_from_end_to_end(precision, small_sets, tmp_path):
     config = dataclasses.replace(DEP_L0, precision=precision)
     run = Training(config, tmp_path, data_dir=small_sets)
