@@ -7,30 +7,34 @@ PYTEST = $(RUN) pytest -p no:cacheprovider --durations=40
 CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
 
-# What takes about as long as all other tests, to run beside them.
-OTHER_TESTS = tests/trainers tests/export tests/readme_test.py
+# What trains or converts, and so takes long.
+PROGRAM_TESTS = tests/trainers tests/export tests/readme_test.py
 
-.PHONY: demo test test-tensorflow test-others test-jax lint clean
+.PHONY: demo test test-core test-jax test-others test-programs lint clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
 
-# With `make -j2` side by side.
-test: test-tensorflow test-others test-jax
-
-test-tensorflow: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(PYTEST) $(addprefix --ignore=,$(OTHER_TESTS))
-
-test-others: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(PYTEST) $(OTHER_TESTS)
+# With `make -j2` side by side, the longest first.
+test: test-programs test-jax test-others test-core
 
 # Most of what JAX does here is to compile: quickly, and each program once.
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 \
-	JAX_COMPILATION_CACHE_DIR=$(VENV)/jax-cache \
+	JAX_COMPILATION_CACHE_DIR=$(abspath $(VENV))/jax-cache \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
 	$(PYTEST) $(CORE_TESTS)
+
+test-core: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS)
+
+test-programs: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(PROGRAM_TESTS)
+
+test-others: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) \
+		$(addprefix --ignore=,$(CORE_TESTS) $(PROGRAM_TESTS))
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .
