@@ -6,9 +6,8 @@ PYTEST = $(RUN) pytest -p no:cacheprovider --durations=40
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
-
-# What trains or converts, and so takes long.
-PROGRAM_TESTS = tests/trainers tests/export tests/readme_test.py
+# What trains networks, and so takes long.
+PROGRAM_TESTS = tests/trainers tests/readme_test.py
 
 .PHONY: demo test test-core test-jax test-others test-programs lint clean
 

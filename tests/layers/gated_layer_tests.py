@@ -22,6 +22,10 @@ GATE_ARGUMENTS = {
     "log_alpha_limit": 2.0,
     "seed": 9,
 }
+# The same code in both; JAX compiles two steps of each layer anew.
+MIXED_PRECISIONS = ["mixed_bfloat16"]
+if keras.backend.backend() == "tensorflow":
+    MIXED_PRECISIONS.append("mixed_float16")
 
 
 def numpy(tensor):
@@ -338,7 +342,7 @@ class GatedLayerTests:
                 self.run(layer.bake(), inputs), expected
             )
 
-    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.parametrize("policy", MIXED_PRECISIONS)
     def test_trains_in_mixed_precision(self, policy, granularity):
         arguments, shape = self.variants[0]
         layer = self.layer_class(

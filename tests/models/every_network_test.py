@@ -104,8 +104,10 @@ MANY_LAYERS = (
 
 
 def marked(name, way):
-    slow = way in ("sparsify", "sparsify, backward") or (
-        name in MANY_LAYERS and way != "paper"
+    slow = (
+        way in ("sparsify", "sparsify, backward")
+        or (name in MANY_LAYERS and way != "paper")
+        or name == "resnet50"
     )
     return pytest.param(name, way, marks=[pytest.mark.slow] if slow else [])
 

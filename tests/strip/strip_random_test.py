@@ -196,7 +196,7 @@ def test_stripped_graphs_load_without_this_library(tmp_path):
         np.savez(path.with_suffix(".npz"), **arrays)
         saved.append(path.name)
 
-    for_graphs(range(25), save)
+    for_graphs(range(15), save)
     loaded = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD, tmp_path],
         cwd=pathlib.Path(__file__).parents[2],
@@ -204,7 +204,7 @@ def test_stripped_graphs_load_without_this_library(tmp_path):
         text=True,
         check=True,
     )
-    assert loaded.stdout.split() == saved and len(saved) == 25
+    assert loaded.stdout.split() == saved and len(saved) == 15
 
 
 @pytest.mark.parametrize(
