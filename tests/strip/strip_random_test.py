@@ -209,7 +209,7 @@ def test_stripped_graphs_load_without_this_library(tmp_path):
 
 @pytest.mark.parametrize(
     "seeds",
-    [range(60), pytest.param(range(60, 500), marks=pytest.mark.slow)],
+    [range(40), pytest.param(range(40, 500), marks=pytest.mark.slow)],
     ids=["few", "many"],
 )
 def test_no_unit_is_left_that_nobody_needs(seeds):

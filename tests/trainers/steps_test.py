@@ -15,7 +15,10 @@ def test_a_step_trains_as_often_as_it_says():
     assert int(model.optimizer.iterations) == 6
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp", "resnet56"])
+@pytest.mark.parametrize(
+    "name",
+    ["lenet5", "mlp", pytest.param("resnet56", marks=pytest.mark.slow)],
+)
 def test_compares_the_same_network(name):
     built = {kind: build() for kind, (build, _) in steps.STEPS[name].items()}
     gates = {

@@ -58,7 +58,9 @@ def run(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("build", [densenet, convnext])
+@pytest.mark.parametrize(
+    "build", [densenet, pytest.param(convnext, marks=pytest.mark.slow)]
+)
 def test_proves_small_relatives_of_the_zoo(build):
     row = proof.prove(build, dense_file=False)
     assert row["errors"] == []
