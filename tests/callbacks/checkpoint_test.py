@@ -124,8 +124,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty", "no meta"])
 def test_damaged_file_is_named_and_left_alone(tmp_path, damage, written):
     checkpoint = Checkpoint(tmp_path / "c.npz")
-    with open(checkpoint.path, "wb") as file:
-        file.write(written)
+    (tmp_path / "c.npz").write_bytes(written)
     content = bytearray(written)
     if damage == "cut":
         content = content[: len(content) // 2]

@@ -22,10 +22,6 @@ GATE_ARGUMENTS = {
     "log_alpha_limit": 2.0,
     "seed": 9,
 }
-# One kind on each backend: the layers do the same in both.
-MIXED_PRECISION = "mixed_bfloat16"
-if keras.backend.backend() == "tensorflow":
-    MIXED_PRECISION = "mixed_float16"
 
 
 def numpy(tensor):
@@ -342,7 +338,13 @@ class GatedLayerTests:
                 self.run(layer.bake(), inputs), expected
             )
 
-    @pytest.mark.parametrize("policy", [MIXED_PRECISION])
+    @pytest.mark.parametrize(
+        "policy",
+        [
+            "mixed_float16",
+            pytest.param("mixed_bfloat16", marks=pytest.mark.slow),
+        ],
+    )
     def test_trains_in_mixed_precision(self, policy, granularity):
         arguments, shape = self.variants[0]
         layer = self.layer_class(

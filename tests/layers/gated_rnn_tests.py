@@ -198,10 +198,11 @@ class GatedRNNTests(GatedLayerTests):
         plain.set_weights(weights)
         gated = numpy(layer(inputs, training=True))
         ungated = numpy(plain(inputs))
-        gates = gated[:, 0] / ungated[:, 0]
-        np.testing.assert_allclose(
-            gated, gates[:, None] * ungated, rtol=1e-4, atol=1e-6
-        )
+        # From the largest output of each unit: small ones are mostly rounding.
+        largest = np.abs(ungated).argmax(axis=1)[:, None]
+        gates = np.take_along_axis(gated, largest, 1)
+        gates = gates / np.take_along_axis(ungated, largest, 1)
+        np.testing.assert_allclose(gated, gates * ungated, rtol=0, atol=1e-6)
         assert np.abs(gates[0] - gates[1]).max() > 1e-2
 
     def test_gates_for_each_example_are_those_of_the_batch(self):
