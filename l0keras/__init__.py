@@ -8,20 +8,20 @@ from l0keras import layers
 from l0keras import models
 from l0keras import optimizers
 from l0keras import regularizers
-from l0keras.accounting import architecture
-from l0keras.accounting import count_macs
 from l0keras.export import export_tflite
 from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
-from l0keras.graph import channel_groups
-from l0keras.graph import register_channel_rule
-from l0keras.report import report
-from l0keras.sparsify import sparsify
-from l0keras.strip import strip
-from l0keras.weight_groups import WeightGroups
-from l0keras.weight_groups import weight_groups
+from l0keras.graph.groups import channel_groups
+from l0keras.graph.register import register_channel_rule
+from l0keras.graph.weight_groups import WeightGroups
+from l0keras.graph.weight_groups import weight_groups
+from l0keras.placement.sparsify import sparsify
+from l0keras.reporting.accounting import architecture
+from l0keras.reporting.accounting import count_macs
+from l0keras.reporting.report import report
+from l0keras.stripping.strip import strip
 
 __all__ = [
     "GateGenerator",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import l0keras
-from l0keras.export.interpreter import open_tflite
-from l0keras.export.unsupported import tflite_ops
+from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.unsupported import tflite_ops
 from tests import readme_test
 
 if keras.backend.backend() != "tensorflow":

@@ -87,7 +87,7 @@ def test_the_readme_has_the_numbers_of_every_seed(folder):
 
 
 def test_the_readme_has_the_table_of_the_sweep():
-    from trainers import sweep
+    from trainers.studies import sweep
 
     rows = read(ROOT / "saved_models/sweep/rows.json")
     text = (ROOT / "saved_models/sweep/table.md").read_text()
@@ -99,7 +99,7 @@ def test_the_readme_has_the_table_of_the_sweep():
 
 
 def test_the_readme_has_the_table_of_sparse_trainings():
-    from trainers import deep_r
+    from trainers.studies import deep_r
 
     folder = ROOT / "saved_models/deep_r"
     results = read(folder / "results.json")
@@ -117,7 +117,7 @@ def test_the_readme_has_the_table_of_sparse_trainings():
     [("lenet5", "group_sparsity"), ("vgg7", "group_sparsity_vgg7")],
 )
 def test_the_readme_has_the_tables_of_groups(experiment, folder):
-    from trainers import group_sparsity
+    from trainers.studies import group_sparsity
 
     folder = ROOT / "saved_models" / folder
     results = read(folder / "results.json")

@@ -6,7 +6,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("LiteRT files need TensorFlow", allow_module_level=True)
 
-from trainers import zoo  # noqa: E402
+from trainers.studies import zoo  # noqa: E402
 
 
 @pytest.mark.slow

@@ -21,19 +21,19 @@ import sys
 from absl import app
 from absl import flags
 
-from trainers import config as config_lib
-from trainers import devices
-from trainers import program
-from trainers.latency import benchmark_tflite
-from trainers.latency import format_tflite_table
-from trainers.prox_time import benchmark_prox
-from trainers.steps import STEPS
-from trainers.steps import benchmark_training
-from trainers.strip_time import applications
-from trainers.strip_time import benchmark_strip
-from trainers.strip_time import format_strip_table
-from trainers.timing import format_table
-from trainers.workdir import write_json
+from trainers.benchmarks.latency import benchmark_tflite
+from trainers.benchmarks.latency import format_tflite_table
+from trainers.benchmarks.measure import format_table
+from trainers.benchmarks.prox_time import benchmark_prox
+from trainers.benchmarks.steps import STEPS
+from trainers.benchmarks.steps import benchmark_training
+from trainers.benchmarks.strip_time import applications
+from trainers.benchmarks.strip_time import benchmark_strip
+from trainers.benchmarks.strip_time import format_strip_table
+from trainers.run import config as config_lib
+from trainers.run import devices
+from trainers.run import program
+from trainers.run.workdir import write_json
 
 FLAGS = flags.FLAGS
 

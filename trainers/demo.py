@@ -15,13 +15,13 @@ import sys
 from absl import app
 from absl import flags
 
-from trainers import config as config_lib
-from trainers import devices
-from trainers import program
-from trainers import table
-from trainers.config import Config
-from trainers.training import train
-from trainers.workdir import replacing
+from trainers.run import config as config_lib
+from trainers.run import devices
+from trainers.run import program
+from trainers.run import tables
+from trainers.run.config import Config
+from trainers.run.training import train
+from trainers.run.workdir import replacing
 
 FLAGS = flags.FLAGS
 
@@ -71,7 +71,7 @@ def demo(workdir, gated=GATED, dense=DENSE):
     report = train(gated, workdir)
     for key in ("test_error", "bytes", "latency_us"):
         report[key]["dense"] = compared[key]["dense"]
-    text = table.table(report)
+    text = tables.table(report)
     with replacing(os.path.join(workdir, "table.txt")) as path:
         with open(path, "w") as file:
             file.write(text + "\n")

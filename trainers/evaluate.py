@@ -12,12 +12,12 @@ import sys
 from absl import app
 from absl import flags
 
-from trainers import config as config_lib
-from trainers import devices
-from trainers import program
-from trainers import saved
-from trainers.errors import error_percent
-from trainers.errors import predict
+from trainers.run import config as config_lib
+from trainers.run import devices
+from trainers.run import program
+from trainers.run import saved
+from trainers.run.metrics import error_percent
+from trainers.run.metrics import predict
 
 FLAGS = flags.FLAGS
 

@@ -19,13 +19,13 @@ from absl import app
 from absl import flags
 
 import l0keras
-from l0keras.export.quantization import QUANTIZATIONS
-from l0keras.export.quantization import check_arguments
-from trainers import config as config_lib
-from trainers import finetune
-from trainers import program
-from trainers import saved
-from trainers.workdir import replacing
+from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.litert.quantization import check_arguments
+from trainers.run import config as config_lib
+from trainers.run import finetune
+from trainers.run import program
+from trainers.run import saved
+from trainers.run.workdir import replacing
 
 FLAGS = flags.FLAGS
 FORMATS = {"stripped": ".keras", "litert": ".tflite"}

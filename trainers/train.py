@@ -25,11 +25,11 @@ from absl import app
 from absl import flags
 
 from l0keras.callbacks import NonFiniteError
-from trainers import config as config_lib
-from trainers import devices
-from trainers import program
-from trainers import table
-from trainers.training import Training
+from trainers.run import config as config_lib
+from trainers.run import devices
+from trainers.run import program
+from trainers.run import tables
+from trainers.run.training import Training
 
 FLAGS = flags.FLAGS
 
@@ -78,7 +78,7 @@ def main(argv):
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last epoch.")
         sys.exit(130)
-    print(table.table(report))
+    print(tables.table(report))
 
 
 def run():

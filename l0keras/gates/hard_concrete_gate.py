@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 
 from l0keras import hard_concrete
-from l0keras.distribution import ReplicaSeedGenerator
 from l0keras.regularizers import L0
+from l0keras.replicas import ReplicaSeedGenerator
 
 SAMPLE_PER = ("batch", "example")
 

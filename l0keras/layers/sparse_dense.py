@@ -5,11 +5,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from l0keras.connections.positions import MOST_POSITIONS
+from l0keras.connections.positions import draw_positions
+from l0keras.connections.positions import draw_seed
+from l0keras.connections.positions import signs_at
 from l0keras.layers.sparse_matmul import sparse_matmul
-from l0keras.positions import MOST_POSITIONS
-from l0keras.positions import draw_positions
-from l0keras.positions import draw_seed
-from l0keras.positions import signs_at
 
 # What an optimizer finds as `sparse_storage` at the variable of the values:
 # the variables of the positions, the signs and the key of new signs, and the

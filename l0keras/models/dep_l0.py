@@ -1,5 +1,5 @@
 from l0keras.models.checks import check_gates
-from l0keras.place_gates import place_gates
+from l0keras.placement.place_gates import place_gates
 
 
 def check_dep_l0(gates, l0, dependence):

@@ -1,8 +1,8 @@
 """Optimizers that Keras does not have."""
 
+from l0keras.connections.initial import init_sparse
 from l0keras.optimizers.deep_r import DeepR
 from l0keras.optimizers.hspg import HSPG
-from l0keras.optimizers.initial import init_sparse
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
 from l0keras.optimizers.proximal_sgd import ProximalSGD
 from l0keras.optimizers.soft_deep_r import SoftDeepR

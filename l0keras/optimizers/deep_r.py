@@ -2,15 +2,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.optimizers import connections
-from l0keras.optimizers.initial import initial_connections
-from l0keras.optimizers.initial import rng_of
-from l0keras.optimizers.initial import values_of
-from l0keras.optimizers.pools import MaskedPool
-from l0keras.optimizers.pools import joined
-from l0keras.optimizers.pools import members_of
+from l0keras.connections import choose
+from l0keras.connections.initial import initial_connections
+from l0keras.connections.initial import rng_of
+from l0keras.connections.initial import values_of
+from l0keras.connections.pools import MaskedPool
+from l0keras.connections.pools import joined
+from l0keras.connections.pools import members_of
+from l0keras.connections.storage_pool import StoragePool
 from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
-from l0keras.optimizers.storage_pool import StoragePool
 
 
 @keras.saving.register_keras_serializable("l0keras")
@@ -115,9 +115,9 @@ class DeepR(RewiringOptimizer):
         use_ema=False,
         ema_momentum=0.99,
     ):
-        connectivity = connections.check_connectivity(connectivity)
-        l1 = connections.check_at_least_0("l1", l1)
-        temperature = connections.check_at_least_0("temperature", temperature)
+        connectivity = choose.check_connectivity(connectivity)
+        l1 = choose.check_at_least_0("l1", l1)
+        temperature = choose.check_at_least_0("temperature", temperature)
         if budget not in ("layer", "global"):
             raise ValueError(
                 "Argument `budget` must be 'layer' or 'global'. "
@@ -134,8 +134,8 @@ class DeepR(RewiringOptimizer):
 
     def _build_sparse(self, variables):
         super()._build_sparse(variables)
-        chosen = connections.choose(variables, self.connectivity, self.include)
-        stored = [v for v, _ in chosen if connections.storage_of(v)]
+        chosen = choose.choose(variables, self.connectivity, self.include)
+        stored = [v for v, _ in chosen if choose.storage_of(v)]
         if stored and self.budget == "global":
             raise ValueError(
                 "Argument `budget` must be 'layer' for layers with sparse "
@@ -143,7 +143,7 @@ class DeepR(RewiringOptimizer):
                 f"more. Received: budget='global' with {stored[0].path!r}"
             )
         counted = [
-            (v, count) for v, count in chosen if not connections.storage_of(v)
+            (v, count) for v, count in chosen if not choose.storage_of(v)
         ]
         order = {self._var_key(v): index for index, (v, _) in enumerate(chosen)}
         pools = []

@@ -1,14 +1,14 @@
 import keras
 from keras import ops
 
-from l0keras.distribution import num_replicas
-from l0keras.optimizers.per_group import apply_rules
-from l0keras.optimizers.per_group import check_rules
 from l0keras.optimizers.proximal_sgd import HALF_SPACE
 from l0keras.optimizers.proximal_sgd import PROX
 from l0keras.optimizers.proximal_sgd import TOP_K
 from l0keras.optimizers.proximal_sgd import ProximalSGD
 from l0keras.optimizers.proximal_sgd import check_step
+from l0keras.optimizers.rules import apply_rules
+from l0keras.optimizers.rules import check_rules
+from l0keras.replicas import num_replicas
 
 
 @keras.saving.register_keras_serializable("l0keras")

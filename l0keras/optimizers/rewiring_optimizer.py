@@ -1,7 +1,7 @@
-from l0keras.optimizers.connections import check_regex
-from l0keras.optimizers.connections import check_seed
+from l0keras.connections.choose import check_regex
+from l0keras.connections.choose import check_seed
+from l0keras.connections.positions import draw_seed
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
-from l0keras.positions import draw_seed
 
 
 class RewiringOptimizer(WrappedOptimizer):

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.optimizers import connections
-from l0keras.optimizers.initial import rng_of
-from l0keras.optimizers.initial import signs_of
-from l0keras.optimizers.initial import values_of
+from l0keras.connections import choose
+from l0keras.connections.initial import rng_of
+from l0keras.connections.initial import signs_of
+from l0keras.connections.initial import values_of
+from l0keras.connections.positions import StepSeed
+from l0keras.connections.positions import draw_positions
+from l0keras.connections.positions import signs_at
 from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
-from l0keras.positions import StepSeed
-from l0keras.positions import draw_positions
-from l0keras.positions import signs_at
 
 
 @keras.saving.register_keras_serializable("l0keras")
@@ -70,7 +70,7 @@ class SoftDeepR(RewiringOptimizer):
         use_ema=False,
         ema_momentum=0.99,
     ):
-        connectivity = connections.check_connectivity(connectivity)
+        connectivity = choose.check_connectivity(connectivity)
         rules = connectivity
         if not isinstance(rules, list):
             rules = [(None, connectivity)]
@@ -80,12 +80,12 @@ class SoftDeepR(RewiringOptimizer):
                 "connection would ever be dormant. "
                 f"Received: connectivity={connectivity}"
             )
-        if not connections.check_at_least_0("l1", l1):
+        if not choose.check_at_least_0("l1", l1):
             raise ValueError(
                 "Argument `l1` must be above 0: it is what holds the number "
                 f"of connections down. Received: l1={l1}"
             )
-        if temperature is not None and not connections.check_at_least_0(
+        if temperature is not None and not choose.check_at_least_0(
             "temperature", temperature
         ):
             raise ValueError(
@@ -101,10 +101,10 @@ class SoftDeepR(RewiringOptimizer):
 
     def _build_sparse(self, variables):
         super()._build_sparse(variables)
-        chosen = connections.choose(variables, self.connectivity, self.include)
+        chosen = choose.choose(variables, self.connectivity, self.include)
         sparse = []
         for index, (variable, count) in enumerate(chosen):
-            if connections.storage_of(variable):
+            if choose.storage_of(variable):
                 raise ValueError(
                     "Soft-DEEP R needs a theta for every potential "
                     "connection, for which sparse storage has no room: use "

@@ -3,9 +3,9 @@ import collections
 import keras
 from keras import ops
 
-from l0keras.distribution import outside_of_functions
 from l0keras.optimizers.gradients import checked
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
+from l0keras.replicas import outside_of_functions
 
 
 class WrappedOptimizer(keras.optimizers.Optimizer):

@@ -4,9 +4,9 @@ import pytest
 from keras import layers
 
 from l0keras import graph as channel_graph
-from l0keras.graph import Value
-from tests.strip.random_graph import random_graph
-from tests.strip.random_graph import random_inputs
+from l0keras.graph.graph import Value
+from tests.stripping.random_graph import random_graph
+from tests.stripping.random_graph import random_inputs
 
 to_numpy = keras.ops.convert_to_numpy
 

@@ -3,7 +3,7 @@ import numpy as np
 from keras import layers
 
 from l0keras import HardConcreteGate
-from l0keras.graph import trace
+from l0keras.graph.trace import trace
 from l0keras.layers import L0Dense
 
 

@@ -4,11 +4,11 @@ import pytest
 from keras import ops
 
 import l0keras
+from l0keras.connections.positions import signs_at
 from l0keras.layers import SparseDense
 from l0keras.layers.sparse_matmul import sparse_matmul
 from l0keras.optimizers import DeepR
 from l0keras.optimizers import init_sparse
-from l0keras.positions import signs_at
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.testing import gradient

@@ -4,8 +4,8 @@ import pytest
 from keras import ops
 
 from l0keras import optimizers as ours
+from l0keras.connections.positions import StepSeed
 from l0keras.optimizers import DeepR
-from l0keras.positions import StepSeed
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from l0keras.connections.positions import StepSeed
 from l0keras.layers import SparseDense
 from l0keras.optimizers import SoftDeepR
-from l0keras.positions import StepSeed
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same

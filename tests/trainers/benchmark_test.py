@@ -6,7 +6,7 @@ from absl import flags
 
 import l0keras
 from trainers import benchmark
-from trainers import strip_time
+from trainers.benchmarks import strip_time
 
 
 @pytest.fixture

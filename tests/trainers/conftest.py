@@ -6,7 +6,7 @@ import pathlib
 import keras
 import pytest
 
-from trainers import input_pipeline
+from trainers.data import input_pipeline
 
 # The programs are written for TensorFlow, the library for any backend.
 if keras.backend.backend() != "tensorflow":
@@ -48,7 +48,7 @@ class Timit:
 @pytest.fixture(scope="session")
 def timit(tmp_path_factory):
     """A `Timit` of NIST SPHERE files."""
-    from tests.trainers import timit_files
+    from tests.trainers.data import timit_files
 
     folder = tmp_path_factory.mktemp("timit")
     timit_files.write(folder / "raw" / "TIMIT")
@@ -58,7 +58,7 @@ def timit(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_sets(tmp_path_factory):
     """A data_dir with a few random images under the papers' names."""
-    from tests.trainers.small_sets import prepare
+    from tests.trainers.data.small_sets import prepare
 
     folder = tmp_path_factory.mktemp("small_sets")
     prepare(folder)

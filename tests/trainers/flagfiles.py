@@ -8,8 +8,8 @@ import sys
 
 from absl import flags
 
-from trainers import config as config_lib
 from trainers import train
+from trainers.run import config as config_lib
 
 EXPERIMENTS = pathlib.Path(train.__file__).parent / "experiments"
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from trainers import table
-from trainers.config import Config
-from trainers.training import Training
-from trainers.training import train
+from trainers.run import tables
+from trainers.run.config import Config
+from trainers.run.training import Training
+from trainers.run.training import train
 
 CONFIG = Config(
     model="mlp",
@@ -79,7 +79,7 @@ def test_what_is_zero_is_cut(finished):
     assert params["stripped"] == params["tflite"] == small
     stripped = keras.saving.load_model(folder / "stripped.keras")
     assert stripped.count_params() == small
-    assert "sparse" in table.table(report)
+    assert "sparse" in tables.table(report)
     assert json.loads((folder / "report.json").read_text()) == report
 
 

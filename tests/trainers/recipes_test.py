@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import l0keras
-from tests.trainers import small_sets as sets
+from tests.trainers.data import small_sets as sets
 from tests.trainers.flagfiles import commands
 from tests.trainers.flagfiles import head
 from tests.trainers.flagfiles import read
 from tests.trainers.flagfiles import run_on_two_replicas
-from trainers import input_pipeline
-from trainers import networks
-from trainers.config import Config
-from trainers.errors import predict
-from trainers.training import Training
+from trainers.data import input_pipeline
+from trainers.run import networks
+from trainers.run.config import Config
+from trainers.run.metrics import predict
+from trainers.run.training import Training
 
 MNIST = {
     "epochs": 200,

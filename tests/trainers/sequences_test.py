@@ -10,13 +10,13 @@ from absl import flags
 
 import l0keras
 from trainers import evaluate
-from trainers import input_pipeline
-from trainers import speech
-from trainers.config import Config
+from trainers.data import input_pipeline
+from trainers.data import speech
 from trainers.export import export
-from trainers.objective import IGNORED
-from trainers.progress import Progress
-from trainers.training import train
+from trainers.run.config import Config
+from trainers.run.objective import IGNORED
+from trainers.run.progress import Progress
+from trainers.run.training import train
 
 SPEECH = Config(
     model="lstm",

@@ -9,15 +9,15 @@ import pytest
 
 import l0keras
 from l0keras.optimizers import init_sparse
-from trainers import input_pipeline
-from trainers import networks
-from trainers import optimizers
-from trainers import results
-from trainers import table
-from trainers.config import Config
-from trainers.training import BEST
-from trainers.training import Training
-from trainers.training import train
+from trainers.data import input_pipeline
+from trainers.run import networks
+from trainers.run import optimizers
+from trainers.run import results
+from trainers.run import tables
+from trainers.run.config import Config
+from trainers.run.training import BEST
+from trainers.run.training import Training
+from trainers.run.training import train
 
 CONFIG = Config(
     model="mlp",
@@ -69,7 +69,7 @@ def test_files_with_and_without_zeros(finished):
     )
     assert report["bytes"]["tflite_sparse"] < report["bytes"]["tflite"]
     assert set(report["latency_us"]) == {"dense", "tflite", "tflite_sparse"}
-    text = table.table(report)
+    text = tables.table(report)
     assert "LiteRT, sparse encoding" in text and "connections" in text
     assert f"{report['connections']['sparse']:,}" in text
 
@@ -169,7 +169,7 @@ def test_stops_when_validation_does_and_takes_the_best(tmp_path):
     accuracy = np.mean(np.argmax(logits, -1) == labels)
     assert accuracy == pytest.approx(max(accuracies))
     assert (tmp_path / BEST).exists()
-    assert "best epoch in validation" in table.table(report)
+    assert "best epoch in validation" in tables.table(report)
 
 
 def test_held_out_examples_are_not_trained_on():

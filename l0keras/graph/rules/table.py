@@ -18,7 +18,7 @@ from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
 from l0keras.graph.rules import move
 from l0keras.graph.rules import normalization
-from l0keras.graph.rules import positions
+from l0keras.graph.rules import pooling
 from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
@@ -56,21 +56,21 @@ _LAYERS = {
     elementwise.Elementwise(): "ELU",
     elementwise.PReLU(): "PReLU",
     elementwise.Rescaling(): "Rescaling",
-    positions.Positions(): (
+    pooling.Positions(): (
         "AdaptiveAveragePooling1D AdaptiveAveragePooling2D "
         "AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D "
         "AdaptiveMaxPooling3D AveragePooling1D AveragePooling2D "
         "AveragePooling3D Cropping1D Cropping2D Cropping3D MaxPooling1D "
         "MaxPooling2D MaxPooling3D"
     ),
-    positions.Upsampling(): "UpSampling1D UpSampling2D UpSampling3D",
-    positions.ZeroPadding(): "ZeroPadding1D ZeroPadding2D ZeroPadding3D",
-    positions.GlobalPooling(): (
+    pooling.Upsampling(): "UpSampling1D UpSampling2D UpSampling3D",
+    pooling.ZeroPadding(): "ZeroPadding1D ZeroPadding2D ZeroPadding3D",
+    pooling.GlobalPooling(): (
         "GlobalAveragePooling1D GlobalAveragePooling2D "
         "GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
         "GlobalMaxPooling3D"
     ),
-    positions.Flatten(): "Flatten",
+    pooling.Flatten(): "Flatten",
     reshape.Reshape(): "Reshape",
     shapes.Permute(): "Permute",
     shapes.RepeatVector(): "RepeatVector",
@@ -129,7 +129,7 @@ _NUMPY_OPS = {
 _NN_OPS = {
     normalization.UnitNormalization(): "Normalize",
     normalization.EachChannel(): "LogSoftmax Softmax",
-    positions.Positions(): (
+    pooling.Positions(): (
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"
     ),
     elementwise.Homogeneous(): "LeakyRelu Relu",
@@ -161,7 +161,7 @@ RULES.update(
         core.StopGradient: elementwise.Homogeneous(),
         core.Cast: elementwise.Cast(),
         core.SaturateCast: elementwise.Cast(),
-        image.Resize: positions.Resize(),
+        image.Resize: pooling.Resize(),
     }
 )
 

@@ -5,8 +5,8 @@ import numpy as np
 
 import l0keras
 from l0keras import graph as channel_graph
-from l0keras.graph import BARRIER
-from l0keras.strip import plan
+from l0keras.graph.rules import BARRIER
+from l0keras.stripping.plan import plan
 
 to_numpy = keras.ops.convert_to_numpy
 

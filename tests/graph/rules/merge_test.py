@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 from keras import ops
 
-from l0keras.strip import plan
+from l0keras.stripping.plan import plan
 from tests.graph.rules import checks
 
 ARRAY = np.array([0.5, 1.0, -1.0, 2.0, 0.0, 3.0], "float32")

@@ -5,7 +5,7 @@ from keras import layers
 from keras import ops
 
 from l0keras import HardConcreteGate
-from l0keras.strip import plan
+from l0keras.stripping.plan import plan
 from tests.graph.rules import checks
 
 

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from l0keras import HardConcreteGate
-from l0keras.strip import plan
+from l0keras.stripping.plan import plan
 from tests.graph.rules import checks
 
 RANKS = {1: (8, 3), 2: (7, 6, 3)}

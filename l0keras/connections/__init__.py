@@ -1,0 +1,1 @@
+"""Connections of DEEP R: which there are, where they go and how they move."""

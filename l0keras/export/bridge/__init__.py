@@ -1,0 +1,1 @@
+"""The one way to tf_keras (Keras 2) and tensorflow-model-optimization."""

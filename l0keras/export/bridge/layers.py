@@ -1,0 +1,205 @@
+"""Keras 3 layers in tf_keras: a table of what to change, by layer type."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from l0keras.export.bridge.tfmot import import_tf_keras
+from l0keras.export.bridge.translate import Refused
+from l0keras.export.bridge.translate import activation
+from l0keras.export.bridge.translate import known_only
+from l0keras.export.bridge.translate import same_kind
+
+# Those whose configuration and weights mean the same in both.
+SAME = {
+    *("Activation", "ActivityRegularization", "Add", "AdditiveAttention"),
+    *("AlphaDropout", "Attention", "Average", "CenterCrop", "Concatenate"),
+    *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Dense", "DepthwiseConv1D"),
+    *("DepthwiseConv2D", "Dot", "Dropout", "EinsumDense", "ELU"),
+    *("Embedding", "Flatten", "GRU", "GRUCell", "GaussianDropout"),
+    *("GaussianNoise", "GroupNormalization", "Identity", "LSTM", "LSTMCell"),
+    *("LayerNormalization", "Masking", "Maximum", "Minimum", "Multiply"),
+    *("MultiHeadAttention", "PReLU", "Permute", "ReLU", "RepeatVector"),
+    *("Rescaling", "Reshape", "Resizing", "SeparableConv1D"),
+    *("SeparableConv2D", "SimpleRNN", "SimpleRNNCell", "Softmax"),
+    *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("Subtract", "UnitNormalization"),
+    *(
+        f"{name}{rank}D"
+        for rank in (1, 2, 3)
+        for name in (
+            *("AveragePooling", "Cropping", "GlobalAveragePooling"),
+            *("GlobalMaxPooling", "MaxPooling", "UpSampling", "ZeroPadding"),
+        )
+    ),
+    *("Conv1D", "Conv2D", "Conv3D"),
+    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+}
+
+
+def adapt(layer):
+    """What makes the layer of tf_keras that computes what a layer does.
+
+    Args:
+        layer: a Keras 3 layer that is built.
+
+    Returns:
+        A function of a name that makes a new layer each time.
+
+    Raises:
+        Refused: there is none.
+    """
+    kind = type(layer)
+    name = kind.__name__
+    if getattr(keras.layers, name, None) is not kind:
+        raise Refused("it is not a layer of Keras")
+    if name not in SAME and name not in _CHANGED:
+        raise Refused("tf_keras has no such layer, or another one")
+    theirs = getattr(import_tf_keras().layers, name)
+    with warnings.catch_warnings():
+        # Of functions in it that cannot be loaded.
+        warnings.simplefilter("ignore")
+        config = dict(layer.get_config())
+    config["dtype"] = _dtype(layer)
+    if config.pop("stateful", False):
+        raise Refused("it keeps states from batch to batch")
+    for key in list(config):
+        if key.endswith("_initializer"):
+            # The weights are copied.
+            del config[key]
+        elif key.endswith("activation"):
+            config[key] = activation(_read(keras.activations, config, key))
+        elif key.endswith("_regularizer"):
+            thing = _read(keras.regularizers, config, key)
+            config[key] = same_kind(thing, "regularizers")
+        elif key.endswith("_constraint"):
+            thing = _read(keras.constraints, config, key)
+            config[key] = same_kind(thing, "constraints")
+    inner = {}
+    if name in _CHANGED:
+        inner = _CHANGED[name](layer, config) or {}
+    config = known_only(config, kind, theirs)
+    config.pop("name", None)
+
+    def make(name):
+        made = {key: _made(value) for key, value in inner.items()}
+        return theirs(**config, **made, name=name)
+
+    return make
+
+
+def parts(layer, theirs):
+    """The layers inside a layer that have its weights, and their equivalents.
+
+    The order of the weights of a layer made of others is not the same.
+    """
+    name = type(layer).__name__
+    if name == "Bidirectional":
+        return [
+            (layer.forward_layer, theirs.forward_layer),
+            (layer.backward_layer, theirs.backward_layer),
+        ]
+    if name == "TimeDistributed":
+        return [(layer.layer, theirs.layer)]
+    if name == "RNN":
+        return [(layer.cell, theirs.cell)]
+    if name == "StackedRNNCells":
+        return list(zip(layer.cells, theirs.cells, strict=True))
+    return None
+
+
+def _read(module, config, key):
+    try:
+        return module.get(config[key])
+    except (TypeError, ValueError) as error:
+        raise Refused(f"its {key} cannot be read: {config[key]!r}") from error
+
+
+def _dtype(layer):
+    policy = layer.dtype_policy
+    if type(policy) is not keras.DTypePolicy:
+        raise Refused(f"tf_keras has no dtype policy like {policy!r}")
+    return policy.name
+
+
+def _made(value):
+    """Layers inside of layers are made anew with each layer around them."""
+    if isinstance(value, list):
+        return [_made(element) for element in value]
+    return value()
+
+
+def _inner(layer):
+    # Imported late: a model is made of layers, and may be inside of one.
+    from l0keras.export.bridge.to_tf_keras import to_tf_keras
+    from l0keras.graph.trace import is_functional
+
+    if is_functional(layer):
+        try:
+            to_tf_keras(layer)
+        except ValueError as error:
+            raise Refused(f"of the model inside it: {error}") from error
+        return lambda: to_tf_keras(layer)
+    try:
+        make = adapt(layer)
+    except Refused as refusal:
+        kind = type(layer).__name__
+        raise Refused(f"of the {kind} inside it {refusal}") from refusal
+    name = layer.name
+    # tf_keras adds these itself.
+    for prefix in ("forward_", "backward_"):
+        name = name.removeprefix(prefix)
+    return lambda: make(name)
+
+
+def _leaky_relu(layer, config):
+    config["alpha"] = config.pop("negative_slope")
+
+
+def _batch_normalization(layer, config):
+    # Fused, it rounds otherwise than Keras 3 does, and its epsilon has a least
+    # value.
+    config["fused"] = False
+
+
+def _normalization(layer, config):
+    shape = layer._mean_and_var_shape
+    for key in ("mean", "variance"):
+        value = keras.ops.convert_to_numpy(getattr(layer, key))
+        config[key] = np.reshape(value, shape)
+
+
+def _bidirectional(layer, config):
+    del config["layer"]
+    config.pop("backward_layer", None)
+    return {
+        "layer": _inner(layer.forward_layer),
+        "backward_layer": _inner(layer.backward_layer),
+    }
+
+
+def _time_distributed(layer, config):
+    del config["layer"]
+    return {"layer": _inner(layer.layer)}
+
+
+def _rnn(layer, config):
+    del config["cell"]
+    return {"cell": _inner(layer.cell)}
+
+
+def _stacked(layer, config):
+    del config["cells"]
+    return {"cells": [_inner(cell) for cell in layer.cells]}
+
+
+_CHANGED = {
+    "BatchNormalization": _batch_normalization,
+    "Bidirectional": _bidirectional,
+    "LeakyReLU": _leaky_relu,
+    "Normalization": _normalization,
+    "RNN": _rnn,
+    "StackedRNNCells": _stacked,
+    "TimeDistributed": _time_distributed,
+}

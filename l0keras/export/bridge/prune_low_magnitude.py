@@ -1,0 +1,116 @@
+import numpy as np
+
+from l0keras.export.bridge.tfmot import import_tfmot
+from l0keras.export.bridge.training import Training
+from l0keras.export.bridge.training import to_train
+from l0keras.export.bridge.weights import copy_from_tf_keras
+from l0keras.export.bridge.wrapped import kernels
+from l0keras.export.bridge.wrapped import wrap
+
+SCHEDULES = ("polynomial", "constant")
+
+
+def prune_low_magnitude(
+    model,
+    data,
+    *,
+    sparsity,
+    epochs=1,
+    schedule="polynomial",
+    optimizer=None,
+    loss=None,
+    validation_data=None,
+    verbose="auto",
+):
+    """Trains a model while its smallest weights are set to 0, by tfmot.
+
+    The zeros are spread over the kernels of dense, convolutional, separable
+    (pointwise) and embedding layers that are trainable; all else is trained
+    and not pruned. Such zeros make no file smaller by themselves: `strip`
+    removes what is zero as a whole, and `quantize_aware` can keep the rest.
+
+    Args:
+        model: a built `Sequential` or functional Keras 3 model without gates.
+            It is not changed.
+        data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, weights)`, or
+            such a tuple of arrays, in batches of 32 then.
+        sparsity: a float between 0 and 1, the share of zeros in each kernel
+            at the end.
+        epochs: an integer, at least 1.
+        schedule: "polynomial", from none to `sparsity` in the first half of
+            the training, or "constant", `sparsity` from the first step on.
+        optimizer: a Keras 3 optimizer or its name, translated to tf_keras
+            without its state; `None` for the one that the model is compiled
+            with, or else Adam at 1e-4.
+        loss: as in `compile`; `None` for what the model is compiled with.
+        validation_data: like `data`.
+        verbose: as in `fit`.
+
+    Returns:
+        A clone of `model` with the trained weights, a Keras 3 model, not
+        compiled.
+
+    Raises:
+        ImportError: tensorflow-model-optimization is not installed.
+        ValueError: an argument is not as above, the model has masks, or
+            `to_tf_keras` refuses it.
+        RuntimeError: a kernel has fewer zeros than asked for.
+
+    Example:
+
+    >>> pruned = l0keras.export.prune_low_magnitude(
+    ...     model, (images, labels), sparsity=0.8, epochs=5
+    ... )
+    """
+    if not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
+        raise ValueError(
+            "Argument `sparsity` must be a float between 0 and 1. "
+            f"Received: sparsity={sparsity!r}"
+        )
+    if schedule not in SCHEDULES:
+        raise ValueError(
+            f"Argument `schedule` must be one of {SCHEDULES}. "
+            f"Received: schedule={schedule!r}"
+        )
+    pruning = import_tfmot().sparsity.keras
+    converted = to_train(model)
+    training = Training(
+        model, data, epochs, optimizer, loss, validation_data, verbose
+    )
+    plan = _schedule(pruning, schedule, sparsity, training.steps * epochs)
+    wrapped = wrap(
+        converted,
+        lambda layer: pruning.prune_low_magnitude(layer, pruning_schedule=plan),
+    )
+    training.fit(wrapped, [pruning.UpdatePruningStep()])
+    stripped = pruning.strip_pruning(wrapped)
+    for name, kernel in kernels(stripped).items():
+        # tfmot rounds the number of weights that stay, and keeps one.
+        kept = max(1, np.round((1 - sparsity) * kernel.size))
+        left = np.count_nonzero(kernel)
+        if left > kept:
+            raise RuntimeError(
+                f"The kernel of '{name}' has {left} weights that are not 0 "
+                f"among {kernel.size}, where {kept:.0f} are asked for."
+            )
+    return copy_from_tf_keras(stripped, model)
+
+
+def _schedule(pruning, name, sparsity, steps):
+    if name == "constant":
+        return pruning.ConstantSparsity(sparsity, 0, frequency=1)
+    end = max(1, steps // 2)
+    return pruning.PolynomialDecay(
+        initial_sparsity=0.0,
+        final_sparsity=sparsity,
+        begin_step=0,
+        end_step=end,
+        # A mask is chosen anew about a hundred times, and at the end.
+        frequency=_divisor(end),
+    )
+
+
+def _divisor(steps):
+    """The largest step width that leads from 0 to the end, in 100 or more."""
+    widest = max(1, steps // 100)
+    return next(width for width in range(widest, 0, -1) if steps % width == 0)

@@ -1,0 +1,1 @@
+"""LiteRT files: written, compared with the model, run and timed."""

@@ -1,0 +1,1 @@
+"""Where gates go: found by the channel graph, or named by a paper."""

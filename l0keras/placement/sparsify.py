@@ -1,0 +1,459 @@
+import logging
+import re
+
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras import layers
+from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
+from l0keras.graph.builder import Builder
+from l0keras.graph.groups import Ties
+from l0keras.graph.rules import BARRIER
+from l0keras.placement.generated_gates import GeneratedGates
+from l0keras.placement.generated_gates import check_arguments
+
+_log = logging.getLogger(__name__)
+# Layers whose units or heads only gates of their own can close.
+_GATED = {
+    keras.layers.GRU: layers.L0GRU,
+    keras.layers.LSTM: layers.L0LSTM,
+    keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,
+}
+_GATE_ARGUMENTS = (
+    "droprate_init",
+    "gamma",
+    "l0",
+    "log_alpha_limit",
+    "sample_per",
+    "seed",
+    "temperature",
+    "zeta",
+)
+# What gates have in common that are charged together.
+_COMMON = ("gamma", "l0", "temperature", "zeta")
+
+
+def sparsify(
+    model,
+    l0=0.0,
+    rules=None,
+    droprate_init=0.05,
+    dependence=None,
+    cost="params",
+    penalty=None,
+    **gate_arguments,
+):
+    """Puts gates on a copy of a model wherever something could be cut.
+
+    Channels that can only be cut together share one vector of gates: all
+    branches of a residual stream, a tensor and its squeeze-excite factors.
+    The gates stand in front of the layers that read the channels, after
+    normalization and activation, so a closed gate is an exact zero there and
+    `strip` can cut whatever made the channel. Each gate is charged for the
+    weights that its channel would free. LSTM, GRU and MultiHeadAttention
+    become `L0LSTM`, `L0GRU` and `L0MultiHeadAttention`, whose gates are on
+    units and heads.
+
+    Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
+    (arXiv:1712.01312), section 2.2, and with `dependence` of Li and Ji,
+    ECML-PKDD 2021 (arXiv:2107.00070); the papers place them by hand.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`. Neither it
+            nor its weights are changed. Models nested in it become part of
+            the result's own graph.
+        l0: the price of one weight, at least 0: the papers' lambda divided
+            by the number of training examples (that of Dep-L0 is not to be
+            divided).
+        rules: a dictionary that picks, skips or tunes by the names of the
+            layers that make channels. Keys are regular expressions, searched
+            for in order; the first that matches decides. A value is `True`
+            (gates as usual), `False` (none), or a dictionary of gate
+            arguments in the place of those given here. What no key matches
+            gets gates as usual; end with `".*": False` for the opposite.
+        droprate_init: the share of channels closed at the start, in (0, 1).
+            Small by default, for models that are trained already: all test
+            gates are 1 then, and the outputs those of `model`. With a
+            chain it is what the biases say; the generator's weights still
+            close some (7 to 9 of 100 in the paper's networks).
+        dependence: `None` for gates that each learn alone; `"forward"` or
+            `"backward"` for gates that a `GateGenerator` makes in a chain, in
+            the order of the layers that make the channels or against it
+            (Dep-L0).
+        cost: what `l0` is the price of: `"params"` for weights, `"macs"` for
+            multiply-accumulates of one example, which takes fixed shapes.
+        penalty: how gates are charged. `"separate"`: each for what its
+            channel would free if all others stay, which is what a gate
+            alone can do, and the default without a chain. `"joint"`: all
+            together for the expected count, a weight as long as both the
+            channel that it reads and the one that it makes may be open, and
+            the default with a chain; where all gates are 0 or 1 that is what
+            `strip` leaves, but for channels that have to stand in for closed
+            ones in a sum. `"reference"`: the form of Dep-L0's code, where a
+            kernel's inputs are those of the gates before it in the order of
+            the chain, whatever the graph.
+        **gate_arguments: `sample_per`, `temperature`, `gamma`, `zeta`,
+            `log_alpha_limit`, `seed` as in `l0keras.HardConcreteGate`. With
+            a seed, each gate gets one of its own that derives from it.
+
+    Returns:
+        A functional `keras.Model`, not compiled, with the inputs, outputs,
+        names, weights and trainable flags of `model` and gates in it. While
+        all gates are 1 it gives the same outputs.
+
+    Raises:
+        ValueError: `model` is subclassed, not built or no Keras model, or has
+            nothing to gate in a chain; a key of `rules` is no regular
+            expression or matches no layer that makes channels, or changes
+            what has to be the same for gates that are charged together; an
+            argument is unknown or out of its range; `cost` is `"macs"` and
+            the model's shapes are not fixed.
+
+    Example:
+
+    >>> model = keras.applications.MobileNetV2()
+    >>> gated = l0keras.sparsify(
+    ...     model,
+    ...     l0=0.1 / 50_000,
+    ...     rules={"^Conv1$": False, "^block_16": {"l0": 0.2 / 50_000}},
+    ... )
+    """
+    penalty = check_arguments(dependence, cost, penalty)
+    generated = dependence is not None or penalty != "separate"
+    arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
+    allowed = set(_GATE_ARGUMENTS)
+    if generated:
+        # The gates have no variables that could be limited.
+        allowed.remove("log_alpha_limit")
+    by_rule = allowed - set(_COMMON if penalty != "separate" else ())
+    chooser = _Chooser(arguments, rules, allowed, by_rule)
+    ties = Ties(model)
+    inside = {
+        node.name: type(node.layer)
+        for node in ties.graph.nodes
+        if type(node.layer) in _GATED and node.rule is not BARRIER
+    }
+    makers = [name for group in ties.groups for name in group.makers]
+    chooser.check([*makers, *inside])
+    gates = {name: chooser.choice([name]) for name in inside}
+    recurrent = {
+        node.name
+        for node in ties.graph.nodes
+        if isinstance(
+            node.layer, (keras.layers.RNN, keras.layers.Bidirectional)
+        )
+    }
+    for group in ties.groups:
+        reason = _reason_for_none(group)
+        if recurrent & set(group.makers):
+            reason = "no gates from outside: recurrent units also read it"
+        choice = None if reason else chooser.choice(group.makers)
+        if choice is not None:
+            gates[id(group)] = choice
+        _log.info("%s: %s", group, reason or ("gated" if choice else "skipped"))
+    sparsifier = _Sparsifier(ties, gates, cost)
+    if generated:
+        sparsifier.generate(arguments, dependence, penalty)
+    return sparsifier.model()
+
+
+def _reason_for_none(group):
+    if group.fixed:
+        return f"no gates: {'; '.join(group.fixed)}"
+    if not group.readers:
+        return "no gates: nobody reads it"
+    return None
+
+
+class _Chooser:
+    """Which gate arguments each group gets, by the rules."""
+
+    def __init__(self, arguments, rules, allowed, by_rule):
+        self.arguments = _checked(arguments, allowed, "sparsify")
+        self.rules = []
+        if rules is not None and not isinstance(rules, dict):
+            raise ValueError(
+                "Argument `rules` must be a dictionary from regular "
+                f"expressions to booleans or dictionaries. Received: {rules!r}"
+            )
+        for pattern, choice in (rules or {}).items():
+            try:
+                found = re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(
+                    "A key of argument `rules` must be a regular expression. "
+                    f"Received: {pattern!r} ({error})"
+                ) from error
+            if isinstance(choice, dict):
+                _check_known(choice, by_rule, repr(pattern))
+                choice = _checked({**arguments, **choice}, allowed, "rules")
+            elif not isinstance(choice, bool):
+                raise ValueError(
+                    "A value of argument `rules` must be True, False or a "
+                    f"dictionary. Received: {choice!r} for {pattern!r}"
+                )
+            self.rules.append((found, choice))
+
+    def check(self, makers):
+        """Refuses rules that match no layer."""
+        makers = sorted(set(makers))
+        for pattern, _ in self.rules:
+            if not any(pattern.search(name) for name in makers):
+                raise ValueError(
+                    "A key of argument `rules` must match the name of a layer "
+                    f"that makes channels. Received: {pattern.pattern!r}. "
+                    f"These layers do: {', '.join(makers)}"
+                )
+
+    def choice(self, makers):
+        """The gate arguments for what these layers make, or `None`."""
+        for pattern, choice in self.rules:
+            if any(pattern.search(name) for name in makers):
+                if choice is True:
+                    return self.arguments
+                return choice or None
+        return self.arguments
+
+
+def _checked(arguments, allowed, place):
+    _check_known(arguments, allowed, place)
+    # Refuses what is out of range, before any work.
+    HardConcreteGate(**arguments)
+    return arguments
+
+
+def _check_known(arguments, allowed, place):
+    unknown = set(arguments) - set(allowed)
+    if unknown:
+        raise ValueError(
+            f"Unknown argument `{sorted(unknown)[0]}` in {place}. Allowed: "
+            f"{', '.join(sorted(allowed))}"
+        )
+
+
+class _Sparsifier(Builder):
+    """Builds the copy, with gates where channels are read."""
+
+    def __init__(self, ties, gates, cost):
+        super().__init__(ties.graph)
+        self.ties = ties
+        self.gates = gates
+        self.cost = cost
+        self.costs = ties.costs(cost)
+        self.generated = None
+        self.gate_names = {}
+        self.vectors = {}
+        self.gated = {}
+        # Values with a gate layer of their own; hoisted ones are multiplied
+        # for all readers, others only for those where channels end.
+        self.places = {}
+        self.hoisted = {}
+        self._choose_places()
+
+    # === Where gates go ===
+
+    def _choose_places(self):
+        """Finds the groups that one gate layer in one place will do for.
+
+        That is a group that is read in one place. Of the tensors on the way
+        there, which only pass its channels on, the smallest is taken. Other
+        groups give out their gates as vectors.
+        """
+        reads = {id(group): (group, []) for group in self.ties.groups}
+        for value in self.graph.values:
+            if self.ties.ends(value):
+                for group in self.ties.groups_at(value):
+                    reads[id(group)][1].append(value)
+        for group, values in reads.values():
+            if id(group) in self.gates and len(values) == 1:
+                place = self._place_for(group, values[0])
+                if place is values[0]:
+                    self.places[id(place)] = group
+                elif place is not None:
+                    self.hoisted[id(place)] = group
+
+    def _place_for(self, group, value):
+        found = [value]
+        alone = len(self.ties.ends(value)) == len(value.readers)
+        while alone:
+            node = value.producer
+            if node is None or len(node.inputs) != 1:
+                break
+            if not node.rule.is_homogeneous(node):
+                break
+            value = node.input
+            found.append(value)
+            alone = len(value.readers) == 1
+        found = [
+            value
+            for value in found
+            if np.array_equal(self.ties.labels(value), group.labels)
+        ]
+        if not found:
+            return None
+        sizes = [np.prod([n or 1 for n in v.shape[1:]]) for v in found]
+        return found[int(np.argmin(sizes))]
+
+    # === Gates ===
+
+    def generate(self, arguments, dependence, penalty):
+        """Lets a generator make what all gates are told."""
+        groups = [g for g in self.ties.groups if id(g) in self.gates]
+        if not groups:
+            raise ValueError(
+                "Argument `model` must have channels to gate, with "
+                f"`dependence` or a joint `penalty`. Received: model "
+                f"'{self.graph.model.name}' without any"
+            )
+        names = {id(g): self.unique(f"{g.name}_gate") for g in groups}
+        rates = [self.gates[id(g)]["droprate_init"] for g in groups]
+        if penalty != "separate":
+            for group in groups:
+                self.gates[id(group)] = {**self.gates[id(group)], "l0": 0.0}
+        self.gate_names = names
+        self.generated = GeneratedGates(
+            {names[id(g)]: g.size for g in groups},
+            arguments,
+            dependence,
+            self.cost,
+            penalty,
+            droprate_init=rates,
+        )
+        self.unique(self.generated.generator.name)
+        self.own(self.generated.generator)
+
+    def model(self):
+        model = super().model()
+        if self.generated is not None:
+            self.generated.charge(model)
+        return model
+
+    def _told(self, group):
+        """The arguments to call a gate with, beside its input."""
+        if self.generated is None:
+            return {}
+        name = self.gate_names[id(group)]
+        return {"log_alpha": self.generated.log_alpha(name, self._anchor())}
+
+    def _anchor(self):
+        """An input of the model, for what needs none."""
+        return self.tensors[id(keras.tree.flatten(self.graph.inputs)[0])]
+
+    def _arguments(self, group):
+        name = self.gate_names.get(id(group))
+        arguments = {
+            **self.gates[id(group)],
+            "group_size": self.costs[group.labels].tolist(),
+            "name": name or self.unique(f"{group.name}_gate"),
+        }
+        if len(set(arguments["group_size"])) == 1:
+            arguments["group_size"] = arguments["group_size"][0]
+        if arguments.get("seed") is not None:
+            arguments["seed"] += self.ties.groups.index(group)
+        return arguments
+
+    def _gate(self, group, value, tensor):
+        """One tensor times the gates of the group that it is."""
+        gate = HardConcreteGate(
+            axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
+        )
+        return self.own(gate)(tensor, **self._told(group))
+
+    def _vector(self, group, dtype):
+        """The gates of a group, of shape (1 or batch, size)."""
+        key = id(group), dtype
+        if key not in self.vectors:
+            known = [t for k, t in self.vectors.items() if k[0] == id(group)]
+            if known:
+                vector = ops.cast(known[0], dtype)
+            else:
+                gate = SharedGate(
+                    group.size, dtype=dtype, **self._arguments(group)
+                )
+                vector = self.own(gate)(self._anchor(), **self._told(group))
+            self.vectors[key] = vector
+        return self.vectors[key]
+
+    def _factors(self, value, dtype):
+        """Factors for all channels of a value, or `None` for all ones."""
+        labels, indices = self.ties.labels(value), self.ties.indices(value)
+        hoisted = {id(group) for group in self.hoisted.values()}
+        for group in self.ties.groups_at(value):
+            if id(group) not in self.gates or id(group) in hoisted:
+                indices = np.where(np.isin(labels, group.labels), -1, indices)
+        if np.all(indices < 0):
+            return None
+        gated = self.ties.groups[indices[indices >= 0][0]]
+        factors = []
+        ends = np.flatnonzero(np.diff(indices)) + 1
+        for index, own in zip(
+            indices[np.concatenate([[0], ends])],
+            np.split(labels, ends),
+            strict=True,
+        ):
+            if index < 0:
+                spare = self._vector(gated, dtype)
+                spare = ops.take(spare, [0] * len(own), axis=1)
+                ones = keras.layers.Rescaling(
+                    0.0, 1.0, dtype=dtype, name=self.unique("ungated")
+                )
+                factors.append(self.own(ones)(spare))
+                continue
+            group = self.ties.groups[index]
+            vector = self._vector(group, dtype)
+            if not np.array_equal(own, group.labels):
+                channels = np.searchsorted(group.labels, own).tolist()
+                vector = ops.take(vector, channels, axis=1)
+            factors.append(vector)
+        if len(factors) > 1:
+            return ops.concatenate(factors, axis=1)
+        return factors[0]
+
+    # === The copy ===
+
+    def clone(self, node):
+        arguments = self.gates.get(node.name)
+        if arguments is None or type(node.layer) not in _GATED:
+            return super().clone(node)
+        config = {**node.layer.get_config(), **arguments, "name": node.name}
+        if arguments.get("seed") is not None:
+            config["seed"] += self.graph.nodes.index(node)
+        return _GATED[type(node.layer)].from_config(config), None
+
+    def fill(self, layer, source, weights):
+        if type(source) not in _GATED or not hasattr(layer, "gate"):
+            return super().fill(layer, source, weights)
+        own = [w for w in layer.weights if w is not layer.gate.log_alpha]
+        for variable, weight in zip(own, source.weights, strict=True):
+            variable.assign(weight)
+        layer.trainable = source.trainable
+
+    def place(self, value, tensor):
+        if id(value) in self.hoisted:
+            tensor = self._gate(self.hoisted[id(value)], value, tensor)
+        super().place(value, tensor)
+
+    def given(self, node, position):
+        value = node.inputs[position]
+        tensor = super().given(node, position)
+        if (node, position) not in self.ties.ends(value):
+            return tensor
+        if id(value) not in self.gated:
+            self.gated[id(value)] = self._read(value, tensor)
+        return self.gated[id(value)]
+
+    def _read(self, value, tensor):
+        """A tensor as layers read it that make other channels of it."""
+        if id(value) in self.places:
+            return self._gate(self.places[id(value)], value, tensor)
+        factors = self._factors(value, tensor.dtype)
+        if factors is None:
+            return tensor
+        if value.rank > 2:
+            shape = [-1] + [1] * (value.rank - 1)
+            shape[value.axis] = value.size
+            factors = ops.reshape(factors, shape)
+        gated = ops.multiply(tensor, factors)
+        return self.name(gated, f"{value.producer.name}_gated")

@@ -1,0 +1,150 @@
+"""What a model costs: multiply-accumulates, and surviving units."""
+
+import keras
+import numpy as np
+
+from l0keras.gates import HardConcreteGate
+from l0keras.graph.costs import CONVOLUTIONS
+from l0keras.graph.costs import macs
+from l0keras.graph.trace import trace
+from l0keras.layers import GatedLayer
+
+_layers = keras.layers
+
+
+def count_macs(model):
+    """Counts the multiply-accumulates of one example.
+
+    One for each time that an entry of a kernel is multiplied: a dense layer
+    has as many as weights, a convolution as many as weights times output
+    positions (borders of same padding included). Biases, normalization,
+    activations and pooling do not count. Gated layers count in full, whatever
+    their gates say; strip the model to see what is left.
+
+    Counted are Dense, EinsumDense, all convolutions (plain, depthwise,
+    separable and transposed), SimpleRNN, LSTM and GRU, attention with heads
+    (projections, scores and weighted sums), and these inside `TimeDistributed`
+    and `Bidirectional`. Other layers count 0.
+
+    Args:
+        model: a built `Sequential` or functional model whose shapes are
+            fixed, except for the batch.
+
+    Returns:
+        An integer.
+
+    Raises:
+        ValueError: `model` has no graph, see `l0keras.strip`, or a layer in
+            it has an input of unknown size.
+
+    Example:
+
+    >>> count_macs(keras.applications.VGG16(weights=None))
+    15470264320
+    """
+    return sum(macs_by_layer(model).values())
+
+
+def macs_by_layer(model):
+    """Counts the multiply-accumulates of one example for each layer.
+
+    Args:
+        model: as in `count_macs`.
+
+    Returns:
+        A dictionary from layer names to integers, in the order of the graph,
+        with the layers that have weights. A shared layer has the sum of its
+        calls.
+
+    Raises:
+        ValueError: as `count_macs`.
+    """
+    counts = {}
+    for node in trace(model, baked=False).nodes:
+        if getattr(node.layer, "weights", None):
+            counts[node.name] = counts.get(node.name, 0) + macs(node)
+    return counts
+
+
+def architecture(model, gated=None):
+    """The surviving units of each layer, in the papers' notation.
+
+    A LeNet-5 with 20 and 25 feature maps, and of whose dense layers the first
+    reads 45 and the second 462 units, is "20-25-45-462" (Louizos et al.,
+    ICLR 2018, table 1).
+
+    Args:
+        model: a built `Sequential` or functional model. In one with gates,
+            the open test gates of each are counted. In one without, the
+            feature maps of convolutions and the inputs of dense layers.
+        gated: for a stripped `model`, the one that it was stripped from. Then
+            the layers that were gated are counted, in the units that had
+            gates.
+
+    Returns:
+        A string, one number for each gate or layer. A dense layer whose gates
+        are on its outputs counts outputs; gates on single weights count as
+        their layer's usual units.
+
+    Raises:
+        ValueError: a model has no graph, see `l0keras.strip`.
+    """
+    sources = _sources(gated or model)
+    gates = {
+        name: layer
+        for name, layer in sources.items()
+        if isinstance(layer, (GatedLayer, HardConcreteGate))
+    }
+    if gated is None and gates:
+        numbers = [_open_units(layer) for layer in gates.values()]
+    elif gated is None:
+        numbers = [
+            _units(layer, isinstance(layer, _layers.Dense))
+            for layer in sources.values()
+            if isinstance(layer, (_layers.Dense, *CONVOLUTIONS))
+        ]
+    else:
+        left = _sources(model)
+        numbers = [
+            _units(left[name], _granularity(layer) == "input")
+            if name in left and hasattr(left[name], "kernel")
+            else _open_units(layer)
+            for name, layer in gates.items()
+        ]
+    return "-".join(str(number) for number in numbers)
+
+
+def _sources(model):
+    nodes = trace(model, baked=False).nodes
+    return {node.name: node.layer for node in nodes}
+
+
+def _granularity(layer):
+    if layer.granularity == "weight":
+        return layer.default_granularity
+    return layer.granularity
+
+
+def _open_units(layer):
+    if isinstance(layer, HardConcreteGate):
+        return layer.count_open()
+    if layer.granularity != "weight":
+        return layer.gate.count_open()
+    gates = layer.gate.test_gates()
+    depthwise = isinstance(layer, _layers.DepthwiseConv2D)
+    if _granularity(layer) == "input":
+        units = (-2,)
+    else:
+        units = (-2, -1) if depthwise else (-1,)
+    units = {axis % gates.ndim for axis in units}
+    others = tuple(set(range(gates.ndim)) - units)
+    return int(np.count_nonzero(np.any(gates != 0, axis=others)))
+
+
+def _units(layer, inputs):
+    shape = layer.kernel.shape
+    if isinstance(layer, (_layers.DepthwiseConv1D, _layers.DepthwiseConv2D)):
+        return shape[-2] if inputs else shape[-2] * shape[-1]
+    if inputs:
+        return shape[-2] * getattr(layer, "groups", 1)
+    return shape[-1]

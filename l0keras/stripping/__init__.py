@@ -1,0 +1,1 @@
+"""Strip: from a model with closed channels to a smaller plain model."""

@@ -1,0 +1,43 @@
+import numpy as np
+from keras import ops
+
+from l0keras.graph.builder import Builder
+from l0keras.graph.rules import BARRIER
+
+
+def rebuild(graph):
+    """Builds the model that a plan describes, out of Keras's own layers.
+
+    Args:
+        graph: a `Graph` from `plan`.
+
+    Returns:
+        A functional `keras.Model`, not compiled.
+    """
+    return _Rebuilder(graph).model()
+
+
+class _Rebuilder(Builder):
+    def given(self, node, position):
+        if not node.reads_from(position):
+            return None
+        tensor = super().given(node, position)
+        if node.takes[position] is None:
+            return tensor
+        # Selects channels out of those that the tensor still has.
+        value = node.inputs[position]
+        indices = np.searchsorted(value.kept, node.takes[position]).tolist()
+        selected = ops.take(tensor, indices, axis=value.axis)
+        return self.name(selected, f"{node.name}_inputs")
+
+    def clone(self, node):
+        if node.rule is BARRIER:
+            return super().clone(node)
+        changes, weights = node.rule.shrink(node)
+        # The copies of the weights are not needed any more.
+        node.operation.params = {}
+        config = {**node.layer.get_config(), "name": node.name, **changes}
+        return type(node.layer).from_config(config), weights
+
+    def call(self, node, layer, args, kwargs):
+        return node.rule.call(node, layer, args, kwargs)

@@ -1,0 +1,79 @@
+import contextlib
+import logging
+import random
+
+from l0keras.gates import gates_of
+from l0keras.stripping.plan import plan
+from l0keras.stripping.rebuild import rebuild
+
+_log = logging.getLogger(__name__)
+
+
+def strip(model, round_to=None, min_units=1):
+    """Cuts from a model all that its closed gates and zeros make idle.
+
+    Gates are baked into the weights, constants are carried forwards, units
+    that nobody reads are found, and the model is built anew with smaller
+    arrays. Its outputs are those of `model` at test time, on any input. It
+    does not matter where zeros come from: a plain Keras model that was pruned
+    by other means is cut in the same way.
+
+    What cannot be cut stays: a layer without a rule, and everything that it
+    needs, is kept as it is. `l0keras.report(model, stripped)` names what and
+    why.
+
+    Where a layer reads only part of something that cannot shrink (an input of
+    the model, single positions of a flattened feature map), a
+    `keras.ops.take` in front of it selects that part. Layers that only act in
+    training, such as `Dropout`, stay.
+
+    Args:
+        model: a built `Sequential` or functional `keras.Model`, with or
+            without gates. It is not changed. Models nested in it become part
+            of the result's own graph.
+        round_to: an integer, or `None`. Widths are rounded up to multiples of
+            it, as far as a layer has so many units; hardware likes 8 or 16.
+        min_units: an integer, at least 1. A layer that would lose all its
+            units keeps so many; the log says so.
+
+    Returns:
+        A functional `keras.Model`, not compiled, with the names, dtype
+        policies and trainable flags of `model`'s layers and its inputs. It
+        holds Keras's own layers and ops, and the caller's own, so it loads
+        where this library is not installed. (Gated layers inside a wrapper
+        other than `TimeDistributed` stay gated; the log warns of them.)
+
+    Raises:
+        ValueError: `model` is subclassed, not built, no Keras model, or has
+            weights that are not finite; `min_units` or `round_to` is below 1.
+
+    Example:
+
+    >>> small = l0keras.strip(gated)
+    >>> small.save("small.keras")
+    """
+    # Initializers without a seed draw one from Python's generator.
+    with _random_state():
+        graph = plan(model, min_units, round_to)
+        stripped = rebuild(graph)
+    for node in graph.nodes:
+        for reason in node.explanations:
+            if reason.startswith("would lose"):
+                _log.warning("Layer '%s' %s.", node.name, reason)
+            else:
+                _log.info("Layer '%s': %s.", node.name, reason)
+    if gates_of(stripped):
+        _log.warning(
+            "Gates inside wrappers or called in training mode stay: the "
+            "result needs l0keras to load."
+        )
+    return stripped
+
+
+@contextlib.contextmanager
+def _random_state():
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)

@@ -1,0 +1,78 @@
+r"""The memory that a huge layer with few connections is trained in.
+
+    KERAS_BACKEND=jax python -m trainers.benchmarks.sparse_memory
+    python -m trainers.benchmarks.sparse_memory --batch_size=32
+
+builds a `SparseDense` of 32,768 x 32,768 with 0.01 % of its connections, makes
+one training step with Adam and tells the peak of this process's resident
+memory, and what it was when all that it needs had been imported. As a dense
+layer its weights alone would be 4.3 GB, with Adam 13 GB.
+"""
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+
+from l0keras.layers import SparseDense
+from trainers.benchmarks import memory
+
+FLAGS = flags.FLAGS
+SIZE = 32_768
+CONNECTIVITY = 1e-4
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    flags.DEFINE_integer(
+        "batch_size",
+        1,
+        "Examples in the step.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+
+
+def measure(batch_size, size=SIZE, connectivity=CONNECTIVITY):
+    """Builds and trains such a layer.
+
+    Args:
+        batch_size: examples in the step.
+        size: the numbers of inputs and of outputs.
+        connectivity: the share of connections.
+
+    Returns:
+        A dict with `connections`, and `before` and `after`, the peaks of
+        this process in bytes, since it began.
+    """
+    before = memory.peak()
+    layer = SparseDense(size, connectivity, seed=0)
+    model = keras.Sequential([keras.Input((size,)), layer])
+    model.compile(keras.optimizers.Adam(), "mse")
+    x = np.ones((batch_size, size), "float32")
+    model.train_on_batch(x, x)
+    return {
+        "connections": layer.connections,
+        "before": before,
+        "after": memory.peak(),
+    }
+
+
+def main(argv):
+    del argv
+    found = measure(FLAGS.batch_size)
+    print(
+        f"{keras.backend.backend()}: {found['connections']:,} connections, "
+        f"peak {found['after'] / 1e6:.0f} MB, "
+        f"{found['before'] / 1e6:.0f} MB after the imports"
+    )
+
+
+def run():
+    """The console command."""
+    define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

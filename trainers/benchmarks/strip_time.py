@@ -1,0 +1,123 @@
+"""The time and memory that `strip` takes."""
+
+import functools
+import statistics
+
+import keras
+import numpy as np
+
+import l0keras
+from trainers.benchmarks import memory
+from trainers.benchmarks.measure import interleave
+from trainers.studies import zoo
+
+
+def applications(names):
+    """What builds networks of `keras.applications`, with random weights.
+
+    Args:
+        names: a list of names of its functions.
+
+    Returns:
+        A dictionary from the names to functions without arguments.
+
+    Raises:
+        ValueError: no such function.
+    """
+    known = zoo.architectures()
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                "Argument `strip` must name functions of keras.applications: "
+                f"{', '.join(known)}. Received: {name}"
+            )
+    return {
+        name: functools.partial(known[name], weights=None) for name in names
+    }
+
+
+def benchmark_strip(builders, rounds):
+    """Times `strip` against building the network, and measures its memory.
+
+    Args:
+        builders: a dictionary from names to functions without arguments that
+            return a functional `keras.Model`, the most shallow first. Their
+            modules have to be importable by name.
+        rounds: how often each is timed.
+
+    Returns:
+        A dictionary from the names to the number of `layers`, the medians
+        `build_s` and `strip_s`, `ratio` (the median, over the rounds, of
+        strip by build), `growth` (`strip_s` for each layer, divided by that of
+        the first network: 1 where time is linear in depth), and `peak`: by how
+        much `strip` made the resident memory of a process of its own grow at
+        most, and the gated model's weights, in multiples of their bytes.
+    """
+    candidates, layers = {}, {}
+    for name, build in builders.items():
+        gated = _half_closed(build)
+        layers[name] = len(gated.layers)
+        candidates[name, "build"] = build
+        candidates[name, "strip"] = functools.partial(l0keras.strip, gated)
+    seconds = interleave(candidates, rounds)
+    summary = {}
+    for name, build in builders.items():
+        times = [seconds[name, step] for step in ("build", "strip")]
+        medians = [statistics.median(values) for values in times]
+        ratios = [strip / build for build, strip in zip(*times)]
+        summary[name] = {
+            "layers": layers[name],
+            "build_s": medians[0],
+            "strip_s": medians[1],
+            "ratio": statistics.median(ratios),
+            "growth": medians[1] / layers[name],
+            "peak": memory.in_a_process(_strip_memory, build),
+        }
+    first = next(iter(summary.values()))["growth"]
+    for row in summary.values():
+        row["growth"] /= first
+    return summary
+
+
+def _half_closed(build):
+    model = l0keras.sparsify(build(), l0=1e-6, seed=0)
+    for gate in l0keras.gates_of(model):
+        shut = np.arange(gate.log_alpha.shape[0]) % 2
+        gate.log_alpha.assign(np.where(shut, -4.0, 2.0))
+    return model
+
+
+def _strip_memory(build):
+    model = _half_closed(build)
+    # What TensorFlow and Keras load and set up once is not the model's.
+    l0keras.strip(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    held = memory.resident()
+    memory.forget_peak()
+    l0keras.strip(model)
+    added = memory.peak() - held
+    size = sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
+    return 1 + added / size
+
+
+def format_strip_table(summary):
+    """Sets what `benchmark_strip` returns as lines of text."""
+    width = max(len(name) for name in summary)
+    lines = [
+        f"{'':{width}}  {'layers':>6}  {'build s':>7}  {'strip s':>7}"
+        f"  {'ratio':>6}  {'growth':>6}  {'memory':>6}"
+    ]
+    for name, row in summary.items():
+        lines.append(
+            f"{name:{width}}  {row['layers']:6}  {row['build_s']:7.2f}"
+            f"  {row['strip_s']:7.2f}  {row['ratio']:6.2f}"
+            f"  {row['growth']:6.2f}  {row['peak']:6.2f}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "ratio: strip to build; growth: strip for each layer, to that of "
+            "the first network;",
+            "memory: the weights of the gated network and the most that strip "
+            "held beside them, to those weights.",
+        ]
+    )

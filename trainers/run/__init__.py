@@ -1,0 +1,1 @@
+"""One training: its flags, data, network, optimizer, folder and results."""

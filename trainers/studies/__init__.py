@@ -1,0 +1,1 @@
+"""Many trainings, or many networks, in one table and one picture."""

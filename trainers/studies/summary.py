@@ -1,0 +1,252 @@
+r"""Sets finished runs of one experiment beside each other.
+
+    python -m trainers.studies.summary runs/mnist_mlp_l0-1 runs/mnist_mlp_l0-2 \
+        runs/mnist_mlp_l0-3 --save_to=saved_models/mnist_mlp_l0
+
+prints one row for each run and the medians, as a Markdown table, and with
+`--save_to` keeps the small files of the run whose test error is the median,
+with a card that says how they were made.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import sys
+
+from absl import app
+from absl import flags
+
+from trainers.run.config import Config
+from trainers.run.workdir import replacing
+from trainers.run.workdir import write_json
+
+FLAGS = flags.FLAGS
+
+# What is worth keeping of a run; the gated model is larger by far.
+KEPT = (
+    "stripped.keras",
+    "model.tflite",
+    "report.json",
+    "history.csv",
+    "pixel_gates.png",
+    "units.png",
+    "connections.png",
+    "groups.png",
+)
+METHODS = {
+    "dense": "nothing but its loss",
+    "l0": "hard-concrete gates",
+    "dep_l0": "hard-concrete gates that depend on each other",
+    "deep_r": "DEEP R",
+    "soft_deep_r": "soft-DEEP R",
+    "static": "a random mask that stays",
+    "l1": "L1 shrinkage",
+    "wgsef": "the group envelope and half-space steps",
+    "group_lasso": "the group lasso",
+    "hspg": "the group lasso and half-space steps",
+}
+COLUMNS = (
+    ("seed", "{}", lambda report: report["seed"]),
+    ("units left", "{}", lambda report: report["units"]["stripped"]),
+    (
+        "test error",
+        "{:.2f} %",
+        lambda report: report["test_error"]["stripped"],
+    ),
+    ("not averaged", "{:.2f} %", lambda report: report["test_error_raw"]),
+    ("parameters", "{:,.0f}", lambda report: report["params"]["stripped"]),
+    ("MACs", "{:,.0f}", lambda report: report["macs"]["stripped"]),
+    ("LiteRT bytes", "{:,.0f}", lambda report: report["bytes"]["tflite"]),
+    ("minutes", "{:.0f}", lambda report: report["seconds"] / 60),
+)
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        "A folder for the small files of the median run and their card.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "command",
+        None,
+        "The command that trained the runs, for the card.",
+        flag_values=flag_values,
+    )
+
+
+def read(workdirs):
+    """Reads the reports of finished runs that differ in nothing but seeds.
+
+    Args:
+        workdirs: a list of folders.
+
+    Returns:
+        A list of reports (dicts), in the order of the folders.
+
+    Raises:
+        ValueError: no folder, one without a readable report, runs of
+            different experiments, or the same seed twice.
+    """
+    if not workdirs:
+        raise ValueError("At least one folder of a finished run is needed.")
+    reports = []
+    for workdir in workdirs:
+        try:
+            with open(os.path.join(workdir, "report.json")) as file:
+                reports.append(json.load(file))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"The folder {workdir} holds no finished run ({error})."
+            ) from None
+    first, *others = [_without_seed(report) for report in reports]
+    for workdir, other in zip(workdirs[1:], others):
+        differing = [name for name in first if first[name] != other.get(name)]
+        if differing:
+            raise ValueError(
+                f"The runs in {workdirs[0]} and {workdir} are different "
+                f"experiments: they differ in {', '.join(differing)}."
+            )
+    seeds = [report["seed"] for report in reports]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"The same seed comes twice. Received: {seeds}")
+    return reports
+
+
+def _without_seed(report):
+    return {k: v for k, v in report["config"].items() if k != "seed"}
+
+
+def table(reports):
+    """Sets reports as a Markdown table with a row of medians.
+
+    Args:
+        reports: a list of dicts, as `read` gives them.
+
+    Returns:
+        A string of several lines.
+    """
+    rows = [[title for title, _, _ in COLUMNS], ["---"] * len(COLUMNS)]
+    for report in reports:
+        rows.append([form.format(value(report)) for _, form, value in COLUMNS])
+    if len(reports) > 1:
+        medians = ["median", "", *_medians(reports)]
+        rows.append(medians)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _medians(reports):
+    return [
+        form.format(statistics.median([value(report) for report in reports]))
+        for _, form, value in COLUMNS[2:]
+    ]
+
+
+def save(workdirs, reports, folder, command=None):
+    """Keeps the small files of the run with the median test error.
+
+    Args:
+        workdirs: a list of folders.
+        reports: their reports, in the same order.
+        folder: where to, made where it does not exist.
+        command: what trained the runs, for the card.
+    """
+
+    def error(index):
+        return reports[index]["test_error"]["stripped"]
+
+    order = sorted(range(len(reports)), key=error)
+    # Of two in the middle the worse, so that nothing looks better than it is.
+    median = order[len(order) // 2]
+    os.makedirs(folder, exist_ok=True)
+    for name in KEPT:
+        source = os.path.join(workdirs[median], name)
+        if os.path.exists(source):
+            with replacing(os.path.join(folder, name)) as path:
+                shutil.copyfile(source, path)
+    write_json(os.path.join(folder, "seeds.json"), reports)
+    with replacing(os.path.join(folder, "README.md")) as path:
+        with open(path, "w") as file:
+            file.write(_card(reports, reports[median], folder, command))
+
+
+def _card(reports, kept, folder, command):
+    config = kept["config"]
+    name = os.path.basename(os.path.normpath(folder))
+    defaults = Config().to_json()
+    settings = ", ".join(
+        f"{key} {_listed(value)}"
+        for key, value in config.items()
+        if key != "seed" and value != defaults.get(key)
+    )
+    versions = ", ".join(f"{k} {v}" for k, v in kept["versions"].items())
+    lines = [
+        f"# {name}",
+        "",
+        f"{config['model']} trained on {config['dataset']} with "
+        f"{METHODS[config['method']]}, stripped to {kept['units']['stripped']} "
+        f"({kept['params']['stripped']:,} of {kept['params']['dense']:,} "
+        "parameters).",
+        "",
+        f"{_which(reports, kept)} {_what_errors(config)}",
+        "",
+        table(reports),
+        "",
+    ]
+    if command:
+        lines += ["```", command, "```", ""]
+    lines += [
+        f"Settings other than the trainer's defaults: {settings}.",
+        "",
+        f"Versions: {versions}.",
+        "",
+        "`stripped.keras` is a plain Keras model and `model.tflite` the same "
+        "for LiteRT; both take images scaled to [0, 1] and give logits. "
+        "`report.json` has all numbers, `seeds.json` those of every seed.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _which(reports, kept):
+    if len(reports) == 1:
+        return f"One seed was run, {kept['seed']}."
+    return f"The files are those of seed {kept['seed']}, the median test error."
+
+
+def _what_errors(config):
+    text = "All errors are those of the last epoch"
+    if config["ema_momentum"]:
+        text += ", on averaged weights"
+    if config["method"] in ("l0", "dep_l0"):
+        text += " with test gates; units left are those with open ones"
+    return f"{text}."
+
+
+def _listed(value):
+    if isinstance(value, list):
+        return "/".join(f"{entry:g}" for entry in value)
+    return f"{value}"
+
+
+def main(argv):
+    try:
+        reports = read(argv[1:])
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(table(reports))
+    if FLAGS.save_to:
+        save(argv[1:], reports, FLAGS.save_to, FLAGS.command)
+
+
+def run():
+    """The console command."""
+    define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()
