@@ -15,9 +15,9 @@ from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
 from l0keras.graph.groups import channel_groups
 from l0keras.graph.register import register_channel_rule
-from l0keras.graph.weight_groups import WeightGroups
 from l0keras.graph.weight_groups import weight_groups
 from l0keras.placement.sparsify import sparsify
+from l0keras.regularizers.weight_groups import WeightGroups
 from l0keras.reporting.accounting import architecture
 from l0keras.reporting.accounting import count_macs
 from l0keras.reporting.report import report

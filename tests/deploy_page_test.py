@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import l0keras
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.unsupported import tflite_ops
 from tests import readme_test
 

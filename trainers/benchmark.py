@@ -31,7 +31,6 @@ from trainers.benchmarks.strip_time import applications
 from trainers.benchmarks.strip_time import benchmark_strip
 from trainers.benchmarks.strip_time import format_strip_table
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import program
 from trainers.run.workdir import write_json
 
@@ -115,7 +114,7 @@ def main(argv):
                 "Argument `output` must lie in a folder that exists. "
                 f"Received: output={FLAGS.output}"
             )
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         if FLAGS.tflite:
             form = format_tflite_table
             summary = benchmark_tflite(

@@ -16,7 +16,6 @@ from absl import app
 from absl import flags
 
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import program
 from trainers.run import tables
 from trainers.run.config import Config
@@ -81,7 +80,7 @@ def demo(workdir, gated=GATED, dense=DENSE):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         text = demo(FLAGS.workdir)
     except ValueError as error:
         sys.exit(f"error: {error}")

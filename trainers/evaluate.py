@@ -13,7 +13,6 @@ from absl import app
 from absl import flags
 
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import program
 from trainers.run import saved
 from trainers.run.metrics import error_percent
@@ -33,7 +32,7 @@ def define_flags(flag_values=FLAGS):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         paths, settings = saved.find(FLAGS.input)
         data = saved.load_data(FLAGS, settings, "test on")
         models = [saved.load(path) for path in paths]

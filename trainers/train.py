@@ -26,7 +26,6 @@ from absl import flags
 
 from l0keras.callbacks import NonFiniteError
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import program
 from trainers.run import tables
 from trainers.run.training import Training
@@ -58,7 +57,7 @@ def main(argv):
     try:
         program.start(argv)
         config = config_lib.from_flags()
-        devices.set_up(FLAGS.num_threads, config.num_logical_cpus)
+        program.set_up(FLAGS.num_threads, config.num_logical_cpus)
         training = Training(
             config,
             FLAGS.workdir,

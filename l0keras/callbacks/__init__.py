@@ -1,14 +1,14 @@
 """Callbacks: watching gates, averaged weights, exact resuming."""
 
+from l0keras.callbacks.averaged_weights import EvaluateAveraged
 from l0keras.callbacks.averaged_weights import averaged_weights
 from l0keras.callbacks.checkpoint import Checkpoint
 from l0keras.callbacks.checkpoint import CheckpointError
 from l0keras.callbacks.connection_logger import ConnectionLogger
-from l0keras.callbacks.evaluate_averaged import EvaluateAveraged
 from l0keras.callbacks.gate_logger import GateLogger
 from l0keras.callbacks.group_logger import GroupLogger
-from l0keras.callbacks.non_finite import NonFiniteError
-from l0keras.callbacks.terminate_on_nan import TerminateOnNaN
+from l0keras.callbacks.raise_on_nan import NonFiniteError
+from l0keras.callbacks.raise_on_nan import TerminateOnNaN
 
 __all__ = [
     "Checkpoint",

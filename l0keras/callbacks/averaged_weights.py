@@ -1,5 +1,6 @@
 import contextlib
 
+import keras
 from keras import ops
 
 
@@ -50,3 +51,26 @@ def _pairs(model):
         for variable, average in zip(model.trainable_variables, averages)
         if average is not None
     ]
+
+
+class EvaluateAveraged(keras.callbacks.Callback):
+    """Evaluates on the averaged weights and trains on with the others.
+
+    For optimizers with `use_ema=True`; without, it changes nothing. See
+    `averaged_weights` for how this differs from Keras's `SwapEMAWeights`.
+
+    Example:
+
+    >>> model.compile(keras.optimizers.Adam(use_ema=True, ema_momentum=0.999))
+    >>> model.fit(x, y, validation_data=test, callbacks=[EvaluateAveraged()])
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._stack = contextlib.ExitStack()
+
+    def on_test_begin(self, logs=None):
+        self._stack.enter_context(averaged_weights(self.model))
+
+    def on_test_end(self, logs=None):
+        self._stack.close()

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.callbacks.non_finite import NonFiniteError
+from l0keras.callbacks.raise_on_nan import NonFiniteError
 
 
 class CheckpointError(ValueError):

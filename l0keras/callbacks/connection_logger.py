@@ -2,7 +2,7 @@ import keras
 
 from l0keras.optimizers import DeepR
 from l0keras.optimizers import SoftDeepR
-from l0keras.optimizers.optimizers_of import optimizers_of
+from l0keras.optimizers.optimizer_groups import optimizers_of
 
 
 class ConnectionLogger(keras.callbacks.Callback):

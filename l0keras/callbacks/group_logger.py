@@ -1,7 +1,7 @@
 import keras
 
 from l0keras.optimizers import ProximalSGD
-from l0keras.optimizers.optimizers_of import optimizers_of
+from l0keras.optimizers.optimizer_groups import optimizers_of
 
 
 class GroupLogger(keras.callbacks.Callback):

@@ -2,10 +2,10 @@
 
 from l0keras.gates.gate_generator import GateGenerator
 from l0keras.gates.gate_generator import check_dependence
-from l0keras.gates.gates_of import gates_of
 from l0keras.gates.hard_concrete_gate import HardConcreteGate
 from l0keras.gates.hard_concrete_gate import log_alpha_of
 from l0keras.gates.shared_gate import SharedGate
+from l0keras.gates.shared_gate import gates_of
 
 __all__ = [
     "GateGenerator",

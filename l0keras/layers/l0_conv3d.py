@@ -1,6 +1,6 @@
 import keras
 
-from l0keras.layers.l0_conv import L0BaseConv
+from l0keras.layers.gated_linear_layer import L0BaseConv
 
 
 @keras.saving.register_keras_serializable("l0keras")

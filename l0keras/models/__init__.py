@@ -10,7 +10,7 @@ from l0keras.models.resnet import resnet
 from l0keras.models.resnet18 import resnet18
 from l0keras.models.resnet50 import resnet50
 from l0keras.models.vgg import vgg
-from l0keras.models.vgg16 import vgg16
+from l0keras.models.vgg import vgg16
 from l0keras.models.wide_resnet import wide_resnet
 
 __all__ = [

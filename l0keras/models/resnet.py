@@ -4,8 +4,8 @@ from keras.src.ops.numpy import Take
 from l0keras.models.checks import blocks_of
 from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.dep_l0 import check_dep_l0
-from l0keras.models.dep_l0 import with_gates
+from l0keras.models.conv_layers import check_dep_l0
+from l0keras.models.conv_layers import with_gates
 
 _layers = keras.layers
 

@@ -1,8 +1,8 @@
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.dep_l0 import check_dep_l0
-from l0keras.models.dep_l0 import with_gates
+from l0keras.models.conv_layers import check_dep_l0
+from l0keras.models.conv_layers import with_gates
 
 _layers = keras.layers
 _FILTERS = 64

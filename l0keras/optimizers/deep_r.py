@@ -10,7 +10,7 @@ from l0keras.connections.pools import MaskedPool
 from l0keras.connections.pools import joined
 from l0keras.connections.pools import members_of
 from l0keras.connections.storage_pool import StoragePool
-from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
+from l0keras.optimizers.wrapped_optimizer import RewiringOptimizer
 
 
 @keras.saving.register_keras_serializable("l0keras")

@@ -5,14 +5,14 @@ import numpy as np
 from keras import ops
 
 from l0keras.connections.choose import check_at_least_0
-from l0keras.graph.weight_groups import WeightGroups
 from l0keras.optimizers.rules import apply_rules
 from l0keras.optimizers.rules import check_rules
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 from l0keras.regularizers import GroupRegularizer
-from l0keras.regularizers.group_count import check_count
-from l0keras.regularizers.group_count import count_of
+from l0keras.regularizers.group_regularizer import check_count
+from l0keras.regularizers.group_regularizer import count_of
 from l0keras.regularizers.group_regularizer import root
+from l0keras.regularizers.weight_groups import WeightGroups
 
 # What makes zeros, in the order in which it may.
 PROX, HALF_SPACE, TOP_K = range(3)

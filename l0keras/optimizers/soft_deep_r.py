@@ -11,7 +11,7 @@ from l0keras.connections.initial import values_of
 from l0keras.connections.positions import StepSeed
 from l0keras.connections.positions import draw_positions
 from l0keras.connections.positions import signs_at
-from l0keras.optimizers.rewiring_optimizer import RewiringOptimizer
+from l0keras.optimizers.wrapped_optimizer import RewiringOptimizer
 
 
 @keras.saving.register_keras_serializable("l0keras")

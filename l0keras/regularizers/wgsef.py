@@ -1,9 +1,9 @@
 import keras
 from keras import ops
 
-from l0keras.regularizers.group_count import check_count
-from l0keras.regularizers.group_count import count_of
 from l0keras.regularizers.group_regularizer import GroupRegularizer
+from l0keras.regularizers.group_regularizer import check_count
+from l0keras.regularizers.group_regularizer import count_of
 from l0keras.regularizers.share_budget import share_budget
 
 

@@ -1,7 +1,7 @@
 from l0keras import graph as channel_graph
 from l0keras.stripping.fold_gates import fold_gates
 from l0keras.stripping.join_constants import join_constants
-from l0keras.stripping.silence import silence
+from l0keras.stripping.join_constants import silence
 from l0keras.stripping.simplify import simplify
 
 

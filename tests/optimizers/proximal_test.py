@@ -5,11 +5,11 @@ from keras import ops
 
 import l0keras
 from l0keras import weight_groups
-from l0keras.graph.weight_groups import WeightGroups
 from l0keras.optimizers import HSPG
 from l0keras.optimizers import ProximalSGD
 from l0keras.regularizers import WGSEF
 from l0keras.regularizers import GroupLasso
+from l0keras.regularizers.weight_groups import WeightGroups
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same

@@ -8,7 +8,7 @@ from absl import flags
 
 import l0keras
 from l0keras import models
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 from trainers import export as export_program
 from trainers.export import export
 from trainers.run.finetune import FineTuning

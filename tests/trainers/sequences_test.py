@@ -12,10 +12,10 @@ import l0keras
 from trainers import evaluate
 from trainers.data import input_pipeline
 from trainers.data import speech
+from trainers.data.phones import IGNORED
 from trainers.export import export
+from trainers.run.callbacks import Progress
 from trainers.run.config import Config
-from trainers.run.objective import IGNORED
-from trainers.run.progress import Progress
 from trainers.run.training import train
 
 SPEECH = Config(

@@ -1,5 +1,9 @@
 """Times that can be compared, because all were taken in turn."""
 
+import concurrent.futures
+import ctypes
+import gc
+import multiprocessing
 import statistics
 import time
 
@@ -75,3 +79,50 @@ def format_table(summary):
             f"  {row['ratio_q1']:6.3f} -{row['ratio_q3']:6.3f}"
         )
     return "\n".join(lines)
+
+
+def in_a_process(function, *arguments):
+    """Calls a function in a fresh process, so that all memory is its own.
+
+    Args:
+        function: one that `pickle` can name.
+        *arguments: what `pickle` can write.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: the process was killed,
+            as one that takes too much memory is.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def resident():
+    """The bytes that this process holds in memory, without garbage."""
+    gc.collect()
+    # The C library keeps what was freed, unless told otherwise.
+    ctypes.CDLL(None).malloc_trim(0)
+    return _status("VmRSS")
+
+
+def forget_peak():
+    """Lets `peak` begin anew."""
+    # See proc(5); TensorFlow's buffers are none that tracemalloc sees.
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def peak():
+    """The most bytes that this process held since `forget_peak`."""
+    return _status("VmHWM")
+
+
+def _status(name):
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(f"{name}:"):
+                return 1024 * int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status says nothing of {name}.")

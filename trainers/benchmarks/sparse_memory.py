@@ -15,7 +15,7 @@ from absl import app
 from absl import flags
 
 from l0keras.layers import SparseDense
-from trainers.benchmarks import memory
+from trainers.benchmarks.measure import peak
 
 FLAGS = flags.FLAGS
 SIZE = 32_768
@@ -45,7 +45,7 @@ def measure(batch_size, size=SIZE, connectivity=CONNECTIVITY):
         A dict with `connections`, and `before` and `after`, the peaks of
         this process in bytes, since it began.
     """
-    before = memory.peak()
+    before = peak()
     layer = SparseDense(size, connectivity, seed=0)
     model = keras.Sequential([keras.Input((size,)), layer])
     model.compile(keras.optimizers.Adam(), "mse")
@@ -54,7 +54,7 @@ def measure(batch_size, size=SIZE, connectivity=CONNECTIVITY):
     return {
         "connections": layer.connections,
         "before": before,
-        "after": memory.peak(),
+        "after": peak(),
     }
 
 

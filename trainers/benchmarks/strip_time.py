@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import l0keras
-from trainers.benchmarks import memory
+from trainers.benchmarks import measure
 from trainers.benchmarks.measure import interleave
 from trainers.studies import zoo
 
@@ -71,7 +71,7 @@ def benchmark_strip(builders, rounds):
             "strip_s": medians[1],
             "ratio": statistics.median(ratios),
             "growth": medians[1] / layers[name],
-            "peak": memory.in_a_process(_strip_memory, build),
+            "peak": measure.in_a_process(_strip_memory, build),
         }
     first = next(iter(summary.values()))["growth"]
     for row in summary.values():
@@ -91,10 +91,10 @@ def _strip_memory(build):
     model = _half_closed(build)
     # What TensorFlow and Keras load and set up once is not the model's.
     l0keras.strip(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
-    held = memory.resident()
-    memory.forget_peak()
+    held = measure.resident()
+    measure.forget_peak()
     l0keras.strip(model)
-    added = memory.peak() - held
+    added = measure.peak() - held
     size = sum(keras.ops.convert_to_numpy(w).nbytes for w in model.weights)
     return 1 + added / size
 

@@ -6,6 +6,9 @@ models, IEEE Transactions on Acoustics, Speech, and Signal Processing 37
 results are one here, which leaves 39.
 """
 
+# The label of what has no class, such as padding.
+IGNORED = -1
+
 # The 61 symbols of the corpus's .PHN files.
 SYMBOLS = (
     *("aa", "ae", "ah", "ao", "aw", "ax", "ax-h", "axr", "ay", "b", "bcl"),

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from trainers.data.phones import CLASSES
 from trainers.data.phones import FOLDED
+from trainers.data.phones import IGNORED
 from trainers.data.phones import SYMBOLS
-from trainers.run.objective import IGNORED
 
 SAMPLE_RATE = 16_000
 # In samples: 25 ms every 10 ms.

@@ -4,8 +4,9 @@ import dataclasses
 
 import keras
 
+import l0keras
 from l0keras import export
-from trainers.run import objective
+from trainers.run import metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def fine_tune(model, data, settings, seed=0):
         A Keras 3 model, or where `quantize_epochs` is not 0 a `tf_keras` one
         for `export_tflite(..., "int8")`.
     """
-    loss = objective.loss()
+    loss = metrics.loss()
     if settings.cluster_epochs:
         model = export.cluster(
             model,
@@ -94,3 +95,32 @@ def fine_tune(model, data, settings, seed=0):
             verbose=2,
         )
     return model
+
+
+def prune(model, sparsity, config, data, epochs):
+    """Trains a network with tfmot's magnitude pruning.
+
+    It has its final sparsity, the same in each layer, from the middle of the
+    training on.
+
+    Args:
+        model: a plain Keras model. It is not changed.
+        sparsity: the share of the weights of kernels to be zero, in (0, 1).
+        config: the `Config` whose batches, optimizer and seed to take.
+        data: what `input_pipeline.load` returns.
+        epochs: for how long.
+
+    Returns:
+        A plain Keras model, full of zeros.
+    """
+    name = {"adam": "Adam", "sgd": "SGD"}[config.optimizer]
+    return l0keras.export.prune_low_magnitude(
+        model,
+        data.reshuffled_batches(config.batch_size, config.seed),
+        sparsity=sparsity,
+        epochs=epochs,
+        optimizer=getattr(keras.optimizers, name)(config.learning_rate),
+        loss=metrics.loss(),
+        validation_data=data.test_batches(),
+        verbose=2,
+    )

@@ -7,15 +7,15 @@ import keras
 
 from l0keras import callbacks
 from trainers.data import input_pipeline
-from trainers.run import devices
+from trainers.run import metrics
 from trainers.run import networks
-from trainers.run import objective
+from trainers.run import program
 from trainers.run import results
+from trainers.run.callbacks import EarlyStopping
 from trainers.run.callbacks import HistoryCsv
-from trainers.run.early_stopping import EarlyStopping
-from trainers.run.early_stopping import keep_best
+from trainers.run.callbacks import Progress
+from trainers.run.callbacks import keep_best
 from trainers.run.optimizers import make_optimizer
-from trainers.run.progress import Progress
 from trainers.run.workdir import Workdir
 
 # Steps in one call of the compiled function, at most: more gain nothing.
@@ -102,7 +102,7 @@ class Training:
 
     def _prepare(self, data_dir, manual_dir, steps_per_execution):
         config = self._config
-        strategy = devices.make_strategy(config.strategy)
+        strategy = program.make_strategy(config.strategy)
         replicas = strategy.num_replicas_in_sync
         if config.batch_size % replicas:
             raise ValueError(
@@ -138,7 +138,7 @@ class Training:
             steps_per_execution, self._steps, replicas
         )
         keras.utils.set_random_seed(config.seed)
-        with strategy.scope(), devices.dtype_policy(config.precision):
+        with strategy.scope(), program.dtype_policy(config.precision):
             self._model = networks.build(
                 config,
                 self._data.input_shape,
@@ -158,8 +158,8 @@ class Training:
     def _compile(self, optimizer):
         self._model.compile(
             optimizer=optimizer,
-            loss=objective.loss(),
-            metrics=[objective.Accuracy()],
+            loss=metrics.loss(),
+            metrics=[metrics.Accuracy()],
             steps_per_execution=self._steps_per_execution,
             # On the CPU, measured, it makes LeNet-5 twice as slow.
             jit_compile=False,

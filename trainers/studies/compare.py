@@ -1,7 +1,7 @@
 r"""Compares what can be made of one network: pruned, stripped, quantized.
 
-    python -m trainers.studies.compare --input=saved_models/mnist_lenet5_l0_sep \
-        --workdir=runs/compare
+    python -m trainers.studies.compare --workdir=runs/compare \
+        --input=saved_models/mnist_lenet5_l0_sep
 
 takes a finished run with gates, or a folder of `saved_models`, and sets beside
 it the same network, trained without gates for as many epochs on the same data,
@@ -29,14 +29,13 @@ from trainers import export as export_lib
 from trainers.benchmarks import latency
 from trainers.data import input_pipeline
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import finetune
 from trainers.run import networks
 from trainers.run import program
 from trainers.run import saved
+from trainers.run.finetune import prune
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
-from trainers.run.pruning import prune
 from trainers.run.training import train
 from trainers.run.workdir import Workdir
 from trainers.run.workdir import replacing
@@ -406,7 +405,7 @@ def define_flags(flag_values=FLAGS):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         tuning = finetune.FineTuning(
             cluster_epochs=FLAGS.finetune_epochs,
             quantize_epochs=FLAGS.finetune_epochs,

@@ -25,12 +25,11 @@ from absl import flags
 import l0keras
 from trainers.data import input_pipeline
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import networks
 from trainers.run import program
+from trainers.run.finetune import prune
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
-from trainers.run.pruning import prune
 from trainers.run.results import connections_of
 from trainers.run.results import kernel_sizes
 from trainers.run.training import train
@@ -277,7 +276,7 @@ def define_flags(flag_values=FLAGS):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         for row, seed in rows.wanted(ROWS, FLAGS):
             print(f"{row.title}, seed {seed}", flush=True)
             found = result_of(

@@ -19,7 +19,6 @@ from absl import app
 from absl import flags
 
 import l0keras
-from trainers.run import devices
 from trainers.run import program
 from trainers.run.config import Config
 from trainers.run.training import train
@@ -302,7 +301,7 @@ def define_flags(flag_values=FLAGS):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         if FLAGS.experiment not in EXPERIMENTS:
             raise ValueError(
                 f"Argument `experiment` must be of {', '.join(EXPERIMENTS)}. "

@@ -28,7 +28,6 @@ from l0keras import models
 from l0keras import optimizers
 from trainers.data import input_pipeline
 from trainers.run import config as config_lib
-from trainers.run import devices
 from trainers.run import networks
 from trainers.run import program
 from trainers.run.metrics import error_percent
@@ -396,7 +395,7 @@ def save(rows, folder):
 def main(argv):
     try:
         program.start(argv)
-        devices.set_up(FLAGS.num_threads)
+        program.set_up(FLAGS.num_threads)
         settings = Settings(
             prices=tuple(map(float, FLAGS.prices)),
             epochs=FLAGS.epochs,

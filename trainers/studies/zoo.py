@@ -24,7 +24,7 @@ import keras
 from absl import app
 from absl import flags
 
-from trainers.benchmarks import memory
+from trainers.benchmarks import measure
 from trainers.run import program
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
@@ -167,7 +167,7 @@ def make_row(name, prove):
         row["errors"] = [f"{type(error).__name__}: {error}"]
     row["name"] = name
     row["seconds"]["all"] = round(time.perf_counter() - start, 2)
-    row["peak_gib"] = round(memory.peak() / 2**30, 2)
+    row["peak_gib"] = round(measure.peak() / 2**30, 2)
     return row
 
 
@@ -184,7 +184,7 @@ def in_a_process(name, settings):
     only this network fails.
     """
     try:
-        return memory.in_a_process(_work, name, settings)
+        return measure.in_a_process(_work, name, settings)
     except process.BrokenProcessPool:
         errors = ["its process was killed, perhaps for want of memory"]
         return {"name": name, "errors": errors}

@@ -10,6 +10,7 @@ from l0keras.export.bridge.translate import Refused
 from l0keras.export.bridge.translate import activation
 from l0keras.export.bridge.translate import known_only
 from l0keras.export.bridge.translate import same_kind
+from l0keras.graph.trace import is_functional
 
 # Those whose configuration and weights mean the same in both.
 SAME = {
@@ -38,11 +39,13 @@ SAME = {
 }
 
 
-def adapt(layer):
+def adapt(layer, convert):
     """What makes the layer of tf_keras that computes what a layer does.
 
     Args:
         layer: a Keras 3 layer that is built.
+        convert: a function that makes a tf_keras model of a Keras 3 model,
+            for models inside of layers.
 
     Returns:
         A function of a name that makes a new layer each time.
@@ -78,7 +81,7 @@ def adapt(layer):
             config[key] = same_kind(thing, "constraints")
     inner = {}
     if name in _CHANGED:
-        inner = _CHANGED[name](layer, config) or {}
+        inner = _CHANGED[name](layer, config, convert) or {}
     config = known_only(config, kind, theirs)
     config.pop("name", None)
 
@@ -87,26 +90,6 @@ def adapt(layer):
         return theirs(**config, **made, name=name)
 
     return make
-
-
-def parts(layer, theirs):
-    """The layers inside a layer that have its weights, and their equivalents.
-
-    The order of the weights of a layer made of others is not the same.
-    """
-    name = type(layer).__name__
-    if name == "Bidirectional":
-        return [
-            (layer.forward_layer, theirs.forward_layer),
-            (layer.backward_layer, theirs.backward_layer),
-        ]
-    if name == "TimeDistributed":
-        return [(layer.layer, theirs.layer)]
-    if name == "RNN":
-        return [(layer.cell, theirs.cell)]
-    if name == "StackedRNNCells":
-        return list(zip(layer.cells, theirs.cells, strict=True))
-    return None
 
 
 def _read(module, config, key):
@@ -130,19 +113,15 @@ def _made(value):
     return value()
 
 
-def _inner(layer):
-    # Imported late: a model is made of layers, and may be inside of one.
-    from l0keras.export.bridge.to_tf_keras import to_tf_keras
-    from l0keras.graph.trace import is_functional
-
+def _inner(layer, convert):
     if is_functional(layer):
         try:
-            to_tf_keras(layer)
+            convert(layer)
         except ValueError as error:
             raise Refused(f"of the model inside it: {error}") from error
-        return lambda: to_tf_keras(layer)
+        return lambda: convert(layer)
     try:
-        make = adapt(layer)
+        make = adapt(layer, convert)
     except Refused as refusal:
         kind = type(layer).__name__
         raise Refused(f"of the {kind} inside it {refusal}") from refusal
@@ -153,45 +132,45 @@ def _inner(layer):
     return lambda: make(name)
 
 
-def _leaky_relu(layer, config):
+def _leaky_relu(layer, config, convert):
     config["alpha"] = config.pop("negative_slope")
 
 
-def _batch_normalization(layer, config):
+def _batch_normalization(layer, config, convert):
     # Fused, it rounds otherwise than Keras 3 does, and its epsilon has a least
     # value.
     config["fused"] = False
 
 
-def _normalization(layer, config):
+def _normalization(layer, config, convert):
     shape = layer._mean_and_var_shape
     for key in ("mean", "variance"):
         value = keras.ops.convert_to_numpy(getattr(layer, key))
         config[key] = np.reshape(value, shape)
 
 
-def _bidirectional(layer, config):
+def _bidirectional(layer, config, convert):
     del config["layer"]
     config.pop("backward_layer", None)
     return {
-        "layer": _inner(layer.forward_layer),
-        "backward_layer": _inner(layer.backward_layer),
+        "layer": _inner(layer.forward_layer, convert),
+        "backward_layer": _inner(layer.backward_layer, convert),
     }
 
 
-def _time_distributed(layer, config):
+def _time_distributed(layer, config, convert):
     del config["layer"]
-    return {"layer": _inner(layer.layer)}
+    return {"layer": _inner(layer.layer, convert)}
 
 
-def _rnn(layer, config):
+def _rnn(layer, config, convert):
     del config["cell"]
-    return {"cell": _inner(layer.cell)}
+    return {"cell": _inner(layer.cell, convert)}
 
 
-def _stacked(layer, config):
+def _stacked(layer, config, convert):
     del config["cells"]
-    return {"cells": [_inner(cell) for cell in layer.cells]}
+    return {"cells": [_inner(cell, convert) for cell in layer.cells]}
 
 
 _CHANGED = {

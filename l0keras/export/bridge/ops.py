@@ -1,11 +1,11 @@
 """Keras 3 operations without a layer, as layers of tf_keras."""
 
+import functools
 import numbers
 
 import keras
 import numpy as np
 
-from l0keras.export.bridge.take import take_class
 from l0keras.export.bridge.tfmot import import_tf_keras
 from l0keras.export.bridge.translate import Refused
 from l0keras.export.bridge.translate import activation
@@ -191,3 +191,34 @@ def _pooling(name, said, value):
     pooling = {"Mean": "Average", "Max": "Max"}[name]
     config = {"keepdims": said["keepdims"], "data_format": "channels_last"}
     return f"Global{pooling}Pooling{value.rank - 2}D", config
+
+
+@functools.cache
+def take_class():
+    """A layer of tf_keras that takes entries along an axis.
+
+    A class made late, because its base is imported late; registered, so that
+    tfmot can clone it.
+    """
+    import tensorflow as tf
+
+    tf_keras = import_tf_keras()
+
+    @tf_keras.utils.register_keras_serializable("l0keras")
+    class Take(tf_keras.layers.Layer):
+        def __init__(self, indices, axis, **kwargs):
+            super().__init__(**kwargs)
+            self.indices = indices
+            self.axis = axis
+
+        def call(self, inputs):
+            return tf.gather(inputs, self.indices, axis=self.axis)
+
+        def get_config(self):
+            return {
+                **super().get_config(),
+                "indices": self.indices,
+                "axis": self.axis,
+            }
+
+    return Take

@@ -126,7 +126,7 @@ class _Converter:
                 self.makers[id(call)] = adapt_op(call.node)
                 return
             if id(call.layer) not in self.makers:
-                self.makers[id(call.layer)] = adapt(call.layer)
+                self.makers[id(call.layer)] = adapt(call.layer, to_tf_keras)
             self._check_arguments(call)
         except Refused as refusal:
             self._refuse(call.name, call.layer, refusal)

@@ -3,7 +3,6 @@
 import keras
 
 from l0keras.export.bridge.flat_graph import flat_graph
-from l0keras.export.bridge.layers import parts
 from l0keras.graph.trace import is_functional
 
 
@@ -72,3 +71,23 @@ def _check_shapes(arrays, wanted, layer):
             f"Layer '{layer.name}' ({type(layer).__name__}) must have weights "
             f"of shapes {needed}. Received: {shapes}"
         )
+
+
+def parts(layer, theirs):
+    """The layers inside a layer that have its weights, and their equivalents.
+
+    The order of the weights of a layer made of others is not the same.
+    """
+    name = type(layer).__name__
+    if name == "Bidirectional":
+        return [
+            (layer.forward_layer, theirs.forward_layer),
+            (layer.backward_layer, theirs.backward_layer),
+        ]
+    if name == "TimeDistributed":
+        return [(layer.layer, theirs.layer)]
+    if name == "RNN":
+        return [(layer.cell, theirs.cell)]
+    if name == "StackedRNNCells":
+        return list(zip(layer.cells, theirs.cells, strict=True))
+    return None

@@ -7,13 +7,13 @@ import numpy as np
 
 from l0keras.export.litert.compare import compare
 from l0keras.export.litert.compare import random_inputs
-from l0keras.export.litert.interpreter import open_tflite
 from l0keras.export.litert.measure_latency import measure_latency
 from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.litert.quantization import check_arguments
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.representative import representative_examples
+from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.run_tflite import run_signature
 from l0keras.export.litert.source import source
 from l0keras.export.litert.unsupported import explain

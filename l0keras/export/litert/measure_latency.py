@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 
 
 def measure_latency(paths, num_threads=1, runs=1000, max_seconds=2.0):

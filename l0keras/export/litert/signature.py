@@ -1,6 +1,6 @@
 import numpy as np
 
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 
 
 def signature(path):

@@ -4,8 +4,8 @@ import numpy as np
 from keras import tree
 
 from l0keras.graph.graph import Value
-from l0keras.graph.rules.linear import cannot_read
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import cannot_read
 
 _ARGUMENTS = (
     "query value key query_mask value_mask key_mask attention_mask "

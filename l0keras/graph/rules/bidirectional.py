@@ -1,6 +1,6 @@
 import numpy as np
 
-from l0keras.graph.rules import cell
+from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import wrapped
 from l0keras.graph.rules.recurrent import Recurrent
 
@@ -15,13 +15,13 @@ class Bidirectional(Recurrent):
 
     def refuses(self, node):
         for layer in self._layers(node):
-            reason = cell.refuses(layer)
+            reason = recurrent.refuses(layer)
             if reason:
                 return reason
         first, second = self._layers(node)
         if first.name == second.name or first.units != second.units:
             return "its two layers have the same name or differ in units"
-        return cell.refuses_call(node)
+        return recurrent.refuses_call(node)
 
     def _layers(self, node):
         return node.layer.forward_layer, node.layer.backward_layer
@@ -40,7 +40,9 @@ class Bidirectional(Recurrent):
 
     def _cells(self, node):
         return [
-            cell.Cell(layer, {k: node.params[name] for k, name in part.items()})
+            recurrent.Cell(
+                layer, {k: node.params[name] for k, name in part.items()}
+            )
             for layer, part in zip(self._layers(node), self._names(node))
         ]
 

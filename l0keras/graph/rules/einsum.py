@@ -1,8 +1,8 @@
 import numpy as np
 
 from l0keras.graph import activations
-from l0keras.graph.rules.linear import cannot_read
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import cannot_read
 
 
 class EinsumDense(Rule):

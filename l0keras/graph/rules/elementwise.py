@@ -5,23 +5,8 @@ from keras import ops
 from l0keras.graph import activations
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
-
-
-def along(value, array):
-    """Shapes one number a channel so that it broadcasts over the tensor."""
-    shape = [1] * value.rank
-    shape[value.axis] = -1
-    return array.reshape(shape)
-
-
-def per_channel(value, array):
-    """One number a channel out of an array over positions and channels.
-
-    NaN where it is not the same at all positions.
-    """
-    array = np.moveaxis(array, value.axis, -1).reshape(-1, value.size)
-    same = np.all(array == array[:1], axis=0)
-    return np.where(same, array[0], np.nan)
+from l0keras.graph.rules.rule import along
+from l0keras.graph.rules.rule import per_channel
 
 
 class Identity(Rule):

@@ -3,29 +3,11 @@ import numpy as np
 from l0keras.graph import activations
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import cannot_read
+from l0keras.graph.rules.rule import channel_axis
+from l0keras.graph.rules.rule import times
 
-_OTHER_AXIS = OtherAxis("reads along another axis than that of the channels")
-
-
-def cannot_read(layer):
-    """Why the weights of a layer are not what `kernel` says, or `None`."""
-    if getattr(layer, "quantization_mode", None):
-        return f"quantized to {layer.quantization_mode}"
-    if getattr(layer, "lora_enabled", False):
-        return "has LoRA weights; merge them first"
-    return None
-
-
-def channel_axis(layer, value):
-    """The axis in which a layer expects its channels."""
-    if getattr(layer, "data_format", None) == "channels_first":
-        return 1
-    return value.rank - 1
-
-
-def times(array, scale):
-    """A product that takes no more memory than the array."""
-    return np.multiply(array, scale, dtype=array.dtype, casting="same_kind")
+OTHER_AXIS = OtherAxis("reads along another axis than that of the channels")
 
 
 class Linear(Rule):
@@ -54,7 +36,7 @@ class Linear(Rule):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return _OTHER_AXIS
+            return OTHER_AXIS
         if self.groups(node) > 1 and not node.input.selectable:
             return "is grouped and its input carries a mask or is sparse"
         return None
@@ -268,10 +250,6 @@ class Linear(Rule):
         node.params.update(self.stored(kernel))
 
 
-class Convolution(Linear):
-    """`Conv1D`, `Conv2D` and `Conv3D`, in whole groups."""
-
-
 class Dense(Linear):
     """`Dense`, along the last axis of an input of any rank."""
 
@@ -282,7 +260,7 @@ class Dense(Linear):
         if reason:
             return reason
         if node.input.axis != self.output_axis(node):
-            return _OTHER_AXIS
+            return OTHER_AXIS
         return None
 
     def output_axis(self, node):
@@ -293,80 +271,3 @@ class Dense(Linear):
 
     def _sees_borders(self, node):
         return False
-
-
-class Depthwise(Rule):
-    """`DepthwiseConv1D` and `DepthwiseConv2D`.
-
-    The kernel is `(*window, channels, multiplier)`; output channel
-    `c * multiplier + j` is made of input channel c.
-    """
-
-    shrinks_with_input = True
-
-    def refuses(self, node):
-        reason = cannot_read(node.layer)
-        if reason:
-            return reason
-        if node.input.axis != self.output_axis(node):
-            return _OTHER_AXIS
-        if not activations.is_elementwise(node.layer.activation):
-            return "its activation mixes channels"
-        return None
-
-    def output_axis(self, node):
-        return channel_axis(node.layer, node.input)
-
-    def _multiplier(self, node):
-        return node.layer.depth_multiplier
-
-    def sources(self, node):
-        channels = np.arange(node.input.size)
-        return [np.repeat(channels, self._multiplier(node))]
-
-    def _sees_borders(self, node):
-        return node.layer.padding != "valid" and any(
-            size != 1 for size in node.params["kernel"].shape[:-2]
-        )
-
-    def constants(self, node):
-        kernel = node.params["kernel"]
-        axes = tuple(range(kernel.ndim - 2))
-        sums = np.sum(kernel, axis=axes, dtype="float64").reshape(-1)
-        empty = ~np.any(kernel != 0, axis=axes).reshape(-1)
-        inputs = np.repeat(node.input.constants, self._multiplier(node))
-        if self._sees_borders(node):
-            inputs = np.where(inputs == 0, inputs, np.nan)
-        values = np.where(empty, 0.0, inputs * sums)
-        values = values + node.params.get("bias", 0.0)
-        return activations.apply(node.layer.activation, values)
-
-    def makes(self, node, live):
-        whole = np.any(live.reshape(-1, self._multiplier(node)), axis=1)
-        return np.repeat(whole, self._multiplier(node))
-
-    def shrink(self, node):
-        params = {"kernel": node.params["kernel"][..., node.got(), :]}
-        if "bias" in node.params:
-            params["bias"] = node.params["bias"][self.keeps(node)]
-        return {}, params
-
-    def weights(self, node):
-        kernel = node.params["kernel"]
-        count = int(np.prod(kernel.shape[:-2])) + int("bias" in node.params)
-        return [(count, [(-1, np.arange(node.output.size))])]
-
-    def takes_output_scale(self, node):
-        return activations.is_homogeneous(node.layer.activation)
-
-    def scale_output(self, node, scale):
-        kernel = node.params["kernel"]
-        node.params["kernel"] = kernel * scale.reshape(kernel.shape[-2:])
-        if "bias" in node.params:
-            node.params["bias"] = node.params["bias"] * scale
-
-    def takes_input_scale(self, node):
-        return True
-
-    def scale_input(self, node, scale):
-        node.params["kernel"] = node.params["kernel"] * scale[:, None]

@@ -1,7 +1,7 @@
 import numpy as np
 
-from l0keras.graph.rules.normalization import axes_of
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import axes_of
 
 
 class _Copy(Rule):

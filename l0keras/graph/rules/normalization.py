@@ -2,16 +2,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.graph.rules.elementwise import along
-from l0keras.graph.rules.elementwise import per_channel
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
-
-
-def axes_of(node, axis):
-    """An axis, or several, as a set of integers from 0 on."""
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    return {one % node.input.rank for one in axes}
+from l0keras.graph.rules.rule import along
+from l0keras.graph.rules.rule import axes_of
+from l0keras.graph.rules.rule import per_channel
 
 
 class GroupNormalization(Rule):

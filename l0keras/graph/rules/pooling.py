@@ -1,8 +1,8 @@
 import numpy as np
 
-from l0keras.graph.rules.linear import channel_axis
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import channel_axis
 
 
 class Positions(Rule):

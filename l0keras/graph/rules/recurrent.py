@@ -1,7 +1,16 @@
+import keras
 import numpy as np
 
-from l0keras.graph.rules import cell
+from l0keras.graph import activations
 from l0keras.graph.rules.rule import Rule
+
+# How many columns of the kernels a unit has, and which of them makes what is
+# added to its state: with that at 0 a unit that starts from 0 stays there.
+_GATES = {
+    keras.layers.SimpleRNN: (1, 0),
+    keras.layers.LSTM: (4, 2),
+    keras.layers.GRU: (3, 2),
+}
 
 
 class Recurrent(Rule):
@@ -16,10 +25,10 @@ class Recurrent(Rule):
     shrinks_with_input = True
 
     def _cell(self, node):
-        return cell.Cell(node.layer, node.params)
+        return Cell(node.layer, node.params)
 
     def refuses(self, node):
-        return cell.refuses(node.layer) or cell.refuses_call(node)
+        return refuses(node.layer) or refuses_call(node)
 
     def channel_inputs(self, node):
         return [0]
@@ -60,3 +69,162 @@ class Recurrent(Rule):
 
     def scale_input(self, node, scale):
         node.params["kernel"] = node.params["kernel"] * scale[:, None]
+
+
+class Cell:
+    """The weights of one recurrent layer, sorted by units.
+
+    Args:
+        layer: a Keras layer of a type that `refuses` finds nothing wrong with.
+        params: its weights, a dictionary of numpy arrays.
+    """
+
+    def __init__(self, layer, params):
+        self.layer = layer
+        self.gates, self.candidate = _GATES[type(layer)]
+        self.units = layer.units
+        self.kernel = self._by_unit(params["kernel"])
+        self.recurrent = self._by_unit(params["recurrent_kernel"])
+        self.bias = None
+        if layer.use_bias:
+            # A row each for the two kernels, where the layer has that.
+            self.bias = self._by_unit(params["bias"])
+
+    def _by_unit(self, array):
+        """Splits the last axis: all units for one gate, then for the next."""
+        return array.reshape(*array.shape[:-1], self.gates, self.units)
+
+    @property
+    def mixes(self):
+        functions = (
+            self.layer.activation,
+            getattr(self.layer, "recurrent_activation", None),
+        )
+        return not all(map(activations.is_elementwise, functions))
+
+    def _shares(self, constants):
+        """What inputs of these values add, NaN where one is not known."""
+        kernel = self.kernel.astype("float64")
+        open_ones = np.any(kernel[np.isnan(constants)] != 0, axis=0)
+        shares = np.tensordot(np.nan_to_num(constants), kernel, axes=1)
+        return np.where(open_ones, np.nan, shares)
+
+    def zeros(self, constants):
+        """Which units are 0 at every step, whatever the input.
+
+        Args:
+            constants: those of the input.
+        """
+        activation = self.layer.activation
+        if self.mixes or np.any(activations.apply(activation, np.zeros(1))):
+            return np.zeros(self.units, bool)
+        zero = self._shares(constants)[self.candidate] == 0
+        if self.bias is not None:
+            bias = self.bias[..., self.candidate, :]
+            zero &= np.all(bias.reshape(-1, self.units) == 0, axis=0)
+        # Of those, the ones that no other unit stirs. Induction over the
+        # steps: what is 0 before a step and is stirred by nothing else is 0
+        # after it.
+        feeds = self.recurrent[:, self.candidate] != 0
+        while True:
+            calm = zero & ~np.any(feeds[~zero], axis=0)
+            if np.array_equal(calm, zero):
+                return zero
+            zero = calm
+
+    def needs(self, units, constants):
+        """The units whose states these units depend on, with themselves."""
+        if self.mixes:
+            return np.ones_like(units)
+        feeds = np.any(self.recurrent != 0, axis=1)
+        feeds &= ~self.zeros(constants)[:, None]
+        while True:
+            more = units | np.any(feeds[:, units], axis=1)
+            if np.array_equal(more, units):
+                return units
+            units = more
+
+    def one_more(self, units, constants):
+        """These units and one more, the one that needs the fewest others."""
+        more = [units.copy() for _ in np.flatnonzero(~units)]
+        for mask, unit in zip(more, np.flatnonzero(~units)):
+            mask[unit] = True
+        return min((self.needs(mask, constants) for mask in more), key=np.sum)
+
+    def reads(self, units, constants):
+        """The inputs that the bias cannot stand in for."""
+        connected = np.any(self.kernel[:, :, units] != 0, axis=(1, 2))
+        return connected & np.isnan(constants)
+
+    def cut(self, got, kept, constants):
+        """The configuration and the weights with some inputs and units."""
+        gone = np.ones(len(constants), bool)
+        gone[got] = False
+        values = np.where(gone, np.nan_to_num(constants), 0.0)
+        # An input that is gone and not known is not connected.
+        shares = np.tensordot(values, self.kernel, axes=1)[..., kept]
+        kernel = self.kernel[got][..., kept]
+        recurrent = self.recurrent[kept][..., kept]
+        config = {"units": len(kept)}
+        params = {"kernel": kernel, "recurrent_kernel": recurrent}
+        if self.layer.use_bias or np.any(shares):
+            config["use_bias"] = True
+            params["bias"] = self._bias_with(shares, kept)
+        flat = {
+            k: array.reshape(*array.shape[:-2], -1)
+            for k, array in params.items()
+        }
+        return config, flat
+
+    def _bias_with(self, shares, kept):
+        if self.bias is not None:
+            bias = self.bias[..., kept].copy()
+        elif getattr(self.layer, "reset_after", False):
+            bias = np.zeros((2, *shares.shape))
+        else:
+            bias = np.zeros(shares.shape)
+        if bias.ndim > shares.ndim:
+            bias[0] += shares
+        else:
+            bias += shares
+        return bias
+
+    def weights(self, outputs):
+        """For `Rule.weights`, where `outputs` are the units' channels."""
+        columns = (-1, outputs)
+        arrays = [
+            (self.gates, [(0, np.arange(len(self.kernel))), columns]),
+            (self.gates, [columns, columns]),
+        ]
+        if self.bias is not None:
+            arrays.append((self.bias.size // self.units, [columns]))
+        return arrays
+
+    def output_weights(self, outputs):
+        """For `Rule.output_weights`: what goes into a unit, by all gates."""
+        columns = np.tile(outputs, self.gates)
+        found = {"kernel": columns[None], "recurrent_kernel": columns[None]}
+        if self.bias is not None:
+            # One row, or two where the kernels have biases of their own.
+            rows = self.bias.ndim - 2
+            found["bias"] = columns.reshape((1,) * rows + (-1,))
+        return found
+
+
+def refuses(layer):
+    """Why a layer cannot be a `Cell`, or `None`."""
+    if type(layer) not in _GATES:
+        return f"no rule for a recurrent {type(layer).__name__}"
+    if layer.stateful:
+        return "is stateful"
+    return None
+
+
+def refuses_call(node):
+    """Why a call of a recurrent layer is not understood, or `None`."""
+    if node.input.rank != 3 or node.input.axis != 2:
+        return "reads along another axis than that of the channels"
+    further = {k for k, value in node.kwargs.items() if value is not None}
+    if len(node.args) != 1 or further - {"mask", "training"}:
+        return "called with an initial state"
+    return None

@@ -1,8 +1,8 @@
 import numpy as np
 from keras.src.ops import numpy as numpy_ops
 
-from l0keras.graph.rules.normalization import axes_of
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import axes_of
 
 
 class Reduce(Rule):

@@ -319,3 +319,47 @@ class Barrier(Rule):
 
     def reads(self, node, made):
         return [np.ones(value.size, bool) for value in node.inputs]
+
+
+def cannot_read(layer):
+    """Why the weights of a layer are not what `kernel` says, or `None`."""
+    if getattr(layer, "quantization_mode", None):
+        return f"quantized to {layer.quantization_mode}"
+    if getattr(layer, "lora_enabled", False):
+        return "has LoRA weights; merge them first"
+    return None
+
+
+def channel_axis(layer, value):
+    """The axis in which a layer expects its channels."""
+    if getattr(layer, "data_format", None) == "channels_first":
+        return 1
+    return value.rank - 1
+
+
+def times(array, scale):
+    """A product that takes no more memory than the array."""
+    return np.multiply(array, scale, dtype=array.dtype, casting="same_kind")
+
+
+def axes_of(node, axis):
+    """An axis, or several, as a set of integers from 0 on."""
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    return {one % node.input.rank for one in axes}
+
+
+def along(value, array):
+    """Shapes one number a channel so that it broadcasts over the tensor."""
+    shape = [1] * value.rank
+    shape[value.axis] = -1
+    return array.reshape(shape)
+
+
+def per_channel(value, array):
+    """One number a channel out of an array over positions and channels.
+
+    NaN where it is not the same at all positions.
+    """
+    array = np.moveaxis(array, value.axis, -1).reshape(-1, value.size)
+    same = np.all(array == array[:1], axis=0)
+    return np.where(same, array[0], np.nan)

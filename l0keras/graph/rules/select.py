@@ -1,6 +1,7 @@
 import numbers
 
 import numpy as np
+from keras import ops
 from keras.src.ops import numpy as numpy_ops
 
 from l0keras.graph.rules.rule import Rule
@@ -131,3 +132,39 @@ class GetItem(_GetItem):
         channel = np.searchsorted(node.got(), self._channel(node))
         keys[node.input.axis] = int(channel)
         return layer(args[0], tuple(keys))
+
+
+class Take(Rule):
+    """`ops.take` of fixed channels."""
+
+    with_arguments = True
+    rounds = False
+    homogeneous = True
+
+    def refuses(self, node):
+        value = node.input
+        if (
+            node.layer.axis is None
+            or node.layer.axis % value.rank != value.axis
+        ):
+            return "takes along another axis than that of the channels"
+        if len(node.args) != 2 or node.kwargs or np.ndim(node.args[1]) != 1:
+            return "takes by other than a list of indices"
+        return None
+
+    def sources(self, node):
+        indices = ops.convert_to_numpy(node.args[1]).astype(int)
+        return [indices % node.input.size]
+
+    def constants(self, node):
+        return node.input.constants[self.sources(node)[0]]
+
+    def creates(self, node):
+        return True
+
+    def call(self, node, layer, args, kwargs):
+        got = node.got()
+        indices = np.searchsorted(got, self.sources(node)[0][node.made])
+        if np.array_equal(indices, np.arange(len(got))):
+            return args[0]
+        return layer(args[0], indices.tolist())

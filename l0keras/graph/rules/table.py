@@ -10,6 +10,7 @@ from keras.src.ops import numpy as numpy_ops
 from l0keras.gates import SharedGate
 from l0keras.graph.rules import attention
 from l0keras.graph.rules import bidirectional
+from l0keras.graph.rules import convolution
 from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
 from l0keras.graph.rules import embedding
@@ -23,20 +24,17 @@ from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
 from l0keras.graph.rules import select
-from l0keras.graph.rules import separable
-from l0keras.graph.rules import shapes
 from l0keras.graph.rules import time_distributed
-from l0keras.graph.rules import transposed
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
 
 _LAYERS = {
     linear.Dense(): "Dense",
-    linear.Convolution(): "Conv1D Conv2D Conv3D",
-    linear.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
-    separable.Separable(): "SeparableConv1D SeparableConv2D",
-    transposed.Transposed(): (
+    convolution.Convolution(): "Conv1D Conv2D Conv3D",
+    convolution.Depthwise(): "DepthwiseConv1D DepthwiseConv2D",
+    convolution.Separable(): "SeparableConv1D SeparableConv2D",
+    convolution.Transposed(): (
         "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
     ),
     elementwise.BatchNormalization(): "BatchNormalization",
@@ -72,8 +70,8 @@ _LAYERS = {
     ),
     pooling.Flatten(): "Flatten",
     reshape.Reshape(): "Reshape",
-    shapes.Permute(): "Permute",
-    shapes.RepeatVector(): "RepeatVector",
+    reshape.Permute(): "Permute",
+    reshape.RepeatVector(): "RepeatVector",
     merge.Add(): "Add",
     merge.Average(): "Average",
     merge.Subtract(): "Subtract",
@@ -114,10 +112,10 @@ _NUMPY_OPS = {
     move.Pad(): "Pad",
     select.GetItem(): "GetItem",
     reshape.Reshape(): "Reshape",
-    shapes.Permute(): "Moveaxis Swapaxes Transpose",
-    shapes.ExpandDims(): "ExpandDims",
-    shapes.Squeeze(): "Squeeze",
-    shapes.Take(): "Take",
+    reshape.Permute(): "Moveaxis Swapaxes Transpose",
+    reshape.ExpandDims(): "ExpandDims",
+    reshape.Squeeze(): "Squeeze",
+    select.Take(): "Take",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (

@@ -33,7 +33,7 @@ import l0keras
 import sys
 
 assert "tf_keras" not in sys.modules
-l0keras.export.tfmot.import_tfmot()
+l0keras.export.bridge.tfmot.import_tfmot()
 assert os.environ.get("TF_USE_LEGACY_KERAS") is None
 assert tf.keras.__version__.startswith("3."), tf.keras.__version__
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

@@ -288,7 +288,7 @@ def test_activations(name):
     inputs = keras.Input(SEQUENCE)
     model = keras.Model(inputs, layers.Activation(name)(3.0 * inputs))
     converted = assert_equal(model)
-    tf_keras = l0keras.export.tfmot.import_tf_keras()
+    tf_keras = l0keras.export.bridge.tfmot.import_tf_keras()
     clone = tf_keras.models.clone_model(converted)
     x = np.random.default_rng(2).normal(size=(2, *SEQUENCE)).astype("float32")
     np.testing.assert_array_equal(clone(x), converted(x))

@@ -9,7 +9,7 @@ from keras import layers
 
 import l0keras
 from l0keras.export import run_tflite
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.source import KerasSource
 from l0keras.export.litert.unsupported import tflite_ops
 from l0keras.layers import L0Conv2D

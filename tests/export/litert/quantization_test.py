@@ -7,7 +7,7 @@ from keras import layers
 
 import l0keras
 from l0keras.export import run_tflite
-from l0keras.export.litert.interpreter import open_tflite
+from l0keras.export.litert.run_tflite import open_tflite
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",

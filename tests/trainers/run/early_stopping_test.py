@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from trainers.run.early_stopping import EarlyStopping
+from trainers.run.callbacks import EarlyStopping
 
 
 def stopping(values, patience):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainers.run import objective
+from trainers.run import metrics
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 3, 4)).astype("float32")
@@ -16,16 +16,14 @@ def entropies():
 
 
 def test_loss_is_the_mean_over_what_counts():
-    got = float(objective.loss()(LABELS, LOGITS))
+    got = float(metrics.loss()(LABELS, LOGITS))
     assert got == pytest.approx(np.mean(entropies()), rel=1e-5)
 
 
 def test_loss_of_images_is_keras_own():
     logits, labels = LOGITS[:, 0], np.array([1, 2])
     plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    assert float(objective.loss()(labels, logits)) == float(
-        plain(labels, logits)
-    )
+    assert float(metrics.loss()(labels, logits)) == float(plain(labels, logits))
 
 
 def test_what_does_not_count_has_no_gradient():
@@ -33,13 +31,13 @@ def test_what_does_not_count_has_no_gradient():
 
     logits = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:
-        loss = objective.loss()(LABELS, logits)
+        loss = metrics.loss()(LABELS, logits)
     gradient = tape.gradient(loss, logits).numpy()
     assert (np.abs(gradient).sum(-1) > 0).tolist() == (LABELS >= 0).tolist()
 
 
 def test_accuracy_counts_the_same_labels():
-    metric = objective.Accuracy()
+    metric = metrics.Accuracy()
     assert metric.name == "accuracy"
     predicted = np.array([[0, 1, 0], [1, 2, 2]])
     metric.update_state(LABELS, np.eye(4, dtype="float32")[predicted])

@@ -1,6 +1,6 @@
 import io
 
-from trainers.run.progress import Progress
+from trainers.run.callbacks import Progress
 
 
 class Terminal(io.StringIO):

@@ -12,8 +12,8 @@ import pytest
 
 import l0keras
 from trainers.run import training
+from trainers.run.callbacks import Progress
 from trainers.run.config import Config
-from trainers.run.progress import Progress
 from trainers.run.training import Training
 from trainers.run.training import train
 
@@ -284,12 +284,12 @@ def test_results_of_half_precision_are_in_float32(precision, tmp_path):
 # so the strategies of other tests would get in the way of this one.
 TWO_REPLICAS = """
 import sys
-from trainers.run import devices
+from trainers.run import program
 from trainers.run.config import Config
-from trainers.run.progress import Progress
+from trainers.run.callbacks import Progress
 from trainers.run.training import train
 
-devices.set_up(num_logical_cpus=2)
+program.set_up(num_logical_cpus=2)
 config = Config(
     model="mlp",
     dataset="digits",

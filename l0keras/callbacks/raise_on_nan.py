@@ -1,8 +1,6 @@
 import keras
 import numpy as np
 
-from l0keras.callbacks.non_finite import NonFiniteError
-
 
 class TerminateOnNaN(keras.callbacks.Callback):
     """Ends training with an error as soon as the loss is not finite.
@@ -30,3 +28,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
                 f"The loss is {float(loss)} by step {batch + 1} of epoch "
                 f"{self._epoch + 1}."
             )
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a weight became NaN or infinite while training."""
