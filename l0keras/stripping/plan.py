@@ -1,7 +1,12 @@
-from l0keras import graph as channel_graph
+from l0keras.graph.analyze import find_rules
+from l0keras.graph.analyze import load_params
+from l0keras.graph.analyze import propagate_constants
+from l0keras.graph.trace import trace
 from l0keras.stripping.fold_gates import fold_gates
 from l0keras.stripping.join_constants import join_constants
 from l0keras.stripping.join_constants import silence
+from l0keras.stripping.kept import choose_kept
+from l0keras.stripping.live import find_live
 from l0keras.stripping.simplify import simplify
 
 
@@ -30,20 +35,20 @@ def plan(model, min_units=1, round_to=None):
                 f"Argument `{name}` must be an integer of at least 1. "
                 f"Received: {name}={number!r}"
             )
-    graph = channel_graph.trace(model)
-    channel_graph.find_rules(graph)
-    channel_graph.load_params(graph)
-    channel_graph.propagate_constants(graph)
+    graph = trace(model)
+    find_rules(graph)
+    load_params(graph)
+    propagate_constants(graph)
     simplify(graph)
     _find(graph, min_units, round_to)
     # Among the channels that are needed, more may be trivial.
     while simplify(graph) or silence(graph) or join_constants(graph):
         _find(graph, min_units, round_to)
-    channel_graph.choose_kept(graph)
+    choose_kept(graph)
     return graph
 
 
 def _find(graph, min_units, round_to):
     fold_gates(graph)
-    channel_graph.propagate_constants(graph)
-    channel_graph.find_live(graph, min_units, round_to)
+    propagate_constants(graph)
+    find_live(graph, min_units, round_to)

@@ -3,8 +3,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from l0keras import graph as channel_graph
+from l0keras.graph import channel_graph
+from l0keras.graph.analyze import find_rules
+from l0keras.graph.analyze import load_params
+from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.graph import Value
+from l0keras.graph.trace import trace
+from l0keras.stripping.kept import choose_kept
+from l0keras.stripping.live import find_live
 from tests.stripping.random_graph import random_graph
 from tests.stripping.random_graph import random_inputs
 
@@ -12,10 +18,10 @@ to_numpy = keras.ops.convert_to_numpy
 
 
 def constants_of(model):
-    graph = channel_graph.trace(model)
-    channel_graph.find_rules(graph)
-    channel_graph.load_params(graph)
-    channel_graph.propagate_constants(graph)
+    graph = trace(model)
+    find_rules(graph)
+    load_params(graph)
+    propagate_constants(graph)
     return graph
 
 
@@ -127,7 +133,7 @@ def test_who_needs_constant_channels(reader, expected):
     kernel[..., 1:] = 0.0
     conv.set_weights([kernel, np.array([0.5, 2.0, -1.0])])
     graph = constants_of(model)
-    channel_graph.find_live(graph)
+    find_live(graph)
     np.testing.assert_array_equal(graph.nodes[0].output.live, expected)
 
 
@@ -146,8 +152,8 @@ def test_selection_in_front_of_what_shrinks():
     kernel[[1, 4]] = 1.0
     dense.set_weights([kernel, np.zeros(3)])
     graph = constants_of(model)
-    channel_graph.find_live(graph)
-    channel_graph.choose_kept(graph)
+    find_live(graph)
+    choose_kept(graph)
     rescaling, norm, last = graph.nodes
     assert rescaling.takes == [None]
     np.testing.assert_array_equal(norm.takes[0], [1, 4])
@@ -160,7 +166,7 @@ def test_a_graph_prints_who_makes_and_reads_what():
     a = layers.Dense(3, name="a")(inputs)
     b = layers.Softmax(name="b")(a)
     outputs = layers.Add(name="sum")([a, b])
-    graph = channel_graph.channel_graph(keras.Model(inputs, outputs))
+    graph = channel_graph(keras.Model(inputs, outputs))
     assert str(graph).splitlines() == [
         "'x' (Input): 4 channels, read by 'a'",
         "'a' (Dense): 3 channels, read by 'b', 'sum'",

@@ -4,8 +4,13 @@ import keras
 import numpy as np
 
 import l0keras
-from l0keras import graph as channel_graph
+from l0keras.graph.analyze import find_rules
+from l0keras.graph.analyze import load_params
+from l0keras.graph.analyze import propagate_constants
+from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import as_functional
+from l0keras.graph.trace import trace
 from l0keras.stripping.plan import plan
 
 to_numpy = keras.ops.convert_to_numpy
@@ -43,12 +48,12 @@ def weights_of(layer):
     """The weights of a layer by the end of their paths, as arrays."""
     return {
         name: to_numpy(weight).copy()
-        for name, weight in channel_graph.weights_by_name(layer).items()
+        for name, weight in weights_by_name(layer).items()
     }
 
 
 def assign(layer, arrays):
-    for name, weight in channel_graph.weights_by_name(layer).items():
+    for name, weight in weights_by_name(layer).items():
         weight.assign(arrays[name])
 
 
@@ -98,10 +103,10 @@ def same(actual, expected, tolerance=1e-5):
 
 def constants_of(model):
     """The traced graph with its constants, before anything is folded."""
-    graph = channel_graph.trace(model)
-    channel_graph.find_rules(graph)
-    channel_graph.load_params(graph)
-    channel_graph.propagate_constants(graph)
+    graph = trace(model)
+    find_rules(graph)
+    load_params(graph)
+    propagate_constants(graph)
     return graph
 
 
@@ -112,7 +117,7 @@ def check_constants(model, inputs):
     values = [v for v in values if np.any(~np.isnan(v.constants))]
     if not values:
         return graph
-    given = channel_graph.as_functional(model).input
+    given = as_functional(model).input
     probe = keras.Model(given, [value.tensor for value in values])
     for value, array in zip(values, outputs_of(probe, inputs), strict=True):
         known = ~np.isnan(value.constants)
