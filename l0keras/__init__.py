@@ -13,21 +13,24 @@ from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
-from l0keras.graph.groups import channel_groups
-from l0keras.graph.register import register_channel_rule
+from l0keras.graph import channel_groups
+from l0keras.graph import register_channel_rule
 from l0keras.graph.weight_groups import weight_groups
+from l0keras.placement.place_gates import place_gates
 from l0keras.placement.sparsify import sparsify
 from l0keras.regularizers.weight_groups import WeightGroups
 from l0keras.reporting.accounting import architecture
 from l0keras.reporting.accounting import count_macs
 from l0keras.reporting.report import report
 from l0keras.stripping.strip import strip
+from l0keras.version import __version__
 
 __all__ = [
     "GateGenerator",
     "HardConcreteGate",
     "SharedGate",
     "WeightGroups",
+    "__version__",
     "architecture",
     "callbacks",
     "channel_groups",
@@ -40,6 +43,7 @@ __all__ = [
     "layers",
     "models",
     "optimizers",
+    "place_gates",
     "register_channel_rule",
     "regularizers",
     "report",

@@ -19,8 +19,8 @@ from absl import app
 from absl import flags
 
 import l0keras
-from l0keras.export.litert.quantization import QUANTIZATIONS
-from l0keras.export.litert.quantization import check_arguments
+from l0keras.export import QUANTIZATIONS
+from l0keras.export import check_quantization
 from trainers.run import config as config_lib
 from trainers.run import finetune
 from trainers.run import program
@@ -108,7 +108,7 @@ def _check(path, form, output, mode, sparse_encoding, data, tuning):
             f"Argument `quantization` must be one of {', '.join(MODES)}. "
             f"Received: quantization={mode}"
         )
-    check_arguments(MODES[mode], sparse_encoding)
+    check_quantization(MODES[mode], sparse_encoding)
     if form == "stripped" and (
         mode != "float32" or sparse_encoding or tuning.trains
     ):

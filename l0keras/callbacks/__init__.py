@@ -6,9 +6,13 @@ from l0keras.callbacks.checkpoint import Checkpoint
 from l0keras.callbacks.checkpoint import CheckpointError
 from l0keras.callbacks.connection_logger import ConnectionLogger
 from l0keras.callbacks.gate_logger import GateLogger
+from l0keras.callbacks.gate_logger import named_gates
 from l0keras.callbacks.group_logger import GroupLogger
 from l0keras.callbacks.raise_on_nan import NonFiniteError
-from l0keras.callbacks.raise_on_nan import TerminateOnNaN
+from l0keras.callbacks.raise_on_nan import RaiseOnNaN
+
+# The former name.
+TerminateOnNaN = RaiseOnNaN
 
 __all__ = [
     "Checkpoint",
@@ -18,6 +22,8 @@ __all__ = [
     "GateLogger",
     "GroupLogger",
     "NonFiniteError",
+    "RaiseOnNaN",
     "TerminateOnNaN",
     "averaged_weights",
+    "named_gates",
 ]

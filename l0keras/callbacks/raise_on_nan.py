@@ -2,13 +2,13 @@ import keras
 import numpy as np
 
 
-class TerminateOnNaN(keras.callbacks.Callback):
+class RaiseOnNaN(keras.callbacks.Callback):
     """Ends training with an error as soon as the loss is not finite.
 
-    Unlike Keras's callback of this name, which ends `fit` as if all were
-    well, or with an error of no type of its own, this one raises before the
-    callbacks at the end of the epoch run, so that none of them saves what is
-    left.
+    `keras.callbacks.TerminateOnNaN` ends `fit` as if training had gone well,
+    or with an error without a type of its own. This callback raises before
+    the callbacks at the end of the epoch run, so none of them saves a broken
+    model.
 
     Raises:
         NonFiniteError: from `fit`, with the epoch and the step.

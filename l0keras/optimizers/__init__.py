@@ -4,8 +4,10 @@ from l0keras.connections.initial import init_sparse
 from l0keras.optimizers.deep_r import DeepR
 from l0keras.optimizers.hspg import HSPG
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
+from l0keras.optimizers.optimizer_groups import optimizers_of
 from l0keras.optimizers.proximal_sgd import ProximalSGD
 from l0keras.optimizers.soft_deep_r import SoftDeepR
+from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 
 __all__ = [
     "DeepR",
@@ -13,5 +15,7 @@ __all__ = [
     "OptimizerGroups",
     "ProximalSGD",
     "SoftDeepR",
+    "WrappedOptimizer",
     "init_sparse",
+    "optimizers_of",
 ]

@@ -17,9 +17,18 @@ def draw(layers, total):
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
     """
     # Not pyplot, whose figures live until somebody closes them.
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "The picture of a report is drawn by matplotlib. Install it with "
+            "`pip install 'l0keras[plot]'`."
+        ) from error
 
     # Normalization and gates are small and many.
     layers = [layer for layer in layers if any(layer["macs"])] or layers

@@ -4,7 +4,7 @@ import pytest
 
 from l0keras.callbacks import Checkpoint
 from l0keras.callbacks import NonFiniteError
-from l0keras.callbacks import TerminateOnNaN
+from l0keras.callbacks import RaiseOnNaN
 
 
 def model():
@@ -29,7 +29,7 @@ def test_stops_with_the_epoch_and_saves_nothing_more(tmp_path):
             x[:, :1],
             batch_size=2,
             epochs=5,
-            callbacks=[TerminateOnNaN(), Poison(), checkpoint],
+            callbacks=[RaiseOnNaN(), Poison(), checkpoint],
             verbose=0,
         )
     fresh = model()
@@ -39,5 +39,5 @@ def test_stops_with_the_epoch_and_saves_nothing_more(tmp_path):
 
 def test_lets_a_finite_loss_pass():
     x = np.ones((4, 2), "float32")
-    history = model().fit(x, x[:, :1], callbacks=[TerminateOnNaN()], verbose=0)
+    history = model().fit(x, x[:, :1], callbacks=[RaiseOnNaN()], verbose=0)
     assert len(history.epoch) == 1

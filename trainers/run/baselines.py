@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
+from l0keras.optimizers import WrappedOptimizer
 
 
 @keras.saving.register_keras_serializable("l0keras.trainers")

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from l0keras.callbacks.gate_logger import named_gates
+from l0keras.callbacks import named_gates
 from trainers.run.workdir import replacing
 
 INK = "#222222"

@@ -11,7 +11,7 @@ import numpy as np
 import l0keras
 from l0keras import callbacks
 from l0keras.optimizers import ProximalSGD
-from l0keras.optimizers.optimizer_groups import optimizers_of
+from l0keras.optimizers import optimizers_of
 from trainers.run import networks
 from trainers.run import plots
 from trainers.run.metrics import error_percent

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 import l0keras
-from l0keras.export.litert.compare import ROUNDING
-from l0keras.export.litert.compare import ROUNDING_FACTOR
-from l0keras.export.litert.quiet import quiet
+from l0keras.export import ROUNDING
+from l0keras.export import ROUNDING_FACTOR
+from l0keras.export import quiet
 
 EXAMPLES = 8
 # How far outputs may differ, see `relative_difference`.

@@ -9,10 +9,11 @@ from l0keras.export.litert.compare import compare
 from l0keras.export.litert.compare import random_inputs
 from l0keras.export.litert.measure_latency import measure_latency
 from l0keras.export.litert.quantization import QUANTIZATIONS
-from l0keras.export.litert.quantization import check_arguments
+from l0keras.export.litert.quantization import check_quantization
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.representative import representative_examples
+from l0keras.export.litert.run_tflite import interpreter_class
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.run_tflite import run_signature
 from l0keras.export.litert.source import source
@@ -135,6 +136,7 @@ def export_tflite(
         A `TFLiteFile`: size, latencies and how far it strays.
 
     Raises:
+        ImportError: ai-edge-litert is not installed, and `check` is `True`.
         ValueError: `path`, `model` or data are not as above; a weight is NaN
             or infinite; recurrent layers that shall compute in integers have
             no fixed number of steps; the backend is not TensorFlow.
@@ -148,7 +150,10 @@ def export_tflite(
     >>> file.bytes, file.latency_us[1]
     """
     path = _checked(path)
-    check_arguments(quantization, sparse_encoding, batch_size)
+    check_quantization(quantization, sparse_encoding, batch_size)
+    if check:
+        # Before any work, if it is not installed.
+        interpreter_class()
     origin = source(model)
     examples = _examples(origin, quantization, representative_data)
     settings = converter_settings(

@@ -45,7 +45,7 @@ QUANTIZATIONS = {
 }
 
 
-def check_arguments(quantization, sparse_encoding, batch_size=None):
+def check_quantization(quantization, sparse_encoding, batch_size=None):
     """Refuses what cannot work, before any work.
 
     Raises:

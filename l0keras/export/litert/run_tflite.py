@@ -145,9 +145,7 @@ def open_tflite(file, num_threads=1):
             "Argument `num_threads` must be an integer of at least 1. "
             f"Received: num_threads={num_threads!r}"
         )
-    # Imported late: only this module needs it, and it takes a while.
-    from ai_edge_litert.interpreter import Interpreter
-
+    Interpreter = interpreter_class()
     if isinstance(file, bytes):
         return Interpreter(model_content=file, num_threads=num_threads)
     path = os.fspath(file)
@@ -157,3 +155,20 @@ def open_tflite(file, num_threads=1):
             "no such file"
         )
     return Interpreter(model_path=path, num_threads=num_threads)
+
+
+def interpreter_class():
+    """The class that runs LiteRT files, imported late as it takes a while.
+
+    Raises:
+        ImportError: ai-edge-litert is not installed. The message says how to
+            install it.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "LiteRT files are run by ai-edge-litert. Install it with "
+            "`pip install 'l0keras[litert]'`."
+        ) from error
+    return Interpreter
