@@ -2,20 +2,22 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 INSTALLED = $(VENV)/.installed
-PYTEST = $(RUN) pytest -p no:cacheprovider --durations=40
+# One process a core; whoever is done takes tests from the others.
+PYTEST = $(RUN) pytest -p no:cacheprovider -n auto --dist worksteal \
+	--durations=20
 # The tests of what is written for all backends, not only for TensorFlow.
-CORE_TESTS = tests/hard_concrete_test.py tests/positions_test.py \
+CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
-# What trains networks, and so takes long.
-PROGRAM_TESTS = tests/trainers tests/readme_test.py
+# Programs, the README, data sets: what trains networks, and so takes long.
+INTEGRATION_TESTS = tests/integration
 
-.PHONY: demo test test-core test-jax test-others test-programs lint clean
+.PHONY: demo test test-jax test-integration test-all lint clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
 
-# With `make -j2` side by side, the longest first.
-test: test-programs test-jax test-others test-core
+test: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) --ignore=$(INTEGRATION_TESTS)
 
 # Most of what JAX does here is to compile: quickly, and each program once.
 test-jax: $(INSTALLED)
@@ -25,15 +27,10 @@ test-jax: $(INSTALLED)
 	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
 	$(PYTEST) $(CORE_TESTS)
 
-test-core: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(PYTEST) $(CORE_TESTS)
+test-integration: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(INTEGRATION_TESTS)
 
-test-programs: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(PYTEST) $(PROGRAM_TESTS)
-
-test-others: $(INSTALLED)
-	KERAS_BACKEND=tensorflow $(PYTEST) \
-		$(addprefix --ignore=,$(CORE_TESTS) $(PROGRAM_TESTS))
+test-all: test test-jax test-integration
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .

@@ -1,65 +1,10 @@
-import dataclasses
-import functools
-import os
-import pathlib
-
 import keras
-import pytest
-
-from trainers.data import input_pipeline
 
 # The programs are written for TensorFlow, the library for any backend.
-if keras.backend.backend() != "tensorflow":
+if keras.backend.backend() == "tensorflow":
+    from tests.trainers.sets import digits  # noqa: F401
+    from tests.trainers.sets import originals  # noqa: F401
+    from tests.trainers.sets import small_sets  # noqa: F401
+    from tests.trainers.sets import timit  # noqa: F401
+else:
     collect_ignore_glob = ["*_test.py"]
-
-
-@pytest.fixture(scope="session")
-def originals():
-    """The folder with the original files of MNIST and Fashion-MNIST."""
-    default = pathlib.Path(__file__).parents[3] / "shared" / "datasets"
-    folder = pathlib.Path(os.environ.get("L0KERAS_DATASETS", default))
-    if not (folder / "mnist").is_dir():
-        pytest.skip(
-            f"no data sets in {folder}; set L0KERAS_DATASETS to a folder with "
-            "the original files in mnist/ and fashion_mnist/"
-        )
-    return folder
-
-
-@pytest.fixture(scope="session")
-def digits():
-    return input_pipeline.load("digits")
-
-
-@dataclasses.dataclass(frozen=True)
-class Timit:
-    """A small corpus and where it is prepared."""
-
-    manual_dir: pathlib.Path
-    data_dir: pathlib.Path
-
-    @functools.cache
-    def load(self, **arguments):
-        return input_pipeline.load(
-            "timit", self.data_dir, self.manual_dir, **arguments
-        )
-
-
-@pytest.fixture(scope="session")
-def timit(tmp_path_factory):
-    """A `Timit` of NIST SPHERE files."""
-    from tests.trainers.data import timit_files
-
-    folder = tmp_path_factory.mktemp("timit")
-    timit_files.write(folder / "raw" / "TIMIT")
-    return Timit(folder / "raw", folder / "tfds")
-
-
-@pytest.fixture(scope="session")
-def small_sets(tmp_path_factory):
-    """A data_dir with a few random images under the papers' names."""
-    from tests.trainers.data.small_sets import prepare
-
-    folder = tmp_path_factory.mktemp("small_sets")
-    prepare(folder)
-    return folder

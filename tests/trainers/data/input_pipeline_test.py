@@ -84,30 +84,6 @@ def test_resized():
     assert abs(blocks - original.test_images[..., 0]).mean() < 1.5
 
 
-FIRST_LABELS = {
-    "mnist": [2, 0, 4, 8, 7, 6, 0, 6],
-    "fashion_mnist": [4, 4, 9, 7, 5, 1, 0, 5],
-}
-
-
-@pytest.mark.parametrize(
-    "names",
-    [["mnist"], pytest.param(list(FIRST_LABELS), marks=pytest.mark.slow)],
-    ids="-".join,
-)
-def test_original_files(names, originals, tmp_path):
-    # One after the other in one folder, where they were once mixed up.
-    for name in names:
-        data = input_pipeline.load(name, tmp_path, originals / name)
-        assert data.test_labels[:8].tolist() == FIRST_LABELS[name]
-        assert data.train_images.shape == (60_000, 28, 28, 1)
-        assert data.test_images.shape == (10_000, 28, 28, 1)
-        assert data.classes == 10
-        # Both are balanced or nearly so, and use all grey values.
-        assert np.bincount(data.train_labels).min() > 5000
-        assert data.train_images.max() == 255
-
-
 def test_files_of_another_set_are_refused(originals, tmp_path):
     with pytest.raises(ValueError, match="fashion_mnist could not be prep"):
         input_pipeline.load("fashion_mnist", tmp_path, originals / "mnist")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import l0keras
+from tests.integration.flagfiles import commands
+from tests.integration.flagfiles import head
+from tests.integration.flagfiles import read
+from tests.integration.flagfiles import run_on_two_replicas
 from tests.trainers.data import small_sets as sets
-from tests.trainers.flagfiles import commands
-from tests.trainers.flagfiles import head
-from tests.trainers.flagfiles import read
-from tests.trainers.flagfiles import run_on_two_replicas
 from trainers.data import input_pipeline
 from trainers.run.metrics import predict
 from trainers.run.training import Training

@@ -12,12 +12,12 @@ import pytest
 import l0keras
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.unsupported import tflite_ops
-from tests import readme_test
+from tests.integration import readme_test
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the file is of TensorFlow", allow_module_level=True)
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 FOLDER = ROOT / "saved_models" / "mnist_lenet5_l0_sep"
 FILE = FOLDER / "int8.tflite"

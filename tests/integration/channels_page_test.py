@@ -5,9 +5,9 @@ import pathlib
 import pytest
 
 from l0keras.graph.rules import table
-from tests import readme_test
+from tests.integration import readme_test
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "channels.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "channels.md"
 
 
 @pytest.fixture
