@@ -1,5 +1,6 @@
 import keras
 
+from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
 from l0keras.layers import GatedLayer
 from l0keras.layers import SparseDense
@@ -45,10 +46,6 @@ def _bake_inside(wrapper):
     """A wrapper around a plain layer, or as it is where it has one."""
     if not isinstance(wrapper.layer, (GatedLayer, SparseDense)):
         return wrapper
-    plain = wrapper.layer.bake()
-    config = wrapper.get_config()
-    config["layer"] = keras.saving.serialize_keras_object(plain)
-    baked = type(wrapper).from_config(config)
-    baked.build(wrapper.get_build_config()["input_shape"])
-    baked.set_weights(plain.get_weights())
-    return baked
+    copier = Copier()
+    copier.replace(wrapper.layer, wrapper.layer.bake())
+    return copier.layer(wrapper)

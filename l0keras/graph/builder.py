@@ -1,23 +1,36 @@
+import warnings
+
 import keras
 
+from l0keras.copying import Copier
 from l0keras.graph.graph import Value
 from l0keras.graph.graph import weights_by_name
 from l0keras.graph.trace import as_functional
+from l0keras.graph.trace import is_functional
+from l0keras.graph.trace import trace
+
+# What `compile` and `fit` leave on a model.
+_COMPILED = {
+    *("_compile_config", "_compiled_trainable_state", "_epoch_iterator"),
+    *("_eval_epoch_iterator", "_functional", "history", "optimizer"),
+    *("stop_evaluating", "stop_predicting", "stop_training"),
+}
 
 
 class Builder:
     """Builds a model anew from its graph; subclasses change it on the way.
 
-    Layers are made from their configurations and get the weights of the
-    originals, which are only read.
+    Layers are copies of the originals, which are only read.
 
     Attributes:
         graph: the `Graph`.
+        copier: the `Copier` of the layers.
         tensors: the new tensor of each `Value` so far, by the value's id.
     """
 
     def __init__(self, graph):
         self.graph = graph
+        self.copier = Copier(_copy_model)
         self.tensors = {}
         self._layers = {}
         self._filled = set()
@@ -34,11 +47,25 @@ class Builder:
         return self.tensors[id(node.inputs[position])]
 
     def clone(self, node):
-        """The new layer or op, and its weights by name or `None` for all."""
+        """The new layer or op, and its weights by name.
+
+        `None` for the weights of `node.layer`. What the layer has already it
+        need not be given.
+        """
         if not isinstance(node.layer, keras.Layer):
             return _copy(node.layer, node.name), None
-        config = {**node.layer.get_config(), "name": node.name}
-        return type(node.layer).from_config(config), None
+        return self.copied(node), {}
+
+    def copied(self, node):
+        """A copy of a node's layer."""
+        try:
+            return self.copier.layer(node.layer, node.name)
+        except Exception as error:
+            raise ValueError(
+                f"Layer '{node.layer.name}' ({type(node.layer).__name__}) "
+                f"cannot be copied: {error}. Its attributes must be objects "
+                "that Python can copy."
+            ) from error
 
     def call(self, node, layer, args, kwargs):
         return layer(*args, **kwargs)
@@ -80,9 +107,33 @@ class Builder:
             lambda value: self._output(value, next(names)), self.graph.outputs
         )
         model = keras.Model(inputs, outputs, name=source.name)
+        if type(source).__module__.partition(".")[0] != "keras":
+            self._adopt(model, source)
         if not source.trainable:
             model.trainable = False
         return model
+
+    def _adopt(self, model, source):
+        """Gives a model the class of another, and what that one has set.
+
+        A functional model of a class of its own may train in a way of its
+        own, with attributes that are for that.
+        """
+        try:
+            if isinstance(source, keras.Sequential):
+                raise TypeError("a Sequential model has no graph")
+            model.__class__ = type(source)
+        except TypeError as error:
+            warnings.warn(
+                f"Model '{source.name}' is a {type(source).__name__}, and its "
+                "copy a plain functional model, without methods such as "
+                f"`train_step` of that class: {error}.",
+                stacklevel=2,
+            )
+            return
+        for key, value in vars(source).items():
+            if key not in vars(model) and key not in _COMPILED:
+                setattr(model, key, self.copier(value))
 
     def _name_outputs(self):
         """Lets nodes that make outputs have the names of these.
@@ -173,6 +224,19 @@ class Builder:
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
             self.place(value, self.name(tensor, f"{node.name}_op"))
+
+
+def _copy_model(layer, copier):
+    """A copy of a nested model with a graph of its own, `None` for others."""
+    if not is_functional(layer) or _unbuilt(layer):
+        return None
+    builder = Builder(trace(layer, baked=False))
+    builder.copier = copier
+    return builder.model()
+
+
+def _unbuilt(layer):
+    return isinstance(layer, keras.Sequential) and layer._functional is None
 
 
 def _copy(operation, name):

@@ -3,6 +3,7 @@ import math
 from keras import ops
 
 from l0keras import hard_concrete
+from l0keras.copying import live_arguments
 from l0keras.gates import HardConcreteGate
 
 
@@ -160,7 +161,8 @@ class GatedLayer:
             and the test gates multiplied into its weights. It gives the same
             outputs; closed groups are all-zero weights.
         """
-        plain = self.plain_class.from_config(self._plain_config())
+        arguments = live_arguments(self, config=self._plain_config())
+        plain = self.plain_class(**arguments)
         plain.build_from_config(self.get_build_config())
         gates = self.gate.values(training=False)
         plain.set_weights([w.bake(gates) for w in self._gated_weights()])

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from l0keras import layers
+from l0keras.copying import live_arguments
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.graph.builder import Builder
@@ -334,10 +335,10 @@ class _Sparsifier(Builder):
         arguments = self.gates.get(node.name)
         if arguments is None or type(node.layer) not in _GATED:
             return super().clone(node)
-        config = {**node.layer.get_config(), **arguments, "name": node.name}
+        config = {**live_arguments(node.layer), **arguments, "name": node.name}
         if arguments.get("seed") is not None:
             config["seed"] += self.graph.nodes.index(node)
-        return _GATED[type(node.layer)].from_config(config), None
+        return _GATED[type(node.layer)](**config), None
 
     def fill(self, layer, source, weights):
         if type(source) not in _GATED or not hasattr(layer, "gate"):

@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 from keras import ops
 
 from l0keras.graph.builder import Builder
+from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
 
 
@@ -36,8 +38,20 @@ class _Rebuilder(Builder):
         changes, weights = node.rule.shrink(node)
         # The copies of the weights are not needed any more.
         node.operation.params = {}
-        config = {**node.layer.get_config(), "name": node.name, **changes}
-        return type(node.layer).from_config(config), weights
+        if not isinstance(node.layer, keras.Layer):
+            config = {**node.layer.get_config(), "name": node.name, **changes}
+            return type(node.layer).from_config(config), weights
+        if not changes and self._fits(node, weights):
+            return self.copied(node), weights
+        return self.copier.changed(node.layer, node.name, changes), weights
+
+    def _fits(self, node, weights):
+        """Whether a layer takes its new inputs and weights as it is."""
+        own = weights_by_name(node.layer)
+        return set(own) == set(weights) and all(
+            tuple(own[name].shape) == np.shape(array)
+            for name, array in weights.items()
+        )
 
     def call(self, node, layer, args, kwargs):
         return node.rule.call(node, layer, args, kwargs)

@@ -1,7 +1,7 @@
 import numpy as np
 
+from l0keras.copying import Changed
 from l0keras.graph.rules import recurrent
-from l0keras.graph.rules import wrapped
 from l0keras.graph.rules.recurrent import Recurrent
 
 
@@ -93,7 +93,6 @@ class Bidirectional(Recurrent):
 
     def shrink(self, node):
         changes, params = {}, {}
-        config = node.layer.get_config()
         halves = self._split(node, node.made)
         for key, layer, one, half in zip(
             ("layer", "backward_layer"),
@@ -103,7 +102,7 @@ class Bidirectional(Recurrent):
         ):
             kept = np.flatnonzero(half)
             change, weights = one.cut(node.got(), kept, node.constants())
-            changes[key] = wrapped.changed(config[key], change)
+            changes[key] = Changed(layer, change)
             for name, array in weights.items():
                 params[f"{layer.name}/{layer.cell.name}/{name}"] = array
         return changes, params

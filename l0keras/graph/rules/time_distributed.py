@@ -1,5 +1,6 @@
 import numpy as np
 
+from l0keras.copying import Changed
 from l0keras.graph.rules import wrapped
 from l0keras.graph.rules.rule import Barrier
 from l0keras.graph.rules.rule import Rule
@@ -80,8 +81,7 @@ class TimeDistributed(Rule):
 
     def shrink(self, node):
         changes, params = self._ask(node, "shrink")
-        inside = node.layer.get_config()["layer"]
-        return {"layer": wrapped.changed(inside, changes)}, params
+        return {"layer": Changed(node.layer.layer, changes)}, params
 
     def weights(self, node):
         return self._ask(node, "weights")

@@ -5,17 +5,6 @@ import keras
 from l0keras.graph.graph import Value
 
 
-def changed(serialized, changes):
-    """A serialized layer with another configuration, not built."""
-    kept = {
-        key: value
-        for key, value in serialized.items()
-        # It would build the layer for the shapes that it had.
-        if key != "build_config"
-    }
-    return {**kept, "config": {**serialized["config"], **changes}}
-
-
 class Inner:
     """A call of a wrapper, as the rule for the layer inside may see it.
 
