@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Before anything imports TensorFlow: errors yes, its start-up chatter no.
@@ -31,6 +32,12 @@ if keras.backend.backend() == "tensorflow":
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
+
+
+def pytest_collection_finish():
+    """Spares the collector all modules and tests: a sixth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
