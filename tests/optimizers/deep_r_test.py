@@ -6,6 +6,7 @@ from keras import ops
 from l0keras import optimizers as ours
 from l0keras.connections.positions import StepSeed
 from l0keras.optimizers import DeepR
+from tests import covering
 from tests.optimizers.sparse_training import BACKEND
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import assert_same
@@ -181,12 +182,16 @@ def recurrent():
     )
 
 
-@pytest.mark.parametrize("budget", ["layer", "global"])
-@pytest.mark.parametrize("share", [0.2, 0.7])
 @pytest.mark.parametrize(
-    "make, count", [(attention, 4), (convolutional, 5), (recurrent, 5)]
+    "case, share, budget",
+    covering.pairs(
+        [(attention, 4), (convolutional, 5), (recurrent, 5)],
+        [0.2, 0.7],
+        ["layer", "global"],
+    ),
 )
-def test_number_and_signs_after_every_step(make, count, share, budget):
+def test_number_and_signs_after_every_step(case, share, budget):
+    make, count = case
     if BACKEND == "jax" and share == 0.7:
         pytest.skip("compiles every operation for every shape")
     model = make()
@@ -254,8 +259,9 @@ def test_new_connection_that_does_not_move_its_way_is_gone_again():
     assert array(variable).sum() == 60
 
 
-@pytest.mark.parametrize("accumulate", [None, 3])
-@pytest.mark.parametrize("share, budget", [(0.1, "layer"), (0.6, "global")])
+@pytest.mark.parametrize(
+    "share, budget, accumulate", [(0.1, "layer", None), (0.6, "global", 3)]
+)
 def test_saved_and_loaded_training_goes_on_the_same(
     share, budget, accumulate, tmp_path
 ):

@@ -1,9 +1,5 @@
 """Strip against the gated model itself, on random graphs."""
 
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -163,53 +159,9 @@ def test_many_stripped_graphs_compute_the_same(part):
     for_graphs(range(first, first + 500), check_rounded)
 
 
-LOAD = """
-import pathlib, sys
-sys.modules["l0keras"] = None
-import keras, numpy as np
-from tests.stripping.flip import Flip
-for path in sorted(pathlib.Path(sys.argv[1]).glob("*.keras")):
-    data = np.load(path.with_suffix(".npz"))
-    model = keras.saving.load_model(path)
-    x = [data[name] for name in data if name.startswith("x")]
-    x = keras.tree.pack_sequence_as(model.input, x)
-    y = keras.tree.flatten(model(x, training=False))
-    for i, got in enumerate(y):
-        got, expected = keras.ops.convert_to_numpy(got), data[f"y{i}"]
-        scale = max(1.0, np.abs(expected).max())
-        if not np.abs(got - expected).max() <= 1e-5 * scale:
-            sys.exit(f"{path.name}: output {i} differs")
-    print(path.name)
-"""
-
-
-def test_stripped_graphs_load_without_this_library(tmp_path):
-    saved = []
-
-    def save(model, rng):
-        x = random_inputs(model, rng)
-        arrays = {f"y{i}": y for i, y in enumerate(outputs(model, x))}
-        for i, array in enumerate(keras.tree.flatten(x)):
-            arrays[f"x{i}"] = array
-        path = tmp_path / f"{len(saved):03}.keras"
-        l0keras.strip(model).save(path)
-        np.savez(path.with_suffix(".npz"), **arrays)
-        saved.append(path.name)
-
-    for_graphs(range(15), save)
-    loaded = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD, tmp_path],
-        cwd=pathlib.Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert loaded.stdout.split() == saved and len(saved) == 15
-
-
 @pytest.mark.parametrize(
     "seeds",
-    [range(40), pytest.param(range(40, 500), marks=pytest.mark.slow)],
+    [range(25), pytest.param(range(25, 500), marks=pytest.mark.slow)],
     ids=["few", "many"],
 )
 def test_no_unit_is_left_that_nobody_needs(seeds):
@@ -238,5 +190,5 @@ def test_units_that_rounding_adds_are_idle():
             )
             missed.append(after <= before)
 
-    for_graphs(range(25), run, generic=True)
-    assert len(missed) > 9 and sum(missed) < len(missed) / 10
+    for_graphs(range(15), run, generic=True)
+    assert len(missed) > 5 and sum(missed) < len(missed) / 10

@@ -1,6 +1,4 @@
 import random
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -153,37 +151,6 @@ def test_names_dtypes_and_flags_stay_and_the_model_is_not_touched():
         np.ones_like(stripped.get_layer("conv1").kernel)
     )
     np.testing.assert_array_equal(model.get_weights()[0], weights[0])
-
-
-def test_loads_in_a_process_without_this_library(tmp_path):
-    rng = np.random.default_rng(0)
-    inputs = keras.Input((6, 6, 3))
-    x = L0Conv2D(8, 3, padding="same")(inputs)
-    x = layers.BatchNormalization()(x)
-    x = layers.Activation("gelu")(x)
-    x = l0keras.HardConcreteGate()(x)
-    x = layers.Softmax()(x)
-    x = layers.Flatten()(x)
-    model = keras.Model(inputs, L0Dense(4)(x))
-    randomize(model, rng)
-    for gate in l0keras.gates_of(model):
-        size = gate.log_alpha.shape[0]
-        set_open(gate, rng.permutation(size)[: size // 2], rng)
-    stripped = l0keras.strip(model)
-    check(model, stripped, rng)
-    x = rng.normal(size=(4, 6, 6, 3)).astype("float32")
-    stripped.save(tmp_path / "small.keras")
-    np.savez(tmp_path / "data.npz", x=x, y=outputs(model, x))
-    code = f"""
-import sys
-sys.modules["l0keras"] = None
-import keras, numpy as np
-data = np.load(r"{tmp_path / "data.npz"}")
-model = keras.saving.load_model(r"{tmp_path / "small.keras"}")
-y = keras.ops.convert_to_numpy(model(data["x"], training=False))
-assert np.abs(y - data["y"]).max() < 1e-5
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_strip_of_a_loaded_stripped_model(tmp_path):

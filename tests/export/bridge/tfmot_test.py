@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 
 import keras
@@ -20,43 +19,9 @@ pytestmark = pytest.mark.skipif(
     reason="tf_keras runs on TensorFlow",
 )
 
-FRESH = """
-import os
-import warnings
-
-warnings.simplefilter("error", FutureWarning)
-import keras
-import numpy as np
-import tensorflow as tf
-
-import l0keras
-import sys
-
-assert "tf_keras" not in sys.modules
-l0keras.export.bridge.tfmot.import_tfmot()
-assert os.environ.get("TF_USE_LEGACY_KERAS") is None
-assert tf.keras.__version__.startswith("3."), tf.keras.__version__
-model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-model.compile("adam", "mse")
-before = model.get_weights()[0]
-model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
-assert np.any(model.get_weights()[0] != before)
-"""
-
 
 def small():
     return keras.Sequential([keras.Input((3,)), layers.Dense(2)])
-
-
-def test_keras_3_stays_what_it_is_in_a_fresh_process():
-    environment = {k: v for k, v in os.environ.items() if k != LEGACY}
-    result = subprocess.run(
-        [sys.executable, "-c", FRESH],
-        env={**environment, "PYTHONPATH": os.getcwd()},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
 
 
 def test_keras_3_trains_afterwards():

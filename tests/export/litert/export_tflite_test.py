@@ -257,17 +257,17 @@ def recurrent(steps, layer=None):
 
 
 @pytest.mark.parametrize(
-    "make",
+    "make, quantization",
     [
-        lambda: layers.LSTM(2, return_sequences=True),
-        lambda: layers.GRU(2),
-        lambda: layers.SimpleRNN(2),
-        lambda: layers.Bidirectional(layers.LSTM(2)),
-        lambda: recurrent(5, layers.LSTM(2)),
+        (lambda: layers.LSTM(2, return_sequences=True), None),
+        (lambda: layers.LSTM(2), "dynamic"),
+        (lambda: layers.GRU(2), None),
+        (lambda: layers.SimpleRNN(2), "dynamic"),
+        (lambda: layers.Bidirectional(layers.LSTM(2)), None),
+        (lambda: recurrent(5, layers.LSTM(2)), "dynamic"),
     ],
-    ids=["LSTM", "GRU", "SimpleRNN", "Bidirectional", "nested"],
+    ids=["sequences", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "nested"],
 )
-@pytest.mark.parametrize("quantization", [None, "dynamic"])
 def test_recurrent_layers_are_unrolled(make, quantization, tmp_path):
     path = tmp_path / "model.tflite"
     model = recurrent(5, make())

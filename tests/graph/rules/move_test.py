@@ -28,11 +28,11 @@ from tests.graph.rules import checks
     ],
     ids=range(15),
 )
-@pytest.mark.parametrize("bias", [0.0, 0.5])
-def test_channels_stay(step, bias, tmp_path):
+def test_channels_stay(step, tmp_path):
     rng = np.random.default_rng(0)
     model = checks.around(step)
     assert not checks.barriers(model)
+    bias = [0.0, 0.5]
     assert checks.closed(model, rng, bias=bias, tmp_path=tmp_path) == 4
 
 

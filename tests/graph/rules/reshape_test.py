@@ -6,6 +6,7 @@ from keras import ops
 
 from l0keras import HardConcreteGate
 from l0keras.stripping.plan import plan
+from tests import covering
 from tests.graph.rules import checks
 
 
@@ -36,8 +37,9 @@ UNFLATTEN = [
 ]
 
 
-@pytest.mark.parametrize("reshape", UNFLATTEN, ids=range(4))
-@pytest.mark.parametrize("bias", [0.0, 1.5])
+@pytest.mark.parametrize(
+    "reshape, bias", covering.singles(UNFLATTEN, [0.0, 1.5]), ids=range(4)
+)
 def test_unflatten(reshape, bias, tmp_path):
     rng = np.random.default_rng(0)
     model = build(

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests import covering
 from tests.graph.rules import checks
 
 RANKS = {1: (6, 3), 2: (5, 6, 3), 3: (3, 4, 3, 3)}
@@ -51,8 +52,9 @@ def _skip_if_not_implemented(model):
         pytest.skip("TensorFlow has no such convolution on this CPU")
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize(
+    "way, rank", covering.singles(WAYS, [1, 2, 3]), ids=str
+)
 def test_is_exact_and_cut(rank, way, tmp_path):
     rng = np.random.default_rng(rank)
     model = chain(rank, **way)
