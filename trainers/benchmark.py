@@ -30,7 +30,6 @@ from trainers.benchmarks.steps import benchmark_training
 from trainers.benchmarks.strip_time import applications
 from trainers.benchmarks.strip_time import benchmark_strip
 from trainers.benchmarks.strip_time import format_strip_table
-from trainers.run import config as config_lib
 from trainers.run import program
 from trainers.run.workdir import write_json
 
@@ -39,7 +38,7 @@ FLAGS = flags.FLAGS
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_device_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_enum(
         "model",
         "lenet5",
@@ -144,7 +143,6 @@ def main(argv):
 def run():
     """The console command."""
     define_flags()
-    flags.adopt_module_key_flags(config_lib)
     app.run(main)
 
 

@@ -10,12 +10,9 @@ Everything stays in `runs/demo`; the same command again shows the same table.
 
 import dataclasses
 import os
-import sys
 
-from absl import app
 from absl import flags
 
-from trainers.run import config as config_lib
 from trainers.run import program
 from trainers.run import tables
 from trainers.run.config import Config
@@ -41,7 +38,7 @@ DENSE = dataclasses.replace(GATED, method="dense", epochs=100)
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_device_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_string(
         "workdir",
         os.path.join("runs", "demo"),
@@ -77,17 +74,10 @@ def demo(workdir, gated=GATED, dense=DENSE):
     return text
 
 
-def main(argv):
-    try:
-        program.start(argv)
-        program.set_up(FLAGS.num_threads)
-        text = demo(FLAGS.workdir)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last epoch.")
-        sys.exit(130)
-    print(text)
+@program.main(resumes=True)
+def main():
+    program.set_up(FLAGS.num_threads)
+    print(demo(FLAGS.workdir))
     print(
         f"\nIn {FLAGS.workdir}: model.tflite, stripped.keras, report.json, "
         "history.csv, TensorBoard logs, and pictures:\npixel_gates.png shows "
@@ -95,12 +85,5 @@ def main(argv):
     )
 
 
-def run():
-    """Parses the flags and runs the program."""
-    define_flags()
-    flags.adopt_module_key_flags(config_lib)
-    app.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

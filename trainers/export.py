@@ -13,15 +13,12 @@ need data: a workdir knows which, for a file `--dataset` says so.
 """
 
 import os
-import sys
 
-from absl import app
 from absl import flags
 
 import l0keras
 from l0keras.export import QUANTIZATIONS
 from l0keras.export import check_quantization
-from trainers.run import config as config_lib
 from trainers.run import finetune
 from trainers.run import program
 from trainers.run import saved
@@ -132,7 +129,7 @@ def needs_data(mode, tuning):
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     saved.define_flags(flag_values)
-    config_lib.define_data_flags(flag_values)
+    program.define_data_flags(flag_values)
     flags.DEFINE_string(
         "format",
         "litert",
@@ -220,39 +217,28 @@ def finetuning_from_flags(flag_values):
     )
 
 
-def main(argv):
-    try:
-        program.start(argv)
-        paths, settings = saved.find(FLAGS.input)
-        tuning = finetuning_from_flags(FLAGS)
-        mode = FLAGS.quantization
-        data = None
-        if mode in MODES and needs_data(mode, tuning):
-            data = saved.load_data(
-                FLAGS, settings, "fine-tune on and to choose ranges by"
-            )
-        text = export(
-            paths[0],
-            FLAGS.format,
-            FLAGS.output,
-            mode,
-            FLAGS.sparse_encoding,
-            FLAGS.fixed_batch_size or None,
-            data,
-            tuning,
+@program.main(errors=(RuntimeError, ImportError))
+def main():
+    paths, settings = saved.find(FLAGS.input)
+    tuning = finetuning_from_flags(FLAGS)
+    mode = FLAGS.quantization
+    data = None
+    if mode in MODES and needs_data(mode, tuning):
+        data = saved.load_data(
+            FLAGS, settings, "fine-tune on and to choose ranges by"
         )
-    except (ValueError, RuntimeError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    text = export(
+        paths[0],
+        FLAGS.format,
+        FLAGS.output,
+        mode,
+        FLAGS.sparse_encoding,
+        FLAGS.fixed_batch_size or None,
+        data,
+        tuning,
+    )
     print(text)
 
 
-def run():
-    """The console command."""
-    define_flags()
-    flags.adopt_module_key_flags(config_lib)
-    flags.adopt_module_key_flags(saved)
-    app.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

@@ -19,16 +19,12 @@ The same command again resumes a run that was stopped, whichever way, and
 shows the table of one that is finished.
 """
 
-import sys
-
-from absl import app
 from absl import flags
 
-from l0keras.callbacks import NonFiniteError
 from trainers.run import config as config_lib
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.training import Training
+from trainers.run.training import train
 
 FLAGS = flags.FLAGS
 
@@ -36,8 +32,8 @@ FLAGS = flags.FLAGS
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     config_lib.define_flags(flag_values)
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_string(
         "workdir",
         None,
@@ -53,39 +49,19 @@ def define_flags(flag_values=FLAGS):
     )
 
 
-def main(argv):
-    try:
-        program.start(argv)
-        config = config_lib.from_flags()
-        program.set_up(FLAGS.num_threads, config.num_logical_cpus)
-        training = Training(
-            config,
-            FLAGS.workdir,
-            data_dir=FLAGS.data_dir,
-            manual_dir=FLAGS.manual_dir,
-            steps_per_execution=FLAGS.steps_per_execution,
-        )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    try:
-        report = training.run()
-    except NonFiniteError as error:
-        sys.exit(
-            f"error: {error} What is saved in {FLAGS.workdir} is the last good "
-            "epoch, if there was one."
-        )
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last epoch.")
-        sys.exit(130)
+@program.main(resumes=True)
+def main():
+    config = config_lib.from_flags()
+    program.set_up(FLAGS.num_threads, config.num_logical_cpus)
+    report = train(
+        config,
+        FLAGS.workdir,
+        data_dir=FLAGS.data_dir,
+        manual_dir=FLAGS.manual_dir,
+        steps_per_execution=FLAGS.steps_per_execution,
+    )
     print(tables.table(report))
 
 
-def run():
-    """The console command."""
-    define_flags()
-    flags.adopt_module_key_flags(config_lib)
-    app.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

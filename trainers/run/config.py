@@ -410,34 +410,6 @@ def define_flags(flag_values=flags.FLAGS):
         define(field.name, default, text, flag_values=flag_values)
 
 
-def define_data_flags(flag_values=flags.FLAGS):
-    """Defines where data lie, for all programs that read any."""
-    flags.DEFINE_string(
-        "data_dir",
-        None,
-        "Where tensorflow_datasets keeps data sets; its own default if unset.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "manual_dir",
-        None,
-        "Original files of the data set that are already here; downloaded if "
-        "unset.",
-        flag_values=flag_values,
-    )
-
-
-def define_device_flags(flag_values=flags.FLAGS):
-    """Defines how much of the machine to use."""
-    flags.DEFINE_integer(
-        "num_threads",
-        0,
-        "Threads of TensorFlow, within and between operations; 0 leaves the "
-        "choice to it.",
-        flag_values=flag_values,
-    )
-
-
 def from_flags(flag_values=flags.FLAGS):
     """The experiment that the flags describe.
 

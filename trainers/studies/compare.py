@@ -365,8 +365,8 @@ def markdown(rows):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_string(
         "input",
         None,
@@ -436,7 +436,7 @@ def main(argv):
 def run():
     """The console command."""
     define_flags()
-    flags.adopt_module_key_flags(config_lib)
+    flags.adopt_module_key_flags(program)
     app.run(main)
 
 

@@ -8,6 +8,7 @@ from absl import flags
 
 from trainers import train as train_lib
 from trainers.run import config as config_lib
+from trainers.run import program
 
 EXPERIMENTS = str(pathlib.Path(__file__).parents[1] / "experiments")
 
@@ -50,8 +51,8 @@ class Row:
 
 def define_flags(flag_values=flags.FLAGS):
     """Defines the flags of a program that trains the rows of a table."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_list(
         "rows",
         [],

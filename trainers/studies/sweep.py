@@ -27,7 +27,6 @@ import l0keras
 from l0keras import models
 from l0keras import optimizers
 from trainers.data import input_pipeline
-from trainers.run import config as config_lib
 from trainers.run import networks
 from trainers.run import program
 from trainers.run.metrics import error_percent
@@ -327,8 +326,8 @@ def table(points):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_list(
         "networks",
         list(NETWORKS),
