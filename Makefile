@@ -11,7 +11,7 @@ CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
 # Programs, the README, data sets: what trains networks, and so takes long.
 INTEGRATION_TESTS = tests/integration
 
-.PHONY: demo test test-jax test-integration test-all lint clean
+.PHONY: demo test test-jax test-integration test-all lint docs clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
@@ -35,6 +35,11 @@ test-all: test test-jax test-integration
 lint: $(INSTALLED)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+
+# The site goes to build/docs; a broken link or reference is an error.
+docs: $(INSTALLED)
+	$(RUN) pip install --quiet '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
