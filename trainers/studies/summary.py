@@ -6,10 +6,16 @@ r"""Sets finished runs of one experiment beside each other.
 prints one row for each run and the medians, as a Markdown table, and with
 `--save_to` keeps the small files of the run whose test error is the median,
 with a card that says how they were made.
+
+    python -m trainers.studies.summary --again=saved_models
+
+writes the cards of all saved runs again from their files, and `runs.md`, the
+table of every seed of every run.
 """
 
 import json
 import os
+import pathlib
 import shutil
 import statistics
 import sys
@@ -60,6 +66,8 @@ COLUMNS = (
     ("LiteRT bytes", "{:,.0f}", lambda report: report["bytes"]["tflite"]),
     ("minutes", "{:.0f}", lambda report: report["seconds"] / 60),
 )
+# Those of the table of all runs.
+_SHORT = ("seed", "units left", "test error", "parameters")
 
 
 def define_flags(flag_values=FLAGS):
@@ -67,13 +75,20 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "save_to",
         None,
-        "A folder for the small files of the median run and their card.",
+        "Folder for the small files of the median run and their card.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "command",
         None,
-        "The command that trained the runs, for the card.",
+        "Command that trained the runs, for the card; by default that of the "
+        "flagfile with the folder's name.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "again",
+        None,
+        "Folder of saved runs whose cards and table to write again.",
         flag_values=flag_values,
     )
 
@@ -152,15 +167,9 @@ def save(workdirs, reports, folder, command=None):
         workdirs: a list of folders.
         reports: their reports, in the same order.
         folder: where to, made where it does not exist.
-        command: what trained the runs, for the card.
+        command: the command that trained the runs, for the card.
     """
-
-    def error(index):
-        return reports[index]["test_error"]["stripped"]
-
-    order = sorted(range(len(reports)), key=error)
-    # Of two in the middle the worse, so that nothing looks better than it is.
-    median = order[len(order) // 2]
+    median = _median(reports)
     os.makedirs(folder, exist_ok=True)
     for name in KEPT:
         source = os.path.join(workdirs[median], name)
@@ -168,12 +177,73 @@ def save(workdirs, reports, folder, command=None):
             with replacing(os.path.join(folder, name)) as path:
                 shutil.copyfile(source, path)
     write_json(os.path.join(folder, "seeds.json"), reports)
-    with replacing(os.path.join(folder, "README.md")) as path:
-        with open(path, "w") as file:
-            file.write(_card(reports, reports[median], folder, command))
+    _write(os.path.join(folder, "README.md"), card(reports, folder, command))
 
 
-def _card(reports, kept, folder, command):
+def _median(reports):
+    """The index of the report with the median test error."""
+
+    def error(index):
+        return reports[index]["test_error"]["stripped"]
+
+    order = sorted(range(len(reports)), key=error)
+    # Of two in the middle the worse, so that nothing looks better than it is.
+    return order[len(order) // 2]
+
+
+def saved(root):
+    """The saved runs in a folder.
+
+    Args:
+        root: a folder with a folder for each run, as `save` leaves it.
+
+    Returns:
+        A dict from the folders' paths to lists of reports, one for each seed.
+    """
+    found = {}
+    for path in sorted(pathlib.Path(root).glob("*/seeds.json")):
+        found[str(path.parent)] = json.loads(path.read_text())
+    return found
+
+
+def runs_table(root):
+    """Every seed of every saved run, as a Markdown table."""
+    columns = [column for column in COLUMNS if column[0] in _SHORT]
+    rows = [["flagfile", *(title for title, _, _ in columns)]]
+    rows.append(["---"] * len(rows[0]))
+    for folder, reports in saved(root).items():
+        name = os.path.basename(folder)
+        for report in reports:
+            cells = [form.format(value(report)) for _, form, value in columns]
+            rows.append([f"`{name}`", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_again(root):
+    """Writes the cards of saved runs, and their table, from their files."""
+    for folder, reports in saved(root).items():
+        _write(os.path.join(folder, "README.md"), card(reports, folder))
+    _write(os.path.join(root, "runs.md"), runs_table(root) + "\n")
+
+
+def _write(path, text):
+    with replacing(path) as draft:
+        with open(draft, "w") as file:
+            file.write(text)
+
+
+def card(reports, folder, command=None):
+    """The card of a saved run.
+
+    Args:
+        reports: its reports, one for each seed.
+        folder: its folder, which has the name of the flagfile.
+        command: the command that trained it, `None` for that of the flagfile.
+
+    Returns:
+        Markdown, a string of several lines.
+    """
+    kept = reports[_median(reports)]
     config = kept["config"]
     name = os.path.basename(os.path.normpath(folder))
     defaults = Config().to_json()
@@ -196,9 +266,16 @@ def _card(reports, kept, folder, command):
         table(reports),
         "",
     ]
-    if command:
-        lines += ["```", command, "```", ""]
+    command = command or (
+        "python -m trainers.train "
+        f"--flagfile=trainers/experiments/{name}.flags "
+        f"--seed={kept['seed']} --workdir=runs/{name}-{kept['seed']}"
+    )
     lines += [
+        "```",
+        command,
+        "```",
+        "",
         f"Settings other than the trainer's defaults: {settings}.",
         "",
         f"Versions: {versions}.",
@@ -234,6 +311,9 @@ def _listed(value):
 
 def main(argv):
     try:
+        if FLAGS.again:
+            write_again(FLAGS.again)
+            return
         reports = read(argv[1:])
     except ValueError as error:
         sys.exit(f"error: {error}")
