@@ -11,11 +11,11 @@ layer its weights alone would be 4.3 GB, with Adam 13 GB.
 
 import keras
 import numpy as np
-from absl import app
 from absl import flags
 
 from l0keras.layers import SparseDense
 from trainers.benchmarks.measure import peak
+from trainers.run import program
 
 FLAGS = flags.FLAGS
 SIZE = 32_768
@@ -70,8 +70,7 @@ def main(argv):
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

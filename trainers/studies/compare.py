@@ -17,11 +17,9 @@ import dataclasses
 import gzip
 import json
 import os
-import sys
 
 import keras
 import numpy as np
-from absl import app
 from absl import flags
 
 import l0keras
@@ -365,8 +363,8 @@ def markdown(rows):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    program.define_data_flags(flag_values)
-    program.define_device_flags(flag_values)
+    config_lib.define_data_flags(flag_values)
+    config_lib.define_device_flags(flag_values)
     flags.DEFINE_string(
         "input",
         None,
@@ -403,7 +401,7 @@ def define_flags(flag_values=FLAGS):
 
 
 def main(argv):
-    try:
+    with program.exits(errors=(ValueError, RuntimeError, ImportError)):
         program.start(argv)
         program.set_up(FLAGS.num_threads)
         tuning = finetune.FineTuning(
@@ -419,11 +417,6 @@ def main(argv):
             tuning,
             FLAGS.prune_epochs,
         ).run()
-    except (ValueError, RuntimeError, ImportError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on with what is missing.")
-        sys.exit(130)
     print(text(rows))
     print(
         "\nErrors, bytes and latencies are those of the LiteRT files; weights "
@@ -435,9 +428,7 @@ def main(argv):
 
 def run():
     """The console command."""
-    define_flags()
-    flags.adopt_module_key_flags(program)
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ import dataclasses
 import json
 import os
 import statistics
-import sys
 
 import keras
-from absl import app
 from absl import flags
 
 import l0keras
@@ -274,7 +272,7 @@ def define_flags(flag_values=FLAGS):
 
 
 def main(argv):
-    try:
+    with program.exits():
         program.start(argv)
         program.set_up(FLAGS.num_threads)
         for row, seed in rows.wanted(ROWS, FLAGS):
@@ -290,19 +288,13 @@ def main(argv):
             )
         # A folder of another row may be one of other settings.
         results = collect(FLAGS.workdir)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on with what is missing.")
-        sys.exit(130)
     save(results, FLAGS.save_to or FLAGS.workdir)
     print(table(results))
 
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ processes share the work.
 
 import os
 import statistics
-import sys
 
-from absl import app
 from absl import flags
 
 import l0keras
@@ -299,7 +297,7 @@ def define_flags(flag_values=FLAGS):
 
 
 def main(argv):
-    try:
+    with program.exits():
         program.start(argv)
         program.set_up(FLAGS.num_threads)
         if FLAGS.experiment not in EXPERIMENTS:
@@ -315,19 +313,13 @@ def main(argv):
             )
         # A folder of another row may be one of other settings.
         results = timed(rows, collect(rows, FLAGS.workdir), FLAGS.workdir)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on with what is missing.")
-        sys.exit(130)
     save(rows, results, FLAGS.save_to or FLAGS.workdir)
     print(f"{table(rows, results)}\n\n{group_table(rows, results)}")
 
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

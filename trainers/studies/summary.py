@@ -18,11 +18,10 @@ import os
 import pathlib
 import shutil
 import statistics
-import sys
 
-from absl import app
 from absl import flags
 
+from trainers.run import program
 from trainers.run.config import Config
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
@@ -310,22 +309,20 @@ def _listed(value):
 
 
 def main(argv):
-    try:
+    with program.exits(goes_on=None):
+        program.start(argv[:1])
         if FLAGS.again:
             write_again(FLAGS.again)
             return
         reports = read(argv[1:])
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    print(table(reports))
-    if FLAGS.save_to:
-        save(argv[1:], reports, FLAGS.save_to, FLAGS.command)
+        print(table(reports))
+        if FLAGS.save_to:
+            save(argv[1:], reports, FLAGS.save_to, FLAGS.command)
 
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ import functools
 import glob
 import json
 import os
-import sys
 import time
 
 import keras
 import numpy as np
-from absl import app
 from absl import flags
 
 import l0keras
@@ -392,7 +390,7 @@ def save(rows, folder):
 
 
 def main(argv):
-    try:
+    with program.exits():
         program.start(argv)
         program.set_up(FLAGS.num_threads)
         settings = Settings(
@@ -409,11 +407,6 @@ def main(argv):
         for network in FLAGS.networks:
             for seed in FLAGS.seeds:
                 Sweep(network, int(seed), settings, data, FLAGS.workdir).run()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on with what is missing.")
-        sys.exit(130)
     rows = collect(FLAGS.workdir)
     save(rows, FLAGS.save_to or FLAGS.workdir)
     print(table(summary(rows)))
@@ -421,8 +414,7 @@ def main(argv):
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import traceback
 from concurrent.futures import process
 
 import keras
-from absl import app
 from absl import flags
 
 from trainers.benchmarks import measure
@@ -297,7 +296,7 @@ def _write(folder, known):
 
 
 def main(argv):
-    try:
+    with program.exits():
         program.start(argv)
         known = architectures()
         names = FLAGS.models or list(known)
@@ -309,8 +308,6 @@ def main(argv):
                 )
         settings = {"seed": FLAGS.seed, "dense_file": FLAGS.dense_file}
         rows = sweep(names, settings, FLAGS.save_to)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
     print(f"\n{table(rows)}")
     failed = [row["name"] for row in rows if row["errors"]]
     if failed:
@@ -323,8 +320,7 @@ def main(argv):
 
 def run():
     """The console command."""
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)
 
 
 if __name__ == "__main__":
