@@ -1,7 +1,8 @@
-"""Checks that the trained results are what their cards and the README say."""
+"""Checks that the trained results are what their cards and the pages say."""
 
 import json
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -66,47 +67,79 @@ def test_the_flagfile_is_what_was_run(folder):
             assert type(stored)(value) == stored, name
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_readme_has_the_numbers_of_every_seed(folder):
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if line.startswith("|")
+def page(name):
+    return (ROOT / "docs" / "results" / f"{name}.md").read_text()
+
+
+def included(path):
+    """How a page includes a file, so that no number is typed twice."""
+    return f'--8<-- "saved_models/{path}"'
+
+
+def test_cards_and_the_table_of_runs_are_what_the_program_writes():
+    from trainers.studies import summary
+
+    root = ROOT / "saved_models"
+    for folder, reports in summary.saved(root).items():
+        assert read(pathlib.Path(folder) / "report.json") in reports
+        card = (pathlib.Path(folder) / "README.md").read_text()
+        assert card == summary.card(reports, folder)
+        size = (pathlib.Path(folder) / "model.tflite").stat().st_size
+        assert f"{size:,}" in card
+    assert (root / "runs.md").read_text() == summary.runs_table(root) + "\n"
+    assert included("runs.md") in page("index")
+
+
+def test_the_readme_shows_rows_of_the_comparison():
+    from trainers.run import tables
+    from trainers.studies import compare
+
+    rows = read(ROOT / "saved_models/compare/compare.json")
+    text = tables.markdown(compare.cells(rows))
+    saved = (ROOT / "saved_models/compare/table.md").read_text()
+    assert saved == text + "\n"
+    assert included("compare/table.md") in page("compare")
+    readme = (ROOT / "README.md").read_text()
+    shown = [
+        line
+        for line in readme.splitlines()
+        if re.match(r"\| (dense|pruned|l0)\b", line)
     ]
-    runs = read(folder / "seeds.json")
-    assert read(folder / "report.json") in runs
-    for run in runs:
-        row = [
-            f"`{folder.name}`",
-            str(run["seed"]),
-            run["units"]["stripped"],
-            f"{run['test_error']['stripped']:.2f} %",
-            f"{run['params']['stripped']:,}",
-        ]
-        assert row in rows
+    assert len(shown) == 5 and set(shown) <= set(text.splitlines())
+    # The sentence below the picture.
+    l0, dense = rows["l0, int8"], rows["dense"]
+    assert round(l0["bytes"] / 1000) == 12 and "has 12 kB" in readme
+    assert f"{dense['bytes'] / 1e6:.1f} MB\nand" in readme
+    faster = dense["latency_us"] / l0["latency_us"]
+    assert f"{faster:.1f} times as fast" in readme
+    worse = rows["pruned, int8"]["test_error"] / l0["test_error"]
+    assert round(worse) == 3
 
 
-def test_the_readme_has_the_table_of_the_sweep():
+def check_study(study, folder, name):
+    """Whether a page includes the tables that the program makes."""
+    results = read(ROOT / "saved_models" / folder / "results.json")
+    saved = (ROOT / "saved_models" / folder / "table.md").read_text()
+    assert saved == study.markdown(results)
+    assert included(f"{folder}/table.md") in page(name)
+    return results
+
+
+def test_the_sweep():
     from trainers.studies import sweep
 
-    rows = read(ROOT / "saved_models/sweep/rows.json")
-    text = (ROOT / "saved_models/sweep/table.md").read_text()
-    assert sweep.table(sweep.summary(rows)) == text.strip()
-    assert text in (ROOT / "README.md").read_text()
-    runs = {(row["network"], row["method"], row["price"]) for row in rows}
-    assert len(runs) == 20 and len(rows) == 60
+    rows = check_study(sweep.STUDY, "sweep", "sweep")
+    assert {row["name"] for row in rows} == {row.name for row in sweep.ROWS}
+    assert len(rows) == 60
     assert max(row["difference"] for row in rows) < 1e-5
 
 
-def test_the_readme_has_the_table_of_sparse_trainings():
+def test_sparse_trainings():
     from trainers.studies import deep_r
 
-    folder = ROOT / "saved_models/deep_r"
-    results = read(folder / "results.json")
-    text = (folder / "table.md").read_text()
-    assert deep_r.table(results) == text.strip()
-    assert text in (ROOT / "README.md").read_text()
-    assert {result["name"] for result in results} == set(deep_r.NAMES)
+    results = check_study(deep_r.STUDY, "deep_r", "deep_r")
+    names = {row.name for row in deep_r.ROWS}
+    assert {result["name"] for result in results} == names
     limits = {"deep_r": 2662, "deep_r_half": 1331}
     for result in results:
         assert result["connections"] <= limits.get(result["name"], 1e9)
@@ -116,22 +149,27 @@ def test_the_readme_has_the_table_of_sparse_trainings():
     "experiment, folder",
     [("lenet5", "group_sparsity"), ("vgg7", "group_sparsity_vgg7")],
 )
-def test_the_readme_has_the_tables_of_groups(experiment, folder):
+def test_groups(experiment, folder):
     from trainers.studies import group_sparsity
 
-    folder = ROOT / "saved_models" / folder
-    results = read(folder / "results.json")
-    rows = group_sparsity.EXPERIMENTS[experiment]
-    readme = (ROOT / "README.md").read_text()
-    saved = (folder / "table.md").read_text()
-    for make in (group_sparsity.table, group_sparsity.group_table):
-        text = make(rows, results)
-        assert text in saved and text in readme
-    for row in rows:
-        seeds = [r["seed"] for r in results if r["name"] == row.name]
+    study = group_sparsity.STUDIES[experiment]
+    results = check_study(study, folder, "groups")
+    for row in study.rows:
+        seeds = [result["seed"] for result in study.of_row(results, row)]
         assert seeds == [1, 2, 3], row.name
     for result in results:
         for counts in result["groups"]:
             stages = ("prox", "half_space", "top_k")
             zeros = sum(counts[stage] for stage in stages)
             assert counts["groups"] - zeros == counts["kept"]
+
+
+def test_the_zoo():
+    from trainers.studies import zoo
+
+    rows = read(ROOT / "saved_models/zoo/zoo.json")
+    saved = (ROOT / "saved_models/zoo/table.md").read_text()
+    assert saved == zoo.table(rows)
+    assert {row["name"] for row in rows} == set(zoo.architectures())
+    assert not any(row["errors"] for row in rows)
+    assert included("zoo/table.md") in page("zoo")

@@ -1,4 +1,4 @@
-"""The code of docs/channels.md runs and shows what the page says."""
+"""The code of docs/guides/channels.md runs and shows what the page says."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ import pytest
 from l0keras.graph.rules import table
 from tests.integration import readme_test
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "channels.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "channels.md"
 
 
 @pytest.fixture

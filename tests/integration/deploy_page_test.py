@@ -1,4 +1,4 @@
-"""What docs/deploy.md says of a file is what is in the file."""
+"""What docs/guides/deploy.md says of a file is what is in the file."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the file is of TensorFlow", allow_module_level=True)
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "deploy.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "deploy.md").read_text()
 FOLDER = ROOT / "saved_models" / "mnist_lenet5_l0_sep"
 FILE = FOLDER / "int8.tflite"
 
@@ -130,7 +130,9 @@ def test_commands_name_what_exists():
         readme_test.check_command(words)
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGE):
         if "://" not in target:
-            assert (ROOT / "docs" / target).resolve().exists(), target
+            assert (ROOT / "docs" / "guides" / target).resolve().exists(), (
+                target
+            )
 
 
 def test_the_card_has_the_size():

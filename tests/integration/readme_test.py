@@ -1,4 +1,4 @@
-"""The README's code runs, and its commands and links name what exists."""
+"""The code of README and guides runs; commands and links name what exists."""
 
 import importlib
 import importlib.util
@@ -14,6 +14,17 @@ ROOT = str(pathlib.Path(__file__).parents[2])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A block of Python may say after its language why it is not run.
 SKIPPED = re.compile(r"no-run:\s*\S+")
+
+
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (
+        *pathlib.Path(ROOT).glob("*.md"),
+        *pathlib.Path(ROOT, "docs").rglob("*.md"),
+    )
+)
+# Those that have a test of their own.
+RUN_ELSEWHERE = ("docs/guides/channels.md", "docs/guides/deploy.md")
 
 
 def read(name):
@@ -81,34 +92,55 @@ def check_command(words):
         assert name in ("cd", "git", "pip", "tensorboard"), words
 
 
-def test_python_code_runs(tmp_path, monkeypatch):
+WITH_CODE = [
+    name
+    for name in PAGES
+    if name not in RUN_ELSEWHERE and blocks(read(name), "python")
+]
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_python_code_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "readme"}
-    ran = 0
-    for info, code in blocks(read("README.md"), "python"):
+    namespace = {"__name__": "page"}
+    for info, code in blocks(read(name), "python"):
         if info:
-            assert SKIPPED.fullmatch(info), f"what does {info!r} mean?"
-            compile(code, "README.md", "exec")
+            assert SKIPPED.fullmatch(info), f"{info!r} is no reason"
+            compile(code, name, "exec")
             continue
-        exec(compile(code, "README.md", "exec"), namespace)
-        ran += 1
-    assert ran
+        exec(compile(code, name, "exec"), namespace)
 
 
-def test_commands_name_what_exists():
-    found = commands(read("README.md"))
-    assert ["make", "demo"] in found
-    assert ["make", "test"] in found
+def test_pages_have_code():
+    assert "README.md" in WITH_CODE and len(WITH_CODE) > 6
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_name_what_exists(name):
+    found = commands(read(name))
+    if name == "README.md":
+        assert ["make", "demo"] in found
+        assert ["make", "test"] in found
     for words in found:
         check_command(words)
+    # In the text, too, perhaps broken over lines.
+    for text in re.findall(r"`python\s+-m\s([^`]+)`", read(name)):
+        if "NAME" not in text:
+            module, *arguments = text.split()
+            check_program(module, arguments)
 
 
-def test_links_name_what_exists():
-    text = FENCE.sub("", read("README.md"))
+@pytest.mark.parametrize("name", PAGES)
+def test_links_name_what_exists(name):
+    text = FENCE.sub("", read(name))
+    folder = os.path.join(ROOT, os.path.dirname(name))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if "://" not in target and not target.startswith("#"):
-            path = target.split("#")[0]
-            assert os.path.exists(os.path.join(ROOT, path)), target
+        # The pictures are put there when the pages are built.
+        if "://" in target or target.startswith("#") or "pictures/" in target:
+            continue
+        assert os.path.exists(os.path.join(folder, target.split("#")[0])), (
+            target
+        )
 
 
 def test_flagfiles_hold_known_flags():

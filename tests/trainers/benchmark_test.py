@@ -23,7 +23,7 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     # TensorFlow is at work already in this process.
-    monkeypatch.setattr(benchmark.devices, "set_up", lambda threads: None)
+    monkeypatch.setattr(benchmark.program, "set_up", lambda threads: None)
     return run
 
 

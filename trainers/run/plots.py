@@ -232,3 +232,15 @@ def _style(axes, title):
 def _save(figure, path):
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def clean(axes, **grid):
+    """Gives axes a pale grid behind the marks, and no frame above and right.
+
+    Args:
+        axes: matplotlib axes.
+        **grid: further arguments of their `grid`.
+    """
+    axes.grid(color="#e6e6e6", linewidth=0.6, **grid)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""Tables for terminals and for pages, and the table that a run ends with."""
 
 STAGES = ("dense", "gated", "sparse", "stripped", "tflite", "tflite_sparse")
 TITLES = {
@@ -38,6 +38,19 @@ def table(report):
         ]
         if any(cell != "-" for cell in cells):
             rows.append([TITLES[stage], *cells])
+    lines = text(rows).splitlines()
+    return "\n".join(["", *lines, lines[1], _notes(report)])
+
+
+def text(rows):
+    """Sets rows as a table for a terminal, with a rule below the first.
+
+    Args:
+        rows: lists of strings of the same length; the first are titles.
+
+    Returns:
+        A string of several lines.
+    """
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         "  ".join(
@@ -46,8 +59,36 @@ def table(report):
         )
         for row in rows
     ]
-    rule = "-" * len(lines[0])
-    return "\n".join(["", lines[0], rule, *lines[1:], rule, _notes(report)])
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def markdown(rows):
+    """Sets rows as a table for a page.
+
+    Args:
+        rows: lists of strings of the same length; the first are titles.
+
+    Returns:
+        A string of several lines.
+    """
+    head, *lines = rows
+    return "\n".join(
+        f"| {' | '.join(line)} |"
+        for line in [head, ["---"] * len(head), *lines]
+    )
+
+
+def median_run(runs, value):
+    """The run with the median of a value, of an even number the larger one.
+
+    A table shows the error of this run and its size, so that both belong
+    together.
+
+    Args:
+        runs: a list, not empty.
+        value: a function from a run to a number.
+    """
+    return sorted(runs, key=value)[len(runs) // 2]
 
 
 def _notes(report):

@@ -31,6 +31,7 @@ from trainers.run import finetune
 from trainers.run import networks
 from trainers.run import program
 from trainers.run import saved
+from trainers.run import tables
 from trainers.run.finetune import prune
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
@@ -38,7 +39,7 @@ from trainers.run.training import train
 from trainers.run.workdir import Workdir
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
-from trainers.studies import compare_plot
+from trainers.studies import plots
 
 FLAGS = flags.FLAGS
 # How often each file is timed; each time is the median of 100 runs.
@@ -176,12 +177,7 @@ class Comparison:
             row = rows[variant.name]
             row["latency_us"] = times[path]["median_us"]
             row["quartiles_us"] = [times[path]["q1_us"], times[path]["q3_us"]]
-        write_json(self._folder.file("compare.json"), rows)
-        with replacing(self._folder.file("table.md")) as path:
-            with open(path, "w") as file:
-                file.write(markdown(rows) + "\n")
-        with replacing(self._folder.file("compare.png")) as path:
-            compare_plot.draw(rows).savefig(path, dpi=150)
+        save(rows, self._folder.path)
         return rows
 
     def model(self, origin):
@@ -338,27 +334,35 @@ def cells(rows):
     return table
 
 
-def text(rows):
-    """The table for a terminal."""
-    table = cells(rows)
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, widths))
+def save(rows, folder):
+    """Leaves rows, table and picture in a folder."""
+    write_json(os.path.join(folder, "compare.json"), rows)
+    with replacing(os.path.join(folder, "table.md")) as path:
+        with open(path, "w") as file:
+            file.write(tables.markdown(cells(rows)) + "\n")
+    with replacing(os.path.join(folder, "compare.png")) as path:
+        plots.files(rows).savefig(path, dpi=150)
+
+
+def again(folder):
+    """Makes table and picture of a saved comparison again.
+
+    Args:
+        folder: a folder with `compare.json`.
+
+    Returns:
+        The rows.
+    """
+    path = os.path.join(folder, "compare.json")
+    if not os.path.exists(path):
+        raise ValueError(
+            "Argument `again` must be a folder with a saved comparison. "
+            f"Received: {folder}, without compare.json"
         )
-        for line in table
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def markdown(rows):
-    """The table for a page."""
-    head, *lines = cells(rows)
-    return "\n".join(
-        f"| {' | '.join(line)} |"
-        for line in [head, ["---"] * len(head), *lines]
-    )
+    with open(path) as file:
+        rows = json.load(file)
+    save(rows, folder)
+    return rows
 
 
 def define_flags(flag_values=FLAGS):
@@ -368,14 +372,13 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "input",
         None,
-        "The workdir of a finished run with gates, or a folder of "
-        "saved_models.",
+        "Workdir of a finished run with gates, or a folder of saved_models.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "workdir",
         None,
-        "The folder for everything that this leaves behind.",
+        "Folder for all files of the comparison.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -395,7 +398,14 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "clusters",
         finetune.FineTuning.clusters,
-        "How many values the weights of a layer share.",
+        "Number of values that the weights of a layer share.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "again",
+        None,
+        "Folder of a saved comparison whose table and picture to make again, "
+        "without any training.",
         flag_values=flag_values,
     )
 
@@ -409,15 +419,18 @@ def main(argv):
             quantize_epochs=FLAGS.finetune_epochs,
             clusters=FLAGS.clusters,
         )
-        rows = Comparison(
-            FLAGS.input,
-            FLAGS.workdir,
-            FLAGS.data_dir,
-            FLAGS.manual_dir,
-            tuning,
-            FLAGS.prune_epochs,
-        ).run()
-    print(text(rows))
+        if FLAGS.again:
+            rows = again(FLAGS.again)
+        else:
+            rows = Comparison(
+                FLAGS.input,
+                FLAGS.workdir,
+                FLAGS.data_dir,
+                FLAGS.manual_dir,
+                tuning,
+                FLAGS.prune_epochs,
+            ).run()
+    print(tables.text(cells(rows)))
     print(
         "\nErrors, bytes and latencies are those of the LiteRT files; weights "
         "are those that are not zero; latency is one\nexample on one thread, "

@@ -32,12 +32,10 @@ from trainers.run.results import connections_of
 from trainers.run.results import kernel_sizes
 from trainers.run.training import train
 from trainers.run.workdir import Workdir
-from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
-from trainers.studies import deep_r_plot
-from trainers.studies import rows
+from trainers.studies import plots
+from trainers.studies import study
 
-FLAGS = flags.FLAGS
 # The settings of sparse connections, for runs that have none.
 _DEFAULTS = {
     name: getattr(config_lib.Config, name)
@@ -46,8 +44,8 @@ _DEFAULTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row(rows.Row):
-    """A line of the table, see `rows.Row`.
+class Row(study.Row):
+    """A line of the table, see `study.Row`.
 
     Args:
         pruned: the share of connections to leave by magnitude pruning,
@@ -131,46 +129,83 @@ ROWS = (
         _dense(),
     ),
 )
-NAMES = tuple(row.name for row in ROWS)
 
 
-def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
-    """Trains one row with one seed, or reads what is there already.
+class DeepRStudy(study.Study):
+    """DEEP R beside other ways to few connections."""
 
-    Args:
-        row: a `Row`.
-        seed: an integer.
-        workdir: a folder; the run has one of its own in it.
-        data_dir, manual_dir: see `input_pipeline.load`.
+    def result(self, row, seed, folder, where):
+        """See `Study.result`.
 
-    Returns:
-        A dict with `name`, `seed`, `test_error` in percent, `connections`
-        and `potential`, and `bytes` and `latency_us` (dicts over the stages
-        `dense`, `tflite` and `tflite_sparse`, as far as there are any).
-    """
-    folder = row.folder(workdir, seed)
-    config = row.config(seed)
-    where = {"data_dir": data_dir, "manual_dir": manual_dir}
-    if row.pruned:
-        return _pruned(row, config, folder, where)
-    report = train(config, folder, **where)
-    found = {
-        "name": row.name,
-        "seed": seed,
-        "test_error": report["test_error"]["stripped"],
-        "bytes": report["bytes"],
-        "latency_us": report["latency_us"],
-        "epochs": report["epochs"],
-    }
-    if "connections" in report:
-        counts = report["connections"]
-        found["connections"] = counts["sparse"]
-        found["potential"] = counts["potential"]
-    else:
-        model = keras.saving.load_model(os.path.join(folder, "model.keras"))
-        found["potential"] = sum(kernel_sizes(model).values())
-        found["connections"] = found["potential"]
-    return found
+        Returns:
+            Also `connections` and `potential`, and `bytes` and `latency_us`
+            (dicts over the stages `dense`, `tflite` and `tflite_sparse`, as
+            far as there are any).
+        """
+        config = row.config(seed)
+        if row.pruned:
+            return _pruned(row, config, folder, where)
+        report = train(config, folder, **where)
+        found = {
+            "name": row.name,
+            "seed": seed,
+            "test_error": report["test_error"]["stripped"],
+            "bytes": report["bytes"],
+            "latency_us": report["latency_us"],
+            "epochs": report["epochs"],
+        }
+        if "connections" in report:
+            counts = report["connections"]
+            found["connections"] = counts["sparse"]
+            found["potential"] = counts["potential"]
+        else:
+            path = os.path.join(folder, "model.keras")
+            model = keras.saving.load_model(path)
+            found["potential"] = sum(kernel_sizes(model).values())
+            found["connections"] = found["potential"]
+        return found
+
+    def tables(self, results):
+        lines = [
+            [
+                "network and method",
+                "correct, median",
+                "each seed",
+                "connections",
+                "share",
+                "LiteRT bytes",
+                "sparse encoding",
+            ]
+        ]
+        for row in self.rows:
+            own = self.of_row(results, row)
+            if not own:
+                continue
+            correct = [100 - result["test_error"] for result in own]
+            middle = self.median_run(results, row)
+            share = 100 * middle["connections"] / middle["potential"]
+            sizes = [
+                middle["bytes"].get(stage)
+                for stage in ("tflite", "tflite_sparse")
+            ]
+            lines.append(
+                [
+                    row.title,
+                    f"{statistics.median(correct):.2f} %",
+                    ", ".join(f"{value:.2f}" for value in correct),
+                    f"{middle['connections']:,}",
+                    f"{share:.2f} %",
+                    *("-" if size is None else f"{size:,}" for size in sizes),
+                ]
+            )
+        return [lines]
+
+    def draw(self, results):
+        titles = {row.name: row.title for row in self.rows}
+        return plots.sparse_trainings(results, titles)
+
+
+STUDY = DeepRStudy("deep_r", ROWS)
 
 
 def _pruned(row, config, folder, where):
@@ -212,84 +247,13 @@ def _pruned(row, config, folder, where):
         place.close()
 
 
-def collect(workdir):
-    """The results of all runs in a workdir that are finished."""
-    return [
-        result_of(row, seed, workdir)
-        for row, seed in rows.finished(ROWS, workdir)
-    ]
-
-
-def table(results):
-    """A Markdown table with medians over seeds.
-
-    Args:
-        results: a list of dicts, as `result_of` returns them.
-    """
-    lines = [
-        "| network and method | correct, median | each seed | connections | "
-        "share | LiteRT bytes | sparse encoding | latency us | "
-        "sparse encoding |",
-        "| --- " * 9 + "|",
-    ]
-    for row in ROWS:
-        own = [result for result in results if result["name"] == row.name]
-        if not own:
-            continue
-        correct = [100 - result["test_error"] for result in own]
-        middle = sorted(own, key=lambda result: result["test_error"])
-        middle = middle[len(own) // 2]
-        cells = [
-            row.title,
-            f"{statistics.median(correct):.2f} %",
-            ", ".join(f"{value:.2f}" for value in correct),
-            f"{middle['connections']:,}",
-            f"{100 * middle['connections'] / middle['potential']:.2f} %",
-        ]
-        for key, form in (("bytes", "{:,}"), ("latency_us", "{:.1f}")):
-            for stage in ("tflite", "tflite_sparse"):
-                value = middle[key].get(stage)
-                cells.append("-" if value is None else form.format(value))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def save(results, folder):
-    """Leaves results, table and picture in a folder."""
-    os.makedirs(folder, exist_ok=True)
-    write_json(os.path.join(folder, "results.json"), results)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(table(results) + "\n")
-    with replacing(os.path.join(folder, "deep_r.png")) as path:
-        titles = {row.name: row.title for row in ROWS}
-        deep_r_plot.draw(results, titles).savefig(path, dpi=150)
-
-
-def define_flags(flag_values=FLAGS):
+def define_flags(flag_values=flags.FLAGS):
     """Defines the flags of this program."""
-    rows.define_flags(flag_values)
+    study.define_flags(flag_values)
 
 
 def main(argv):
-    with program.exits():
-        program.start(argv)
-        program.set_up(FLAGS.num_threads)
-        for row, seed in rows.wanted(ROWS, FLAGS):
-            print(f"{row.title}, seed {seed}", flush=True)
-            found = result_of(
-                row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
-            )
-            print(
-                f"{row.title}, seed {seed}: "
-                f"{100 - found['test_error']:.2f} % correct with "
-                f"{found['connections']:,} connections",
-                flush=True,
-            )
-        # A folder of another row may be one of other settings.
-        results = collect(FLAGS.workdir)
-    save(results, FLAGS.save_to or FLAGS.workdir)
-    print(table(results))
+    study.main(lambda: STUDY, argv)
 
 
 def run():

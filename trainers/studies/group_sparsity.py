@@ -20,15 +20,16 @@ import l0keras
 from trainers.run import program
 from trainers.run.config import Config
 from trainers.run.training import train
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
-from trainers.studies import group_sparsity_plot
-from trainers.studies import rows as rows_lib
-from trainers.studies.rows import Row
+from trainers.studies import plots
+from trainers.studies import study
+from trainers.studies.study import Row
 
 FLAGS = flags.FLAGS
-
-
+STAGES = {
+    "prox": "zero by prox",
+    "half_space": "by half-space steps",
+    "top_k": "by the choice of k",
+}
 # What settings of groups are where there are none.
 PLAIN = {
     name: getattr(Config, name)
@@ -123,198 +124,150 @@ EXPERIMENTS = {
 }
 
 
-def result_of(row, seed, workdir, data_dir=None, manual_dir=None):
-    """Trains one row with one seed, or reads what is there already.
+class GroupStudy(study.Study):
+    """Ways to few groups of weights."""
 
-    Args:
-        row: a `Row`.
-        seed: an integer.
-        workdir: a folder; the run has one of its own in it.
-        data_dir, manual_dir: see `input_pipeline.load`.
+    def result(self, row, seed, folder, where):
+        """See `Study.result`.
 
-    Returns:
-        A dict with `name`, `seed`, `test_error` in percent, `units` (the
-        architecture that is left), `params`, `macs`, `bytes` and `latency_us`
-        (pairs: of the dense network and of what is left), and `groups`, see
-        `ProximalSGD.zero_groups`.
-    """
-    report = train(
-        row.config(seed),
-        row.folder(workdir, seed),
-        data_dir=data_dir,
-        manual_dir=manual_dir,
-    )
-    return {
-        "name": row.name,
-        "seed": seed,
-        "test_error": report["test_error"]["stripped"],
-        "units": report["units"]["stripped"],
-        "params": [report["params"][s] for s in ("dense", "stripped")],
-        "macs": [report["macs"][s] for s in ("dense", "stripped")],
-        "bytes": [report["bytes"][s] for s in ("dense", "tflite")],
-        "latency_us": [report["latency_us"][s] for s in ("dense", "tflite")],
-        "groups": report.get("groups", []),
-    }
+        Returns:
+            Also `units` (the architecture that is left), `params`, `macs`,
+            `bytes` and `latency_us` (pairs: of the dense network and of the
+            stripped one), and `groups`, see `ProximalSGD.zero_groups`.
+        """
+        report = train(row.config(seed), folder, **where)
+        models, files = ("dense", "stripped"), ("dense", "tflite")
+        return {
+            "name": row.name,
+            "seed": seed,
+            "test_error": report["test_error"]["stripped"],
+            "units": report["units"]["stripped"],
+            "params": [report["params"][stage] for stage in models],
+            "macs": [report["macs"][stage] for stage in models],
+            "bytes": [report["bytes"][stage] for stage in files],
+            "latency_us": [report["latency_us"][stage] for stage in files],
+            "groups": report.get("groups", []),
+        }
 
+    def finish(self, results, workdir):
+        """Takes the latencies of all files again, in turns.
 
-def collect(rows, workdir):
-    """The results of all runs in a workdir that are finished."""
-    runs = rows_lib.finished(rows, workdir)
-    return [result_of(row, seed, workdir) for row, seed in runs]
-
-
-def timed(rows, results, workdir):
-    """Results with the latencies of their files, run in turns.
-
-    Those of the trainings are of different times, when the machine was more
-    or less busy.
-
-    Args:
-        rows: the rows of the results.
-        results: what `collect` returns.
-        workdir: the folder of the runs.
-
-    Returns:
-        The same, with `latency_us` in comparison with the median of the dense
-        networks; as they are where there is none.
-    """
-    if not any(result["name"] == "dense" for result in results):
-        return results
-    folders = {row.name: row.folder for row in rows}
-    times = l0keras.export.measure_latency(
-        [
-            os.path.join(folders[r["name"]](workdir, r["seed"]), "model.tflite")
-            for r in results
+        Those of the trainings are of different times, when the machine was
+        more or less busy. Without a dense network they stay as they are.
+        """
+        if not any(result["name"] == "dense" for result in results):
+            return results
+        folders = {row.name: row.folder for row in self.rows}
+        times = l0keras.export.measure_latency(
+            [
+                os.path.join(
+                    folders[run["name"]](workdir, run["seed"]), "model.tflite"
+                )
+                for run in results
+            ]
+        )
+        dense = statistics.median(
+            own for run, own in zip(results, times) if run["name"] == "dense"
+        )
+        return [
+            {**run, "latency_us": [dense, own]}
+            for run, own in zip(results, times)
         ]
-    )
-    dense = statistics.median(
-        own for r, own in zip(results, times) if r["name"] == "dense"
-    )
-    return [
-        {**result, "latency_us": [dense, own]}
-        for result, own in zip(results, times)
-    ]
 
+    def tables(self, results):
+        return [self._sizes(results), self._groups(results)]
 
-def median_run(results, name):
-    """The run of a row whose error is the median, `None` without any."""
-    own = [result for result in results if result["name"] == name]
-    own.sort(key=lambda result: result["test_error"])
-    return own[len(own) // 2] if own else None
-
-
-def table(rows, results):
-    """A Markdown table, of the median run of each row.
-
-    Args:
-        rows: a tuple of `Row`.
-        results: a list of dicts, as `result_of` returns them.
-    """
-    lines = [
-        "| method | test error, each seed | units left | compression | "
-        "MACs left | LiteRT bytes | latency us | times faster |",
-        "| --- " * 8 + "|",
-    ]
-    for row in rows:
-        own = [result for result in results if result["name"] == row.name]
-        if not own:
-            continue
-        errors = [result["test_error"] for result in own]
-        middle = median_run(results, row.name)
-        (_, left), (dense, macs) = middle["params"], middle["macs"]
-        before, after = middle["latency_us"]
-        each = ", ".join(f"{error:.2f}" for error in errors)
-        cells = [
-            row.title,
-            f"{statistics.median(errors):.2f} % ({each})",
-            middle["units"],
-            f"{middle['params'][0] / left:.1f}x",
-            f"{100 * macs / dense:.1f} %",
-            f"{middle['bytes'][1]:,}",
-            f"{after:.1f}",
-            f"{before / after:.1f}x",
+    def _sizes(self, results):
+        lines = [
+            [
+                "method",
+                "test error, each seed",
+                "units left",
+                "compression",
+                "MACs left",
+                "LiteRT bytes",
+                "times faster",
+            ]
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def group_table(rows, results):
-    """What was asked for and what was left, layer by layer, in Markdown.
-
-    Of the median run of each row: how many groups of each layer were kept and
-    how many were asked for, and how many of all layers became 0 in which
-    stage.
-    """
-    shown = [(row, median_run(results, row.name)) for row in rows]
-    shown = [
-        (row, run["groups"]) for row, run in shown if run and run["groups"]
-    ]
-    if not shown:
-        return ""
-    names = [f"{one['name']} ({one['groups']})" for one in shown[0][1]]
-    stages = {
-        "prox": "zero by prox",
-        "half_space": "by half-space steps",
-        "top_k": "by the choice of k",
-    }
-    header = ["kept / asked for", *names, *stages.values()]
-    lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
-    for row, groups in shown:
-        cells = [row.title]
-        for one in groups:
-            asked = "-" if one["asked"] is None else one["asked"]
-            cells.append(f"{one['kept']} / {asked}")
-        for stage in stages:
-            cells.append(f"{sum(one[stage] for one in groups)}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def save(rows, results, folder):
-    """Leaves results, tables and picture in a folder."""
-    os.makedirs(folder, exist_ok=True)
-    write_json(os.path.join(folder, "results.json"), results)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(
-                f"{table(rows, results)}\n\n{group_table(rows, results)}\n"
+        for row in self.rows:
+            own = self.of_row(results, row)
+            if not own:
+                continue
+            errors = [result["test_error"] for result in own]
+            each = ", ".join(f"{error:.2f}" for error in errors)
+            middle = self.median_run(results, row)
+            (params, left), (macs, few) = middle["params"], middle["macs"]
+            before, after = middle["latency_us"]
+            lines.append(
+                [
+                    row.title,
+                    f"{statistics.median(errors):.2f} % ({each})",
+                    middle["units"],
+                    f"{params / left:.1f}x",
+                    f"{100 * few / macs:.1f} %",
+                    f"{middle['bytes'][1]:,}",
+                    f"{before / after:.1f}x",
+                ]
             )
-    with replacing(os.path.join(folder, "group_sparsity.png")) as path:
-        titles = {row.name: row.title for row in rows}
-        figure = group_sparsity_plot.draw(results, titles)
-        figure.savefig(path, dpi=150)
+        return lines
+
+    def _groups(self, results):
+        """How many groups of each layer were asked for and kept, and zeros.
+
+        Of the median run of each row; zeros are those of all layers, by the
+        stage that made them.
+        """
+        shown = [(row, self.median_run(results, row)) for row in self.rows]
+        shown = [
+            (row, run["groups"]) for row, run in shown if run and run["groups"]
+        ]
+        if not shown:
+            return []
+        names = [f"{one['name']} ({one['groups']})" for one in shown[0][1]]
+        lines = [["kept / asked for", *names, *STAGES.values()]]
+        for row, groups in shown:
+            cells = [row.title]
+            for one in groups:
+                asked = "-" if one["asked"] is None else one["asked"]
+                cells.append(f"{one['kept']} / {asked}")
+            for stage in STAGES:
+                cells.append(f"{sum(one[stage] for one in groups)}")
+            lines.append(cells)
+        return lines
+
+    def draw(self, results):
+        titles = {row.name: row.title for row in self.rows}
+        return plots.groups(results, titles)
+
+
+STUDIES = {
+    name: GroupStudy("group_sparsity", rows)
+    for name, rows in EXPERIMENTS.items()
+}
 
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    rows_lib.define_flags(flag_values)
+    study.define_flags(flag_values)
     flags.DEFINE_string(
         "experiment",
         "lenet5",
-        f"One of {', '.join(EXPERIMENTS)}.",
+        f"Experiment, one of {', '.join(EXPERIMENTS)}.",
         flag_values=flag_values,
     )
 
 
+def _study():
+    if FLAGS.experiment not in STUDIES:
+        raise ValueError(
+            f"Argument `experiment` must be of {', '.join(STUDIES)}. "
+            f"Received: {FLAGS.experiment}"
+        )
+    return STUDIES[FLAGS.experiment]
+
+
 def main(argv):
-    with program.exits():
-        program.start(argv)
-        program.set_up(FLAGS.num_threads)
-        if FLAGS.experiment not in EXPERIMENTS:
-            raise ValueError(
-                f"Argument `experiment` must be of {', '.join(EXPERIMENTS)}. "
-                f"Received: {FLAGS.experiment}"
-            )
-        rows = EXPERIMENTS[FLAGS.experiment]
-        for row, seed in rows_lib.wanted(rows, FLAGS):
-            print(f"{row.title}, seed {seed}", flush=True)
-            result_of(
-                row, seed, FLAGS.workdir, FLAGS.data_dir, FLAGS.manual_dir
-            )
-        # A folder of another row may be one of other settings.
-        results = timed(rows, collect(rows, FLAGS.workdir), FLAGS.workdir)
-    save(rows, results, FLAGS.save_to or FLAGS.workdir)
-    print(f"{table(rows, results)}\n\n{group_table(rows, results)}")
+    study.main(_study, argv)
 
 
 def run():

@@ -22,6 +22,7 @@ import statistics
 from absl import flags
 
 from trainers.run import program
+from trainers.run import tables
 from trainers.run.config import Config
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
@@ -143,13 +144,12 @@ def table(reports):
     Returns:
         A string of several lines.
     """
-    rows = [[title for title, _, _ in COLUMNS], ["---"] * len(COLUMNS)]
+    rows = [[title for title, _, _ in COLUMNS]]
     for report in reports:
         rows.append([form.format(value(report)) for _, form, value in COLUMNS])
     if len(reports) > 1:
-        medians = ["median", "", *_medians(reports)]
-        rows.append(medians)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append(["median", "", *_medians(reports)])
+    return tables.markdown(rows)
 
 
 def _medians(reports):
@@ -209,13 +209,12 @@ def runs_table(root):
     """Every seed of every saved run, as a Markdown table."""
     columns = [column for column in COLUMNS if column[0] in _SHORT]
     rows = [["flagfile", *(title for title, _, _ in columns)]]
-    rows.append(["---"] * len(rows[0]))
     for folder, reports in saved(root).items():
         name = os.path.basename(folder)
         for report in reports:
             cells = [form.format(value(report)) for _, form, value in columns]
             rows.append([f"`{name}`", *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return tables.markdown(rows)
 
 
 def write_again(root):

@@ -7,12 +7,11 @@ trains small networks on Fashion-MNIST, dense, with independent gates and with
 gates in a forward and in a backward chain (Dep-L0), each for several prices
 and seeds, cuts them and shows test errors against multiply-accumulates as a
 table and a picture. The same command goes on where it was stopped; with
-`--networks` or `--seeds` several processes share the work.
+`--rows` or `--seeds` several processes share the work.
 """
 
 import dataclasses
 import functools
-import glob
 import json
 import os
 import time
@@ -30,11 +29,9 @@ from trainers.run import program
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
 from trainers.run.workdir import Workdir
-from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
-from trainers.studies import sweep_plot
-
-FLAGS = flags.FLAGS
+from trainers.studies import plots
+from trainers.studies import study
 
 # Scaled down so far that two cores can train a hundred of them.
 NETWORKS = {
@@ -42,18 +39,18 @@ NETWORKS = {
     "resnet20": functools.partial(models.resnet, 20, 8),
 }
 METHODS = ("dense", "independent", "forward", "backward")
+PRICES = (1.0, 3.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a sweep is made of.
+    """The training of a run.
 
     Args:
-        prices: what the multiply-accumulates of the whole dense network cost,
-            in the unit of the loss (nats). The price of one,
-            the paper's lambda, follows.
-        epochs: with gates that are learned.
-        finetune_epochs: afterwards, with the test gates and no penalty.
+        dataset: a name that `input_pipeline.load` knows.
+        epochs: epochs in which gates are learned.
+        finetune_epochs: epochs after those, with the test gates and no
+            penalty.
         batch_size: examples in a step.
         learning_rate: of the weights at the start, SGD with Nesterov momentum
             0.9 and a cosine schedule; a fifth of it for fine-tuning.
@@ -63,12 +60,9 @@ class Settings:
             would not be the same speed.
         l2: weight decay, 0.5 * l2 * w^2.
         image_size: the side of the images.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
-    prices: tuple = (1.0, 3.0, 10.0)
+    dataset: str = "fashion_mnist"
     epochs: int = 3
     finetune_epochs: int = 1
     batch_size: int = 128
@@ -78,122 +72,145 @@ class Settings:
     l2: float = 5e-4
     image_size: int = 14
 
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            values = values if isinstance(values, tuple) else (values,)
-            may_be_zero = field.name == "l2"
-            if not values or not all(
-                value > 0 or value == 0 and may_be_zero for value in values
-            ):
-                raise ValueError(
-                    f"Argument `{field.name}` must be above 0. "
-                    f"Received: {field.name}={getattr(self, field.name)}"
-                )
 
-    def runs(self):
-        """All runs for one network and seed: pairs of method and price."""
-        return [
-            (method, price)
-            for method in METHODS
-            for price in ((0.0,) if method == "dense" else self.prices)
-        ]
+@dataclasses.dataclass(frozen=True)
+class Row(study.Row):
+    """A line of the table, see `study.Row`.
 
-
-class Sweep:
-    """All runs of one network and seed, as far as they are not there yet.
+    Its training is not one of `trainers.train`: the schedule of the learning
+    rate begins anew for fine-tuning.
 
     Args:
         network: a name in `NETWORKS`.
+        method: one of `METHODS`.
+        price: the price of all multiply-accumulates of the dense network, in
+            the unit of the loss (nats). The price of one, the paper's lambda,
+            follows.
+    """
+
+    flagfile: str = ""
+    network: str = "vgg"
+    method: str = "dense"
+    price: float = 0.0
+
+    @property
+    def last_file(self):
+        return "result.json"
+
+
+ROWS = tuple(
+    Row(
+        f"{network}_{method}_{price:g}",
+        f"{network}, {method}, price {price:g}",
+        network=network,
+        method=method,
+        price=price,
+    )
+    for network in NETWORKS
+    for method in METHODS
+    for price in ((0.0,) if method == "dense" else PRICES)
+)
+
+
+class Sweep(study.Study):
+    """Dense networks, independent gates and chains, at several prices."""
+
+    def __init__(self, rows=ROWS, settings=Settings()):
+        super().__init__("sweep", rows)
+        self.settings = settings
+
+    def result(self, row, seed, folder, where):
+        """See `Study.result`.
+
+        Returns:
+            Also `network`, `method`, `price`, `macs` and `params` of the
+            stripped and `dense_macs` and `dense_params` of the dense network,
+            `difference` (of the logits of all test images by stripping, as a
+            share of the largest) and `seconds`.
+        """
+        settings = dataclasses.asdict(self.settings)
+        place = Workdir(folder, {"row": row.name, "seed": seed, **settings})
+        path = place.file(row.last_file)
+        try:
+            if not os.path.exists(path):
+                place.claim()
+                data = load(self.settings, **where)
+                write_json(path, Run(row, seed, self.settings, data).result())
+            with open(path) as file:
+                return json.load(file)
+        finally:
+            place.close()
+
+    def tables(self, results):
+        return [table(summary(results))]
+
+    def draw(self, results):
+        return plots.prices(summary(results))
+
+
+@functools.cache
+def load(settings, data_dir, manual_dir):
+    """The data of all runs."""
+    return input_pipeline.load(
+        settings.dataset, data_dir, manual_dir, settings.image_size
+    )
+
+
+class Run:
+    """The training of one row with one seed.
+
+    Args:
+        row: a `Row`.
         seed: of weights, noise and the order of examples.
         settings: a `Settings`.
         data: a `Data`.
-        workdir: a folder; each network and seed has one of its own in it.
-
-    Raises:
-        ValueError: an unknown network, or a workdir that holds another sweep
-            or is in use.
     """
 
-    def __init__(self, network, seed, settings, data, workdir):
-        check_network(network)
-        self._network = network
+    def __init__(self, row, seed, settings, data):
+        self._row = row
         self._seed = seed
         self._settings = settings
         self._data = data
-        stored = json.loads(json.dumps(dataclasses.asdict(settings)))
-        self._folder = Workdir(
-            workdir and os.path.join(workdir, f"{network}-{seed}"),
-            {"network": network, "seed": seed, **stored},
-        )
-        self._folder.claim()
 
-    def run(self):
-        """Trains what is missing.
-
-        Returns:
-            A list of dicts, one for each run.
-        """
-        path = self._folder.file("rows.json")
-        try:
-            rows = read(path)
-            done = {(row["method"], row["price"]) for row in rows}
-            for method, price in self._settings.runs():
-                if (method, price) in done:
-                    continue
-                rows.append(self._row(method, price))
-                write_json(path, rows)
-                row = rows[-1]
-                print(
-                    f"{len(rows)}/{len(self._settings.runs())} {row['network']}"
-                    f" {method} price {price:g} seed {row['seed']}: "
-                    f"{row['test_error']:.2f} % at {row['macs']:,} MACs, "
-                    f"{row['seconds']:.0f} s",
-                    flush=True,
-                )
-            return rows
-        finally:
-            self._folder.close()
-
-    def _row(self, method, price):
+    def result(self):
+        """Trains the network; returns what `Sweep.result` says."""
         start = time.monotonic()
-        seed = self._seed
+        seed, method = self._seed, self._row.method
         keras.utils.set_random_seed(seed)
         dense = self._build()
         macs = l0keras.count_macs(dense)
-        model = dense
-        if method != "dense":
+        if method == "dense":
+            model = self._build(seed=seed)
+        else:
             dependence = None if method == "independent" else method
             model = self._build(
                 gates="paper",
-                l0=price / macs,
+                l0=self._row.price / macs,
                 cost="macs",
                 dependence=dependence,
                 seed=seed,
             )
-        else:
-            model = self._build(seed=seed)
         self._fit(model, method, seed)
         stripped = l0keras.strip(model)
         logits = predict(model, self._data)
         difference = np.max(np.abs(predict(stripped, self._data) - logits))
         return {
-            "network": self._network,
+            "name": self._row.name,
+            "network": self._row.network,
             "method": method,
-            "price": price,
+            "price": self._row.price,
             "seed": seed,
             "test_error": error_percent(logits, self._data),
             "macs": l0keras.count_macs(stripped),
             "params": stripped.count_params(),
             "dense_macs": macs,
             "dense_params": dense.count_params(),
-            # Of the logits of all test images, when the gates were cut.
             "difference": float(difference / np.max(np.abs(logits))),
             "seconds": time.monotonic() - start,
         }
 
     def _build(self, **arguments):
-        return NETWORKS[self._network](
+        return NETWORKS[self._row.network](
             input_shape=self._data.input_shape,
             classes=self._data.classes,
             l2=self._settings.l2,
@@ -244,28 +261,6 @@ def _sgd(rate, steps):
     return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
 
 
-def check_network(network):
-    if network not in NETWORKS:
-        raise ValueError(
-            f"Argument `networks` must be of {', '.join(NETWORKS)}. "
-            f"Received: {network}"
-        )
-
-
-def read(path):
-    """The rows in a file, none where there is no such file."""
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return json.load(file)
-
-
-def collect(workdir):
-    """The rows of all networks and seeds in a workdir, as far as they are."""
-    paths = glob.glob(os.path.join(workdir, "*", "rows.json"))
-    return [row for path in sorted(paths) for row in read(path)]
-
-
 def summary(rows):
     """Means over seeds.
 
@@ -300,116 +295,52 @@ def summary(rows):
 
 
 def table(points):
-    """A Markdown table of what `summary` returns."""
+    """The table of what `summary` returns, rows of strings."""
     lines = [
-        "| network | gates | price | test error | range | MACs | of dense | "
-        "parameters | seeds |",
-        "| --- " * 9 + "|",
+        [
+            "network",
+            "gates",
+            "price",
+            "test error",
+            "range",
+            "MACs",
+            "of dense",
+            "parameters",
+            "seeds",
+        ]
     ]
     order = list(METHODS)
     for point in sorted(
         points,
         key=lambda p: (p["network"], order.index(p["method"]), p["price"]),
     ):
+        share = 100 * point["macs"] / point["dense_macs"]
         lines.append(
-            f"| {point['network']} | {point['method']} | {point['price']:g} "
-            f"| {point['test_error']:.2f} % "
-            f"| {point['low']:.2f}-{point['high']:.2f} "
-            f"| {point['macs']:,.0f} "
-            f"| {100 * point['macs'] / point['dense_macs']:.0f} % "
-            f"| {point['params']:,.0f} | {point['seeds']} |"
+            [
+                point["network"],
+                point["method"],
+                f"{point['price']:g}",
+                f"{point['test_error']:.2f} %",
+                f"{point['low']:.2f}-{point['high']:.2f}",
+                f"{point['macs']:,.0f}",
+                f"{share:.0f} %",
+                f"{point['params']:,.0f}",
+                f"{point['seeds']}",
+            ]
         )
-    return "\n".join(lines)
+    return lines
 
 
-def define_flags(flag_values=FLAGS):
+STUDY = Sweep()
+
+
+def define_flags(flag_values=flags.FLAGS):
     """Defines the flags of this program."""
-    program.define_data_flags(flag_values)
-    program.define_device_flags(flag_values)
-    flags.DEFINE_list(
-        "networks",
-        list(NETWORKS),
-        f"Which of {', '.join(NETWORKS)} to train.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "The folder for everything that this leaves behind.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        "A folder for rows, table and picture of all networks in the workdir.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "dataset", "fashion_mnist", "The data set.", flag_values=flag_values
-    )
-    flags.DEFINE_list(
-        "prices",
-        [str(price) for price in Settings.prices],
-        "What all multiply-accumulates of the dense network cost, in nats.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_list(
-        "seeds",
-        ["1", "2", "3"],
-        "Of weights, noise and the order of examples; one run of each.",
-        flag_values=flag_values,
-    )
-    for name in ("epochs", "finetune_epochs"):
-        flags.DEFINE_integer(
-            name,
-            getattr(Settings, name),
-            {
-                "epochs": "Epochs in which gates are learned.",
-                "finetune_epochs": "Epochs with frozen gates, afterwards.",
-            }[name],
-            flag_values=flag_values,
-        )
-    flags.DEFINE_integer(
-        "image_size",
-        Settings.image_size,
-        "The side of the images.",
-        flag_values=flag_values,
-    )
-
-
-def save(rows, folder):
-    """Leaves rows, table and picture in a folder."""
-    os.makedirs(folder, exist_ok=True)
-    write_json(os.path.join(folder, "rows.json"), rows)
-    points = summary(rows)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(table(points) + "\n")
-    with replacing(os.path.join(folder, "sweep.png")) as path:
-        sweep_plot.draw(points).savefig(path, dpi=150)
+    study.define_flags(flag_values)
 
 
 def main(argv):
-    with program.exits():
-        program.start(argv)
-        program.set_up(FLAGS.num_threads)
-        settings = Settings(
-            prices=tuple(map(float, FLAGS.prices)),
-            epochs=FLAGS.epochs,
-            finetune_epochs=FLAGS.finetune_epochs,
-            image_size=FLAGS.image_size,
-        )
-        data = input_pipeline.load(
-            FLAGS.dataset, FLAGS.data_dir, FLAGS.manual_dir, settings.image_size
-        )
-        for network in FLAGS.networks:
-            check_network(network)
-        for network in FLAGS.networks:
-            for seed in FLAGS.seeds:
-                Sweep(network, int(seed), settings, data, FLAGS.workdir).run()
-    rows = collect(FLAGS.workdir)
-    save(rows, FLAGS.save_to or FLAGS.workdir)
-    print(table(summary(rows)))
+    study.main(lambda: STUDY, argv)
 
 
 def run():

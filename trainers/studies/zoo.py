@@ -25,6 +25,7 @@ from absl import flags
 
 from trainers.benchmarks import measure
 from trainers.run import program
+from trainers.run import tables
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
 from trainers.studies import proof
@@ -61,8 +62,6 @@ COLUMNS = (
     ("MB LiteRT", 18, _both(_millions, "bytes")),
     ("strip", 7, _difference("stripped")),
     ("LiteRT", 7, _difference("tflite")),
-    ("strip s", 7, lambda row: f"{row['seconds']['strip']:.1f}"),
-    ("all s", 6, lambda row: f"{row['seconds']['all']:.0f}"),
     ("GiB", 5, lambda row: f"{row['peak_gib']:.1f}"),
 )
 NOTES = (
@@ -74,8 +73,7 @@ NOTES = (
     "largest deviation of a logit from its mean over the images; "
     f"{proof.TOLERANCE:g} is allowed, or what rounding errors of the images "
     "explain.",
-    "seconds for strip alone and for all steps; GiB is the most memory that "
-    "the process held, TensorFlow itself included.",
+    "GiB: the most memory that the process held, TensorFlow itself included.",
 )
 
 
@@ -90,21 +88,21 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "seed",
         0,
-        "Fixes weights, images and gates.",
+        "Seed of weights, images and gates.",
         lower_bound=0,
         flag_values=flag_values,
     )
     flags.DEFINE_boolean(
         "dense_file",
         True,
-        "Whether to write the LiteRT file of the network as it was too, to "
+        "Choice to write the LiteRT file of the whole network too, to "
         "compare sizes.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "save_to",
         None,
-        "A folder for zoo.json and table.md; rows that are there are kept.",
+        "Folder for zoo.json and table.md; rows that are there are kept.",
         flag_values=flag_values,
     )
 
@@ -259,9 +257,8 @@ def table(rows):
     Returns:
         A string of several lines.
     """
-    lines = [[title for title, _, _ in COLUMNS], ["---"] * len(COLUMNS)]
-    lines += [cells(row) for row in rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    titles = [title for title, _, _ in COLUMNS]
+    text = tables.markdown([titles, *(cells(row) for row in rows)])
     errors = [
         f"- {row['name']}: {error}" for row in rows for error in row["errors"]
     ]

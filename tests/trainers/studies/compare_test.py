@@ -12,6 +12,7 @@ import pytest
 
 import l0keras
 from trainers.run import networks
+from trainers.run import tables
 from trainers.run.config import Config
 from trainers.run.finetune import FineTuning
 from trainers.run.workdir import write_json
@@ -110,7 +111,7 @@ def test_tables(rows, workdir):
     row = rows["l0, int8"]
     line = next(line for line in table if line.startswith("| l0, int8 |"))
     assert f"| {row['test_error']:.2f} % | {row['params']:,} |" in line
-    lines = compare.text(rows).splitlines()
+    lines = tables.text(compare.cells(rows)).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert os.path.getsize(os.path.join(workdir, "compare.png")) > 10_000
 

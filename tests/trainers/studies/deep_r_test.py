@@ -3,12 +3,10 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 from trainers.run import networks
 from trainers.run.config import Config
@@ -16,7 +14,7 @@ from trainers.run.optimizers import kernels_of
 from trainers.run.optimizers import make_optimizer
 from trainers.run.training import Training
 from trainers.studies import deep_r
-from trainers.studies import deep_r_plot
+from trainers.studies import plots
 
 ROWS = {row.name: row for row in deep_r.ROWS}
 MLP = [784 * 300, 300 * 100, 100 * 10]
@@ -66,12 +64,16 @@ def workdir(tmp_path_factory):
     return tmp_path_factory.mktemp("deep_r")
 
 
+def result_of(row, seed, workdir):
+    where = {"data_dir": None, "manual_dir": None}
+    return deep_r.STUDY.result(row, seed, row.folder(workdir, seed), where)
+
+
 @pytest.fixture(scope="module")
 def results(workdir):
     pytest.importorskip("tensorflow_model_optimization")
     return {
-        name: deep_r.result_of(row, 3, str(workdir))
-        for name, row in SHORT.items()
+        name: result_of(row, 3, str(workdir)) for name, row in SHORT.items()
     }
 
 
@@ -85,7 +87,7 @@ def no_training(monkeypatch):
 
 
 def test_budgets_are_those_of_all_rows():
-    assert tuple(BUDGETS) == tuple(ROWS) == deep_r.NAMES
+    assert tuple(BUDGETS) == tuple(ROWS)
     for name, share in (("deep_r", 0.01), ("deep_r_half", 0.005)):
         assert sum(BUDGETS[name]) == share * sum(MLP)
     assert sum(BUDGETS["deep_r"]) == 2662
@@ -183,7 +185,7 @@ def test_result_of_pruning_has_its_share(results, workdir):
 
 def test_what_is_there_is_read(results, workdir, no_training):
     for name, row in SHORT.items():
-        assert deep_r.result_of(row, 3, str(workdir)) == results[name]
+        assert result_of(row, 3, str(workdir)) == results[name]
 
 
 @pytest.mark.parametrize("name", ["deep_r", "pruned"])
@@ -192,31 +194,11 @@ def test_a_folder_of_other_settings_is_refused(results, workdir, name):
         SHORT[name], changes={**SHORT[name].changes, "learning_rate": 0.25}
     )
     with pytest.raises(ValueError, match="differs in learning_rate=0.*0.25"):
-        deep_r.result_of(row, 3, str(workdir))
+        result_of(row, 3, str(workdir))
     if name == "pruned":
         row = dataclasses.replace(SHORT[name], pruned=0.02)
         with pytest.raises(ValueError, match="differs in pruned=0.01 there"):
-            deep_r.result_of(row, 3, str(workdir))
-
-
-def test_collects_what_is_finished(results, workdir, tmp_path, monkeypatch):
-    monkeypatch.setattr(deep_r, "ROWS", tuple(SHORT.values()))
-    copy = tmp_path / "copy"
-    shutil.copytree(workdir, copy)
-    shutil.copytree(copy / "deep_r-3", copy / "deep_r-2")
-    for path, setting in (("config.json", None), ("report.json", "config")):
-        file = copy / "deep_r-2" / path
-        values = json.loads(file.read_text())
-        (values[setting] if setting else values)["seed"] = 2
-        file.write_text(json.dumps(values))
-    # Both were stopped before they were finished.
-    (copy / "dense-3" / "report.json").unlink()
-    (copy / "pruned-3" / "pruned.json").unlink()
-    found = deep_r.collect(str(copy))
-    assert [(one["name"], one["seed"]) for one in found] == [
-        ("deep_r", 2),
-        ("deep_r", 3),
-    ]
+            result_of(row, 3, str(workdir))
 
 
 def result(name, seed, error, connections, sparse=True):
@@ -243,22 +225,21 @@ RESULTS = [
 
 
 def test_table_has_medians_and_the_sizes_of_the_run_of_the_median_error():
-    head, line, few, dense = deep_r.table(RESULTS).splitlines()
-    assert head.count("|") == line.count("|") == dense.count("|") == 10
-    assert few == (
-        "| DEEP R, 1 % | 96.50 % | 96.00, 96.75, 96.50 | 2,650 | 1.00 % "
-        "| 4,000 | 4,000 | 6.0 | 6.0 |"
-    )
-    assert dense == (
-        "| dense | 98.50 % | 98.50 | 266,200 | 100.00 % | 2,000 | - | 2.0 | - |"
-    )
+    ((_, few, dense),) = deep_r.STUDY.tables(RESULTS)
+    assert few == [
+        *("DEEP R, 1 %", "96.50 %", "96.00, 96.75, 96.50", "2,650", "1.00 %"),
+        *("4,000", "4,000"),
+    ]
+    assert dense == [
+        *("dense", "98.50 %", "98.50", "266,200", "100.00 %", "2,000", "-"),
+    ]
 
 
 def test_picture_has_a_line_for_each_row_and_a_point_for_each_seed():
     titles = {name: row.title for name, row in ROWS.items()}
     wide = result("soft_deep_r", 1, 5.0, 2000)
     wider = result("soft_deep_r", 2, 6.0, 5324)
-    figure = deep_r_plot.draw([*RESULTS, wide, wider], titles)
+    figure = plots.sparse_trainings([*RESULTS, wide, wider], titles)
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["DEEP R, 1 %", "soft-DEEP R", "dense"]
@@ -276,75 +257,16 @@ def test_picture_has_a_line_for_each_row_and_a_point_for_each_seed():
     ]
 
 
-def program(monkeypatch, *arguments):
-    values = flags.FlagValues()
-    deep_r.define_flags(values)
-    flags.DEFINE_integer("verbosity", -1, "As absl.", flag_values=values)
-    argv = values(["deep_r", *arguments])
-    monkeypatch.setattr(deep_r, "FLAGS", values)
-    monkeypatch.setattr(deep_r.devices, "set_up", lambda threads: None)
-    deep_r.main(argv)
-
-
-def test_program(results, workdir, tmp_path, monkeypatch, no_training, capsys):
-    monkeypatch.setattr(deep_r, "ROWS", tuple(SHORT.values()))
-    program(
-        monkeypatch,
-        "--rows=deep_r,pruned",
-        "--seeds=3",
-        f"--workdir={workdir}",
-        f"--save_to={tmp_path}/saved",
-    )
-    out = capsys.readouterr().out
-    saved = tmp_path / "saved"
-    # Those of other processes too.
-    expected = [results[name] for name in SHORT]
-    assert json.loads((saved / "results.json").read_text()) == expected
-    assert (saved / "table.md").read_text() == deep_r.table(expected) + "\n"
-    assert (saved / "table.md").read_text() in out
-    assert "DEEP R, 1 %, seed 3: " in out and "dense, seed 3: " not in out
-    assert (saved / "deep_r.png").read_bytes()[1:4] == b"PNG"
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--rows=deep_r,deep_s"], "`rows` must be of deep_r, .*: deep_s$"),
-        (["--rows=deep_r"], "`workdir` must name a folder"),
-        (["deep_r"], "must be flags.*Received: deep_r"),
-    ],
-)
-def test_program_refuses(arguments, message, monkeypatch, tmp_path):
-    if "`workdir`" not in message:
-        arguments = [*arguments, f"--workdir={tmp_path}/work"]
-    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
-        program(monkeypatch, *arguments)
-    assert not (tmp_path / "work").exists()
-
-
-def test_program_refuses_folders_of_other_settings(
-    results, workdir, tmp_path, monkeypatch, no_training, capsys
-):
-    monkeypatch.setattr(deep_r, "ROWS", tuple(SHORT.values()))
-    shutil.copytree(workdir / "dense-3", tmp_path / "dense-3")
-    shutil.copytree(workdir / "deep_r-3", tmp_path / "deep_r-3")
-    config = tmp_path / "dense-3" / "config.json"
-    settings = json.loads(config.read_text())
-    config.write_text(json.dumps({**settings, "learning_rate": 0.25}))
-    # What it is asked for is there, but not all that it would show.
-    with pytest.raises(SystemExit, match="^error: .*dense-3, which differs"):
-        program(
-            monkeypatch, "--rows=deep_r", "--seeds=3", f"--workdir={tmp_path}"
-        )
-    assert "correct with" in capsys.readouterr().out
-    assert not (tmp_path / "table.md").exists()
+def test_collects_what_is_finished(results, workdir, no_training):
+    study = deep_r.DeepRStudy("deep_r", tuple(SHORT.values()))
+    assert study.collect(str(workdir)) == [results[name] for name in SHORT]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ROWS if n not in SHORT])
 def test_every_other_row_from_end_to_end(name, tmp_path):
     row = short(name)
-    found = deep_r.result_of(row, 1, str(tmp_path))
+    found = result_of(row, 1, str(tmp_path))
     assert 0 < found["connections"] <= found["potential"]
     assert 0 <= found["test_error"] <= 100
     path = pathlib.Path(tmp_path, f"{name}-1", "model.keras")
@@ -353,5 +275,5 @@ def test_every_other_row_from_end_to_end(name, tmp_path):
         for kernel in kernels_of(keras.saving.load_model(path))
     ]
     assert found["connections"] == pytest.approx(sum(counts), abs=1)
-    deep_r.save([found], tmp_path / "saved")
+    deep_r.STUDY.save([found], tmp_path / "saved")
     assert row.title in (tmp_path / "saved" / "table.md").read_text()

@@ -10,6 +10,7 @@ import l0keras
 from l0keras.optimizers import HSPG
 from l0keras.optimizers import ProximalSGD
 from trainers.run import networks
+from trainers.run import program
 from trainers.run.optimizers import make_optimizer
 from trainers.run.training import Training
 from trainers.studies import group_sparsity
@@ -48,9 +49,15 @@ def workdir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("group_sparsity"))
 
 
+STUDY = group_sparsity.GroupStudy("group_sparsity", SHORT)
+
+
 @pytest.fixture(scope="module")
 def results(workdir):
-    return [group_sparsity.result_of(row, 4, workdir) for row in SHORT]
+    where = {"data_dir": None, "manual_dir": None}
+    return [
+        STUDY.result(row, 4, row.folder(workdir, 4), where) for row in SHORT
+    ]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -107,12 +114,8 @@ def test_result_has_exactly_the_groups_that_were_asked_for(results):
 
 def test_finished_runs_are_not_trained_again(results, workdir, monkeypatch):
     monkeypatch.setattr(Training, "_fit", None)
-    assert group_sparsity.result_of(SHORT[0], 4, workdir) == results[0]
-    monkeypatch.setattr(
-        group_sparsity, "result_of", lambda row, seed, _: (row.name, seed)
-    )
-    found = group_sparsity.collect(SHORT, workdir)
-    assert found == [("wgsef_k", 4), ("dense", 4)]
+    monkeypatch.setattr(STUDY, "finish", lambda found, _: found)
+    assert STUDY.collect(workdir) == results
 
 
 def test_files_are_timed_in_turns(results, workdir, monkeypatch):
@@ -123,14 +126,14 @@ def test_files_are_timed_in_turns(results, workdir, monkeypatch):
         return [5.0, 40.0]
 
     monkeypatch.setattr(l0keras.export, "measure_latency", measure_latency)
-    found = group_sparsity.timed(SHORT, results, workdir)
+    found = STUDY.finish(results, workdir)
     assert asked == [
         f"{workdir}/{name}-4/model.tflite" for name in ("wgsef_k", "dense")
     ]
     assert [result["latency_us"] for result in found] == [[40, 5], [40, 40]]
     for one, other in zip(found, results):
         assert {**one, "latency_us": 0} == {**other, "latency_us": 0}
-    alone = group_sparsity.timed(SHORT, results[:1], workdir)
+    alone = STUDY.finish(results[:1], workdir)
     assert alone == results[:1]
 
 
@@ -140,78 +143,39 @@ def test_tables_show_the_median_run(results):
         {**one, "seed": seed, "test_error": error, "units": units}
         for seed, error, units in ((1, 3.0, "c"), (2, 1.0, "a"), (3, 2.0, "b"))
     ]
-    lines = group_sparsity.table(SHORT, [*runs, results[1]]).splitlines()
-    assert len(lines) == 4
-    assert "| 2.00 % (3.00, 1.00, 2.00) | b |" in lines[2]
-    assert f"| {431_080 / one['params'][1]:.1f}x |" in lines[2]
-    assert "| 100.0 % |" in lines[3]
-    lines = group_sparsity.group_table(SHORT, [*runs, results[1]]).splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith(
-        "| kept / asked for | conv1 (20) | conv2 (50) | fc1 (500) | zero by"
-    )
-    assert lines[2].startswith(
-        f"| {SHORT[0].title} | 5 / 5 | 16 / 16 | 50 / 50"
-    )
-    zeros = [int(cell) for cell in lines[2].split("|")[-4:-1]]
+    sizes, groups = STUDY.tables([*runs, results[1]])
+    assert len(sizes) == 3
+    assert sizes[1][1:3] == ["2.00 % (3.00, 1.00, 2.00)", "b"]
+    assert f"{431_080 / one['params'][1]:.1f}x" in sizes[1]
+    assert "100.0 %" in sizes[2]
+    assert len(groups) == 2
+    layers = ["conv1 (20)", "conv2 (50)", "fc1 (500)"]
+    assert groups[0][:4] == ["kept / asked for", *layers]
+    assert groups[1][:4] == [SHORT[0].title, "5 / 5", "16 / 16", "50 / 50"]
+    zeros = [int(cell) for cell in groups[1][-3:]]
     assert sum(zeros) == 15 + 34 + 450
     stages = [[one[s] for one in runs[2]["groups"]] for s in STAGES]
     assert zeros == [sum(stage) for stage in stages]
-    # What was kept and what was asked for need not be the same.
-    groups = [{**one, "asked": None} for one in one["groups"]]
-    groups[1]["kept"] = 17
-    lines = group_sparsity.group_table(SHORT, [{**runs[0], "groups": groups}])
-    assert "| 5 / - | 17 / - | 50 / - |" in lines
+    # The numbers kept and asked for need not be the same.
+    changed = [{**one, "asked": None} for one in one["groups"]]
+    changed[1]["kept"] = 17
+    _, groups = STUDY.tables([{**runs[0], "groups": changed}])
+    assert groups[1][1:4] == ["5 / -", "17 / -", "50 / -"]
 
 
 def test_saves_tables_and_picture(results, tmp_path):
-    group_sparsity.save(SHORT, results, tmp_path / "saved")
+    STUDY.save(results, tmp_path / "saved")
     folder = tmp_path / "saved"
     assert json.loads((folder / "results.json").read_text()) == results
     assert "| dense |" in (folder / "table.md").read_text()
     assert (folder / "group_sparsity.png").stat().st_size > 10_000
 
 
-def run(monkeypatch, *arguments):
+def test_refuses_an_unknown_experiment(monkeypatch):
     values = flags.FlagValues()
     group_sparsity.define_flags(values)
-    flags.DEFINE_integer("verbosity", -1, "As absl.", flag_values=values)
-    argv = values(["group_sparsity", *arguments])
+    values(["group_sparsity", "--experiment=alexnet"])
     monkeypatch.setattr(group_sparsity, "FLAGS", values)
-    monkeypatch.setattr(group_sparsity.devices, "set_up", lambda threads: None)
-    group_sparsity.main(argv)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--experiment=alexnet"], "`experiment` must be of lenet5, vgg7"),
-        (["--rows=wgsef,l2"], "`rows` must be of wgsef_k.*Received: l2"),
-        ([], "`workdir` must name a folder"),
-        (["more"], "All arguments must be flags"),
-    ],
-)
-def test_refuses_what_it_does_not_know(arguments, message, monkeypatch):
-    with pytest.raises(SystemExit, match=message):
-        run(monkeypatch, *arguments)
-
-
-def test_runs_what_is_asked_for(results, monkeypatch, tmp_path, capsys):
-    asked = []
-
-    def result_of(row, seed, *where):
-        asked.append((row.name, seed))
-
-    monkeypatch.setattr(group_sparsity, "result_of", result_of)
-    monkeypatch.setattr(group_sparsity, "collect", lambda *where: results)
-    monkeypatch.setattr(group_sparsity, "timed", lambda rows, found, _: found)
-    run(
-        monkeypatch,
-        f"--workdir={tmp_path}",
-        "--rows=dense,wgsef_k",
-        "--seeds=1,5",
-        f"--save_to={tmp_path}/saved",
-    )
-    assert asked == [(n, s) for s in (1, 5) for n in ("wgsef_k", "dense")]
-    assert "| 5 / 5 | 16 / 16 |" in capsys.readouterr().out
-    assert (tmp_path / "saved" / "table.md").exists()
+    monkeypatch.setattr(program, "start", lambda argv: None)
+    with pytest.raises(SystemExit, match="`experiment` must be of lenet5, vgg"):
+        group_sparsity.main(["group_sparsity"])

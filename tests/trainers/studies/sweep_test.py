@@ -1,22 +1,31 @@
 """The sweep, on a small network and few images."""
 
 import functools
-import json
 
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 import l0keras
 from l0keras import models
 from trainers.data import input_pipeline
+from trainers.studies import plots
 from trainers.studies import sweep
-from trainers.studies import sweep_plot
 
 SETTINGS = sweep.Settings(
-    prices=(30.0,), epochs=1, finetune_epochs=1, batch_size=16, image_size=8
+    epochs=1, finetune_epochs=1, batch_size=16, image_size=8
 )
+ROWS = tuple(
+    sweep.Row(method, method, network="tiny", method=method, price=price)
+    for method, price in (
+        ("dense", 0.0),
+        ("independent", 30.0),
+        ("forward", 30.0),
+        ("backward", 30.0),
+    )
+)
+STUDY = sweep.Sweep(ROWS, SETTINGS)
+WHERE = {"data_dir": None, "manual_dir": None}
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +41,13 @@ def data():
     )
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def small(data):
     tiny = functools.partial(models.vgg, ((4, 1), (6, 1)))
-    monkeypatch.setattr(sweep, "NETWORKS", {"tiny": tiny})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "NETWORKS", {"tiny": tiny})
+        patch.setattr(sweep, "load", lambda settings, **where: data)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +55,13 @@ def workdir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("sweep"))
 
 
+def result(row, seed, workdir, study=STUDY):
+    return study.result(row, seed, row.folder(workdir, seed), WHERE)
+
+
 @pytest.fixture(scope="module")
-def rows(data, workdir):
-    with pytest.MonkeyPatch.context() as patch:
-        tiny = functools.partial(models.vgg, ((4, 1), (6, 1)))
-        patch.setattr(sweep, "NETWORKS", {"tiny": tiny})
-        return sweep.Sweep("tiny", 3, SETTINGS, data, workdir).run()
+def rows(small, workdir):
+    return [result(row, 3, workdir) for row in ROWS]
 
 
 def test_runs_every_method_at_every_price(rows):
@@ -69,10 +82,7 @@ def test_runs_every_method_at_every_price(rows):
     assert rows[0]["macs"] == rows[0]["dense_macs"]
 
 
-def test_goes_on_with_what_is_missing(rows, data, workdir, monkeypatch):
-    path = f"{workdir}/tiny-3/rows.json"
-    with open(path, "w") as file:
-        json.dump(rows[:-1], file)
+def test_seeds_make_it_the_same_run(rows, tmp_path, monkeypatch):
     built = []
     build = sweep.NETWORKS["tiny"]
 
@@ -81,48 +91,31 @@ def test_goes_on_with_what_is_missing(rows, data, workdir, monkeypatch):
         return build(**arguments)
 
     monkeypatch.setitem(sweep.NETWORKS, "tiny", counted)
-    again = sweep.Sweep("tiny", 3, SETTINGS, data, workdir).run()
-    # The dense network to count, and the last one to train.
-    assert [arguments.get("dependence") for arguments in built] == [
-        None,
-        "backward",
-    ]
+    again = result(ROWS[3], 3, str(tmp_path))
+    # The dense network to count, and the one to train.
+    chains = [arguments.get("dependence") for arguments in built]
+    assert chains == [None, "backward"]
     # The price is that of all multiply-accumulates.
-    assert built[1]["l0"] * again[0]["dense_macs"] == pytest.approx(30.0)
+    assert built[1]["l0"] * again["dense_macs"] == pytest.approx(30.0)
     assert built[1]["cost"] == "macs"
-    assert again[:-1] == rows[:-1]
-    # Seeds make it the same run.
-    assert {**again[-1], "seconds": 0} == {**rows[-1], "seconds": 0}
-    assert sweep.collect(workdir) == again
+    assert {**again, "seconds": 0} == {**rows[3], "seconds": 0}
 
 
-def test_refuses_a_workdir_of_other_settings(rows, data, workdir):
-    other = sweep.Settings(prices=(2.0,))
-    with pytest.raises(ValueError, match="workdir"):
-        sweep.Sweep("tiny", 3, other, data, workdir)
+def test_finished_runs_are_collected_and_not_trained(rows, workdir):
+    assert STUDY.collect(workdir) == rows
 
 
-def test_refuses_an_unknown_network(data, workdir):
-    with pytest.raises(ValueError, match="`networks`.*tiny.*Received: huge"):
-        sweep.Sweep("huge", 3, SETTINGS, data, workdir)
+def test_refuses_a_workdir_of_other_settings(rows, workdir):
+    other = sweep.Sweep(ROWS, sweep.Settings(epochs=2))
+    with pytest.raises(ValueError, match="workdir.*differs in epochs"):
+        result(ROWS[0], 3, workdir, other)
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("prices", ()),
-        ("prices", (1.0, 0.0)),
-        ("epochs", 0),
-        ("learning_rate", -0.1),
-        ("l2", -1.0),
-    ],
-)
-def test_refuses_wrong_settings(name, value):
-    with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
-        sweep.Settings(**{name: value})
+def test_rows_are_all_methods_at_all_prices():
+    assert len(sweep.ROWS) == len({row.name for row in sweep.ROWS}) == 20
 
 
-def test_fine_tuning_leaves_the_gates_alone(data, monkeypatch, tmp_path):
+def test_fine_tuning_leaves_the_gates_alone(monkeypatch, tmp_path):
     """The first of two trainings moves what makes gates, the last does not."""
     moved = []
     fit = keras.Model.fit
@@ -145,7 +138,8 @@ def test_fine_tuning_leaves_the_gates_alone(data, monkeypatch, tmp_path):
         return history
 
     monkeypatch.setattr(keras.Model, "fit", watched)
-    sweep.Sweep("tiny", 1, SETTINGS, data, str(tmp_path)).run()
+    for row in ROWS:
+        result(row, 1, str(tmp_path))
     assert moved == 3 * [[True, True], [False, True]]
 
 
@@ -179,17 +173,18 @@ def test_summary_is_the_mean_over_seeds():
 
 
 def test_table():
-    head, _, dense, forward = sweep.table(sweep.summary(POINTS)).splitlines()
-    assert head.startswith("| network | gates | price | test error |")
-    assert dense.startswith("| tiny | dense | 0 | 8.00 % |")
-    assert forward == (
-        "| tiny | forward | 1 | 10.00 % | 9.00-11.00 | 1,250 | 62 % | 125 | 2 |"
-    )
+    head, dense, forward = sweep.table(sweep.summary(POINTS))
+    assert head[:4] == ["network", "gates", "price", "test error"]
+    assert dense[:4] == ["tiny", "dense", "0", "8.00 %"]
+    assert forward == [
+        *("tiny", "forward", "1", "10.00 %", "9.00-11.00"),
+        *("1,250", "62 %", "125", "2"),
+    ]
 
 
 def test_picture_has_a_line_for_each_method():
     points = sweep.summary([*POINTS, row("forward", 3.0, 1, 12.0, 500)])
-    figure = sweep_plot.draw(points)
+    figure = plots.prices(points)
     (axes,) = figure.axes
     lines = {
         container.get_label(): container.lines[0].get_xydata()
@@ -199,33 +194,3 @@ def test_picture_has_a_line_for_each_method():
     np.testing.assert_allclose(
         lines["Dep-L0, forward"], [[0.0005, 12.0], [0.00125, 10.0]]
     )
-
-
-def test_program(data, tmp_path, monkeypatch, capsys):
-    values = flags.FlagValues()
-    sweep.define_flags(values)
-    flags.DEFINE_integer("verbosity", -1, "As absl.", flag_values=values)
-    argv = values(
-        [
-            "sweep",
-            "--networks=tiny",
-            "--seeds=4",
-            "--prices=1",
-            "--epochs=1",
-            "--finetune_epochs=1",
-            f"--workdir={tmp_path}/work",
-            f"--save_to={tmp_path}/saved",
-        ]
-    )
-    monkeypatch.setattr(sweep, "FLAGS", values)
-    monkeypatch.setattr(sweep.devices, "set_up", lambda threads: None)
-    monkeypatch.setattr(sweep.input_pipeline, "load", lambda *_: data)
-    sweep.main(argv)
-    out = capsys.readouterr().out
-    rows = json.loads((tmp_path / "saved/rows.json").read_text())
-    assert [row["seed"] for row in rows] == [4] * 4
-    assert (tmp_path / "saved/table.md").read_text() in out
-    assert (tmp_path / "saved/sweep.png").read_bytes()[1:4] == b"PNG"
-    values.networks = ["none"]
-    with pytest.raises(SystemExit, match="`networks`.*none"):
-        sweep.main(argv)

@@ -1,0 +1,265 @@
+"""The frame of a study: many trainings in one table and one picture."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from absl import flags
+
+from trainers import train as train_lib
+from trainers.run import config as config_lib
+from trainers.run import program
+from trainers.run import tables
+from trainers.run.workdir import replacing
+from trainers.run.workdir import write_json
+
+FLAGS = flags.FLAGS
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+RESULTS = "results.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table: an experiment and its differences from a flagfile.
+
+    Args:
+        name: its name in flags and folders.
+        title: its name in the table.
+        flagfile: the name of the experiment.
+        changes: a dict of settings that differ from the flagfile.
+    """
+
+    name: str
+    title: str
+    flagfile: str
+    changes: dict = dataclasses.field(default_factory=dict)
+
+    def config(self, seed):
+        """The `Config` of a run."""
+        values = flags.FlagValues()
+        train_lib.define_flags(values)
+        values(["train", f"--flagfile={EXPERIMENTS / self.flagfile}.flags"])
+        return dataclasses.replace(
+            config_lib.from_flags(values), seed=seed, **self.changes
+        )
+
+    def folder(self, workdir, seed):
+        """The folder of a run of this row."""
+        return os.path.join(workdir, f"{self.name}-{seed}")
+
+    @property
+    def last_file(self):
+        """A file that a finished run has in its folder, and no other run."""
+        return "report.json"
+
+
+class Study:
+    """Trainings beside each other; a subclass says which and what of them.
+
+    Args:
+        name: the name of the picture's file.
+        rows: a tuple of `Row`.
+    """
+
+    def __init__(self, name, rows):
+        self.name = name
+        self.rows = rows
+
+    # === What a study is about ===
+
+    def result(self, row, seed, folder, where):
+        """Trains one row with one seed, or reads the result that is there.
+
+        Args:
+            row: a `Row`.
+            seed: an integer.
+            folder: the folder of the run.
+            where: `data_dir` and `manual_dir`, see `input_pipeline.load`.
+
+        Returns:
+            A dict for JSON with `name`, `seed` and `test_error`, in percent.
+        """
+        raise NotImplementedError
+
+    def finish(self, results, workdir):
+        """Adds to the results of all runs what needs all of them."""
+        del workdir
+        return results
+
+    def tables(self, results):
+        """The tables, a list of lists of rows; the first rows are titles."""
+        raise NotImplementedError
+
+    def draw(self, results):
+        """The picture, a matplotlib figure."""
+        raise NotImplementedError
+
+    # === The frame ===
+
+    def of_row(self, results, row):
+        """The results of a row, seed by seed."""
+        return [result for result in results if result["name"] == row.name]
+
+    def median_run(self, results, row):
+        """The result of a row with the median error, `None` without any."""
+        own = self.of_row(results, row)
+        error = "test_error"
+        return tables.median_run(own, lambda run: run[error]) if own else None
+
+    def wanted(self, names, seeds):
+        """The runs that somebody asks for.
+
+        Args:
+            names: names of rows, all if empty.
+            seeds: strings.
+
+        Returns:
+            A list of pairs of a `Row` and a seed, seed by seed.
+
+        Raises:
+            ValueError: a row that is not there or a seed that is no number.
+        """
+        known = [row.name for row in self.rows]
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"Argument `rows` must be of {', '.join(known)}. "
+                    f"Received: {name}"
+                )
+        if not all(seed.isdigit() for seed in seeds):
+            raise ValueError(
+                "Argument `seeds` must be whole numbers with commas between. "
+                f"Received: {','.join(seeds)}"
+            )
+        return [
+            (row, int(seed))
+            for seed in seeds
+            for row in self.rows
+            if row.name in (names or known)
+        ]
+
+    def collect(self, workdir):
+        """The results of all finished runs in a workdir, row by row."""
+        where = {"data_dir": None, "manual_dir": None}
+        results = []
+        for row in self.rows:
+            for seed in range(1000):
+                folder = row.folder(workdir, seed)
+                if os.path.exists(os.path.join(folder, row.last_file)):
+                    results.append(self.result(row, seed, folder, where))
+        return self.finish(results, workdir)
+
+    def markdown(self, results):
+        """All tables of the study for a page."""
+        parts = [tables.markdown(one) for one in self.tables(results) if one]
+        return "\n\n".join(parts) + "\n"
+
+    def save(self, results, folder):
+        """Leaves results, tables and picture in a folder."""
+        os.makedirs(folder, exist_ok=True)
+        write_json(os.path.join(folder, RESULTS), results)
+        with replacing(os.path.join(folder, "table.md")) as path:
+            with open(path, "w") as file:
+                file.write(self.markdown(results))
+        with replacing(os.path.join(folder, f"{self.name}.png")) as path:
+            self.draw(results).savefig(path, dpi=150)
+
+    def again(self, folder):
+        """Makes tables and picture of saved results again, and nothing else.
+
+        Args:
+            folder: a folder that `save` has filled.
+
+        Returns:
+            The results.
+
+        Raises:
+            ValueError: no such folder.
+        """
+        path = os.path.join(folder, RESULTS)
+        if not os.path.exists(path):
+            raise ValueError(
+                "Argument `again` must be a folder with saved results. "
+                f"Received: {folder}, without {RESULTS}"
+            )
+        with open(path) as file:
+            results = json.load(file)
+        self.save(results, folder)
+        return results
+
+    def run(self, flag_values=FLAGS):
+        """Does what the flags ask for; returns the results."""
+        if flag_values.again:
+            return self.again(flag_values.again)
+        if not flag_values.workdir:
+            raise ValueError("Argument `workdir` must name a folder.")
+        program.set_up(flag_values.num_threads)
+        where = {
+            "data_dir": flag_values.data_dir,
+            "manual_dir": flag_values.manual_dir,
+        }
+        for row, seed in self.wanted(flag_values.rows, flag_values.seeds):
+            print(f"{row.title}, seed {seed}", flush=True)
+            folder = row.folder(flag_values.workdir, seed)
+            found = self.result(row, seed, folder, where)
+            print(
+                f"{row.title}, seed {seed}: test error "
+                f"{found['test_error']:.2f} %",
+                flush=True,
+            )
+        # A folder of another row may be one of other settings.
+        results = self.collect(flag_values.workdir)
+        self.save(results, flag_values.save_to or flag_values.workdir)
+        return results
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags that all studies have."""
+    config_lib.define_data_flags(flag_values)
+    config_lib.define_device_flags(flag_values)
+    flags.DEFINE_list(
+        "rows",
+        [],
+        "Rows to train, by their names with commas between; all if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "seeds",
+        ["1", "2", "3"],
+        "Seeds of the runs of each row, with commas between.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder for all files of the runs.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        "Folder for results, tables and picture; the workdir if unset.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "again",
+        None,
+        "Folder of saved results whose tables and picture to make again, "
+        "without any training.",
+        flag_values=flag_values,
+    )
+
+
+def main(study_of, argv):
+    """The `main` of a study's program.
+
+    Args:
+        study_of: a function without arguments that returns the `Study`.
+        argv: what `absl.app.run` hands over.
+    """
+    with program.exits():
+        program.start(argv)
+        study = study_of()
+        results = study.run()
+    print(study.markdown(results))
