@@ -16,9 +16,7 @@ taken within each round.
 """
 
 import os
-import sys
 
-from absl import app
 from absl import flags
 
 from trainers.benchmarks.latency import benchmark_tflite
@@ -101,50 +99,45 @@ def define_flags(flag_values=FLAGS):
     )
 
 
-def main(argv):
-    try:
-        # What follows --tflite=a.tflite are further files.
-        more = argv[1:] if FLAGS.tflite else []
-        program.start(argv[: len(argv) - len(more)])
-        if FLAGS.output and not os.path.isdir(
-            os.path.dirname(os.path.abspath(FLAGS.output))
-        ):
-            raise ValueError(
-                "Argument `output` must lie in a folder that exists. "
-                f"Received: output={FLAGS.output}"
-            )
-        program.set_up(FLAGS.num_threads)
-        if FLAGS.tflite:
-            form = format_tflite_table
-            summary = benchmark_tflite(
-                [*FLAGS.tflite, *more], FLAGS.tflite_threads, FLAGS.rounds
-            )
-        elif FLAGS.strip:
-            form = format_strip_table
-            summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
-        elif FLAGS.prox:
-            form = format_table
-            summary = benchmark_prox(FLAGS.prox, FLAGS.rounds)
-        else:
-            form = format_table
-            summary = benchmark_training(
-                FLAGS.model,
-                FLAGS.batch_size,
-                FLAGS.steps_per_execution,
-                FLAGS.rounds,
-            )
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+@program.main(arguments=True)
+def main(more):
+    # After --tflite=a.tflite come further files.
+    if more and not FLAGS.tflite:
+        raise ValueError(
+            "All arguments must be flags, --name=value. "
+            f"Received: {' '.join(more)}"
+        )
+    if FLAGS.output and not os.path.isdir(
+        os.path.dirname(os.path.abspath(FLAGS.output))
+    ):
+        raise ValueError(
+            "Argument `output` must lie in a folder that exists. "
+            f"Received: output={FLAGS.output}"
+        )
+    program.set_up(FLAGS.num_threads)
+    if FLAGS.tflite:
+        form = format_tflite_table
+        summary = benchmark_tflite(
+            [*FLAGS.tflite, *more], FLAGS.tflite_threads, FLAGS.rounds
+        )
+    elif FLAGS.strip:
+        form = format_strip_table
+        summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
+    elif FLAGS.prox:
+        form = format_table
+        summary = benchmark_prox(FLAGS.prox, FLAGS.rounds)
+    else:
+        form = format_table
+        summary = benchmark_training(
+            FLAGS.model,
+            FLAGS.batch_size,
+            FLAGS.steps_per_execution,
+            FLAGS.rounds,
+        )
     print(form(summary))
     if FLAGS.output:
         write_json(FLAGS.output, summary)
 
 
-def run():
-    """The console command."""
-    define_flags()
-    app.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

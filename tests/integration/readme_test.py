@@ -63,7 +63,7 @@ def check_program(module, arguments):
     if not module.startswith("trainers."):
         return
     program = importlib.import_module(module)
-    assert callable(program.run)
+    assert callable(program.main)
     values = flags.FlagValues()
     program.define_flags(values)
     for argument in arguments:

@@ -58,8 +58,8 @@ def measure(batch_size, size=SIZE, connectivity=CONNECTIVITY):
     }
 
 
-def main(argv):
-    del argv
+@program.main
+def main():
     found = measure(FLAGS.batch_size)
     print(
         f"{keras.backend.backend()}: {found['connections']:,} connections, "
@@ -68,10 +68,5 @@ def main(argv):
     )
 
 
-def run():
-    """The console command."""
-    program.run(main, define_flags)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

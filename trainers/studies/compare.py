@@ -367,8 +367,8 @@ def again(folder):
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_string(
         "input",
         None,
@@ -410,26 +410,25 @@ def define_flags(flag_values=FLAGS):
     )
 
 
-def main(argv):
-    with program.exits(errors=(ValueError, RuntimeError, ImportError)):
-        program.start(argv)
-        program.set_up(FLAGS.num_threads)
-        tuning = finetune.FineTuning(
-            cluster_epochs=FLAGS.finetune_epochs,
-            quantize_epochs=FLAGS.finetune_epochs,
-            clusters=FLAGS.clusters,
-        )
-        if FLAGS.again:
-            rows = again(FLAGS.again)
-        else:
-            rows = Comparison(
-                FLAGS.input,
-                FLAGS.workdir,
-                FLAGS.data_dir,
-                FLAGS.manual_dir,
-                tuning,
-                FLAGS.prune_epochs,
-            ).run()
+@program.main(errors=(RuntimeError, ImportError), resumes=True)
+def main():
+    program.set_up(FLAGS.num_threads)
+    tuning = finetune.FineTuning(
+        cluster_epochs=FLAGS.finetune_epochs,
+        quantize_epochs=FLAGS.finetune_epochs,
+        clusters=FLAGS.clusters,
+    )
+    if FLAGS.again:
+        rows = again(FLAGS.again)
+    else:
+        rows = Comparison(
+            FLAGS.input,
+            FLAGS.workdir,
+            FLAGS.data_dir,
+            FLAGS.manual_dir,
+            tuning,
+            FLAGS.prune_epochs,
+        ).run()
     print(tables.text(cells(rows)))
     print(
         "\nErrors, bytes and latencies are those of the LiteRT files; weights "
@@ -439,10 +438,5 @@ def main(argv):
     )
 
 
-def run():
-    """The console command."""
-    program.run(main, define_flags)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

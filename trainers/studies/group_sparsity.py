@@ -266,14 +266,8 @@ def _study():
     return STUDIES[FLAGS.experiment]
 
 
-def main(argv):
-    study.main(_study, argv)
-
-
-def run():
-    """The console command."""
-    program.run(main, define_flags)
+main = study.main(_study)
 
 
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

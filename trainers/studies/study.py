@@ -216,8 +216,8 @@ class Study:
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags that all studies have."""
-    config_lib.define_data_flags(flag_values)
-    config_lib.define_device_flags(flag_values)
+    program.define_data_flags(flag_values)
+    program.define_device_flags(flag_values)
     flags.DEFINE_list(
         "rows",
         [],
@@ -251,15 +251,16 @@ def define_flags(flag_values=FLAGS):
     )
 
 
-def main(study_of, argv):
-    """The `main` of a study's program.
+def main(study_of):
+    """The `main` of a study's program, for `program.run`.
 
     Args:
         study_of: a function without arguments that returns the `Study`.
-        argv: what `absl.app.run` hands over.
     """
-    with program.exits():
-        program.start(argv)
+
+    @program.main(resumes=True)
+    def main():
         study = study_of()
-        results = study.run()
-    print(study.markdown(results))
+        print(study.markdown(study.run()))
+
+    return main

@@ -307,22 +307,16 @@ def _listed(value):
     return f"{value}"
 
 
-def main(argv):
-    with program.exits(goes_on=None):
-        program.start(argv[:1])
-        if FLAGS.again:
-            write_again(FLAGS.again)
-            return
-        reports = read(argv[1:])
-        print(table(reports))
-        if FLAGS.save_to:
-            save(argv[1:], reports, FLAGS.save_to, FLAGS.command)
-
-
-def run():
-    """The console command."""
-    program.run(main, define_flags)
+@program.main(arguments=True)
+def main(workdirs):
+    if FLAGS.again:
+        write_again(FLAGS.again)
+        return
+    reports = read(workdirs)
+    print(table(reports))
+    if FLAGS.save_to:
+        save(workdirs, reports, FLAGS.save_to, FLAGS.command)
 
 
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

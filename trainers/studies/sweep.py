@@ -339,14 +339,8 @@ def define_flags(flag_values=flags.FLAGS):
     study.define_flags(flag_values)
 
 
-def main(argv):
-    study.main(lambda: STUDY, argv)
-
-
-def run():
-    """The console command."""
-    program.run(main, define_flags)
+main = study.main(lambda: STUDY)
 
 
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

@@ -292,19 +292,18 @@ def _write(folder, known):
             file.write(table(rows))
 
 
-def main(argv):
-    with program.exits():
-        program.start(argv)
-        known = architectures()
-        names = FLAGS.models or list(known)
-        for name in names:
-            if name not in known:
-                raise ValueError(
-                    "Argument `models` must name functions of "
-                    f"keras.applications: {', '.join(known)}. Received: {name}"
-                )
-        settings = {"seed": FLAGS.seed, "dense_file": FLAGS.dense_file}
-        rows = sweep(names, settings, FLAGS.save_to)
+@program.main(resumes=True)
+def main():
+    known = architectures()
+    names = FLAGS.models or list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                "Argument `models` must name functions of "
+                f"keras.applications: {', '.join(known)}. Received: {name}"
+            )
+    settings = {"seed": FLAGS.seed, "dense_file": FLAGS.dense_file}
+    rows = sweep(names, settings, FLAGS.save_to)
     print(f"\n{table(rows)}")
     failed = [row["name"] for row in rows if row["errors"]]
     if failed:
@@ -315,10 +314,5 @@ def main(argv):
     print(f"All {len(rows)} networks passed.")
 
 
-def run():
-    """The console command."""
-    program.run(main, define_flags)
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main, define_flags)

@@ -176,6 +176,6 @@ def test_refuses_an_unknown_experiment(monkeypatch):
     group_sparsity.define_flags(values)
     values(["group_sparsity", "--experiment=alexnet"])
     monkeypatch.setattr(group_sparsity, "FLAGS", values)
-    monkeypatch.setattr(program, "start", lambda argv: None)
+    monkeypatch.setattr(program, "_quieten", lambda: None)
     with pytest.raises(SystemExit, match="`experiment` must be of lenet5, vgg"):
         group_sparsity.main(["group_sparsity"])

@@ -129,9 +129,9 @@ def test_refuses(arguments, message, tmp_path):
 
 
 def test_errors_end_the_program(monkeypatch, capsys):
-    monkeypatch.setattr(program, "start", lambda argv: None)
+    monkeypatch.setattr(program, "_quieten", lambda: None)
     monkeypatch.setattr(study.Study, "run", lambda self: [])
-    study.main(Numbers, ["study"])
+    study.main(Numbers)(["study"])
     assert "| row | median |" in capsys.readouterr().out
 
     def refuses(self):
@@ -139,4 +139,4 @@ def test_errors_end_the_program(monkeypatch, capsys):
 
     monkeypatch.setattr(study.Study, "run", refuses)
     with pytest.raises(SystemExit, match="^error: no$"):
-        study.main(Numbers, ["study"])
+        study.main(Numbers)(["study"])
