@@ -31,9 +31,9 @@ _FORMER = {
     "find_live": "stripping.live",
     "find_rules": "graph.analyze",
     "is_functional": "graph.trace",
-    "load_params": "graph.analyze",
+    "load_params": "stripping.constants",
     "macs": "graph.costs",
-    "propagate_constants": "graph.analyze",
+    "propagate_constants": "stripping.constants",
     "rule_of": "graph.rules",
     "weights_by_name": "graph.graph",
 }

@@ -12,6 +12,8 @@ from l0keras.graph.trace import trace
 # What `compile` and `fit` leave on a model.
 _COMPILED = {
     *("_compile_config", "_compiled_trainable_state", "_epoch_iterator"),
+    # The record of `strip`, which is about that model alone.
+    "_l0keras_strip",
     *("_eval_epoch_iterator", "_functional", "history", "optimizer"),
     *("stop_evaluating", "stop_predicting", "stop_training"),
 }

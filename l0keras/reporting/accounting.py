@@ -59,8 +59,13 @@ def macs_by_layer(model):
     Raises:
         ValueError: as `count_macs`.
     """
+    return macs_of(trace(model, baked=False).nodes)
+
+
+def macs_of(nodes):
+    """`macs_by_layer` of the nodes of a traced model."""
     counts = {}
-    for node in trace(model, baked=False).nodes:
+    for node in nodes:
         if getattr(node.layer, "weights", None):
             counts[node.name] = counts.get(node.name, 0) + macs(node)
     return counts
@@ -89,22 +94,32 @@ def architecture(model, gated=None):
     Raises:
         ValueError: a model has no graph, see `l0keras.strip`.
     """
-    sources = _sources(gated or model)
+    sources = sources_of(trace(gated or model, baked=False).nodes)
+    left = gated and sources_of(trace(model, baked=False).nodes)
+    return architecture_of(sources, left)
+
+
+def architecture_of(sources, left=None):
+    """`architecture` of layers by their names.
+
+    Args:
+        sources: the layers of the model, with gates or without.
+        left: those of the model that was stripped from it, if there is one.
+    """
     gates = {
         name: layer
         for name, layer in sources.items()
         if isinstance(layer, (GatedLayer, HardConcreteGate))
     }
-    if gated is None and gates:
+    if left is None and gates:
         numbers = [_open_units(layer) for layer in gates.values()]
-    elif gated is None:
+    elif left is None:
         numbers = [
             _units(layer, isinstance(layer, _layers.Dense))
             for layer in sources.values()
             if isinstance(layer, (_layers.Dense, *CONVOLUTIONS))
         ]
     else:
-        left = _sources(model)
         numbers = [
             _units(left[name], _granularity(layer) == "input")
             if name in left and hasattr(left[name], "kernel")
@@ -114,8 +129,8 @@ def architecture(model, gated=None):
     return "-".join(str(number) for number in numbers)
 
 
-def _sources(model):
-    nodes = trace(model, baked=False).nodes
+def sources_of(nodes):
+    """The layers of a traced model by their names."""
     return {node.name: node.layer for node in nodes}
 
 

@@ -5,11 +5,16 @@ import numpy as np
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
+from l0keras.graph.rules import BARRIER
+from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import trace
-from l0keras.reporting.accounting import architecture
-from l0keras.reporting.accounting import macs_by_layer
+from l0keras.reporting.accounting import architecture_of
+from l0keras.reporting.accounting import macs_of
+from l0keras.reporting.accounting import sources_of
 from l0keras.reporting.report_plot import draw
 from l0keras.stripping.plan import plan
+from l0keras.stripping.record import explain
+from l0keras.stripping.record import read_record
 
 _COLUMNS = ("units", "params", "macs", "bytes")
 _GATES = tuple(kind.__name__ for kind in (HardConcreteGate, SharedGate))
@@ -99,21 +104,31 @@ def report(before, after):
     each gate, while the stripped model has none. MACs are those of one
     example, see `count_macs`; -1 where shapes are not fixed.
 
+    `strip` leaves a record on the model that it returns, with the reasons of
+    everything that had to stay. A model that was loaded from a file has none,
+    as files hold plain Keras: then the reasons are found again, those of
+    `min_units` and `round_to` by comparing the widths.
+
     Args:
         before: the model that was stripped, unchanged since.
-        after: what `strip(before)` returned, or that model trained further.
+        after: the result of `strip(before)`, also after further training or
+            from a file.
 
     Returns:
         A `Report`. Printing it shows one table.
 
     Raises:
-        ValueError: a model has no graph, see `l0keras.strip`.
+        ValueError: a model has no graph, see `l0keras.strip`; `after` cannot
+            have come from `before`, for example where the two are swapped.
 
     Example:
 
     >>> print(l0keras.report(gated, l0keras.strip(gated)))
     """
-    rows_before, rows_after = _rows(before), _rows(after)
+    nodes_before = trace(before, baked=False).nodes
+    nodes_after = trace(after, baked=False).nodes
+    rows_before, rows_after = _rows(nodes_before), _rows(nodes_after)
+    _check_related(before, after, rows_before, rows_after)
     nothing = dict.fromkeys(_COLUMNS, 0)
     layers = []
     for name in {**rows_before, **rows_after}:
@@ -135,42 +150,95 @@ def report(before, after):
         ]
         for key in _COLUMNS[1:]
     }
-    graph = plan(before)
+    sources = sources_of(nodes_before)
+    units = ""
+    if gates_of(before):
+        units = architecture_of(sources, sources_of(nodes_after))
+    record = read_record(after) or _reasons(before, rows_before, rows_after)
     return Report(
-        architecture=architecture(after, before) if gates_of(before) else "",
+        architecture=units,
         layers=layers,
         total=total,
-        kept=[
-            {"layer": node.name, "reason": reason}
-            for node in graph.nodes
-            for reason in node.explanations
-        ],
+        kept=record["kept"],
         removed=[
             name
             for name, row in rows_before.items()
             if name not in rows_after and row["type"] not in _GATES
         ],
-        selected=[
-            {"layer": node.name, "reads": len(take), "of": len(value.kept)}
-            for node in graph.nodes
-            for take, value in zip(node.takes, node.inputs)
-            if take is not None
-        ],
+        selected=record["selected"],
     )
+
+
+def _check_related(before, after, rows_before, rows_after):
+    """Refuses models of which one was not stripped from the other."""
+    reasons = _differences(before, after, rows_before, rows_after)
+    if not reasons:
+        return
+    hint = ""
+    if not _differences(after, before, rows_after, rows_before):
+        hint = " The two models are swapped."
+    raise ValueError(
+        "Argument `after` must be the result of `strip(before)`. Received: "
+        f"model '{after.name}' with {'; '.join(reasons[:3])}.{hint}"
+    )
+
+
+def _differences(before, after, rows_before, rows_after):
+    """What a model has that cannot have come from another by stripping."""
+    reasons = []
+    if gates_of(after) and not gates_of(before):
+        reasons.append("gates, which `before` has not")
+    inputs = [
+        [tuple(tensor.shape) for tensor in as_functional(model).inputs]
+        for model in (before, after)
+    ]
+    if inputs[0] != inputs[1]:
+        reasons.append(f"inputs of shapes {inputs[1]} instead of {inputs[0]}")
+    for name, row in rows_after.items():
+        known = rows_before.get(name)
+        if known is None:
+            reasons.append(f"layer '{name}', which is not in `before`")
+        elif row["units"] > known["units"]:
+            reasons.append(
+                f"layer '{name}' with {row['units']} units, of which `before` "
+                f"has {known['units']}"
+            )
+    return reasons
+
+
+def _reasons(before, rows_before, rows_after):
+    """The record that `strip` would leave, for a model without one."""
+    graph = plan(before)
+    record = explain(graph)
+    for node in graph.nodes:
+        row = rows_after.get(node.name)
+        if row is None or node.rule is BARRIER or len(node.outputs) != 1:
+            continue
+        fewest = len(node.output.kept)
+        if node.rule.creates(node) and fewest < row["units"]:
+            record["kept"].append(
+                {
+                    "layer": node.name,
+                    "reason": f"keeps {row['units']} of its units where "
+                    f"{fewest} would do: it was stripped with `min_units` or "
+                    "`round_to`",
+                }
+            )
+    return record
 
 
 def _countable(layers, key):
     return all(min(row[key]) >= 0 for row in layers)
 
 
-def _rows(model):
+def _rows(nodes):
     """Units, parameters, MACs and bytes by layer name."""
     try:
-        macs = macs_by_layer(model)
+        macs = macs_of(nodes)
     except ValueError:
         macs = {}
     rows = {}
-    for node in trace(model, baked=False).nodes:
+    for node in nodes:
         weights = getattr(node.layer, "weights", None)
         if not weights or node.name in rows:
             continue

@@ -1,7 +1,7 @@
 import numpy as np
 
-from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.rules import BARRIER
+from l0keras.stripping.constants import propagate_constants
 
 
 def find_live(graph, min_units=1, round_to=1):

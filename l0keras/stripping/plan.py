@@ -1,7 +1,31 @@
+"""The passes of `strip` in their order, each with what it reads and fills in.
+
+    trace                reads the Keras model, gates baked; makes nodes, values
+    find_rules           reads layers and shapes;
+                         fills node.rule, node.reasons, value.axis
+    load_params          reads weights; fills operation.params
+    propagate_constants  reads rules, params; fills value.constants
+    simplify             reads constants; takes out nodes that do nothing
+    fold_gates           reads scalings that gates became, and rules;
+                         changes params of other nodes, takes out scalings
+    find_live            reads constants, params;
+                         fills value.live, .needed, .gone and
+                         node.alive, .made, .needs, .spare, .reads, .notes
+    silence              reads node.made, value.needed;
+                         changes params: units that no reader needs give 0
+    join_constants       reads constants, node.reads;
+                         changes params: one constant stands for several
+    choose_kept          reads value.live, node.reads;
+                         fills value.kept, value.spare, node.takes
+
+Attributes are `None` before their pass, and those of `find_live` are valid
+until a pass changes params or takes out nodes.
+"""
+
 from l0keras.graph.analyze import find_rules
-from l0keras.graph.analyze import load_params
-from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.trace import trace
+from l0keras.stripping.constants import load_params
+from l0keras.stripping.constants import propagate_constants
 from l0keras.stripping.fold_gates import fold_gates
 from l0keras.stripping.join_constants import join_constants
 from l0keras.stripping.join_constants import silence
@@ -10,7 +34,7 @@ from l0keras.stripping.live import find_live
 from l0keras.stripping.simplify import simplify
 
 
-def plan(model, min_units=1, round_to=None):
+def plan(model, *, min_units=1, round_to=None):
     """Works out what `strip` cuts, without cutting.
 
     Args:
@@ -41,7 +65,9 @@ def plan(model, min_units=1, round_to=None):
     propagate_constants(graph)
     simplify(graph)
     _find(graph, min_units, round_to)
-    # Among the channels that are needed, more may be trivial.
+    # Among the channels that are needed, more may be trivial. One kind of
+    # change at a time: the first that finds something makes constants and
+    # needs stale, which the others would go by.
     while simplify(graph) or silence(graph) or join_constants(graph):
         _find(graph, min_units, round_to)
     choose_kept(graph)

@@ -5,11 +5,12 @@ import random
 from l0keras.gates import gates_of
 from l0keras.stripping.plan import plan
 from l0keras.stripping.rebuild import rebuild
+from l0keras.stripping.record import write_record
 
 _log = logging.getLogger(__name__)
 
 
-def strip(model, round_to=None, min_units=1):
+def strip(model, *, min_units=1, round_to=None):
     """Cuts from a model all that its closed gates and zeros make idle.
 
     Gates are baked into the weights, constants are carried forwards, units
@@ -31,10 +32,10 @@ def strip(model, round_to=None, min_units=1):
         model: a built `Sequential` or functional `keras.Model`, with or
             without gates. It is not changed. Models nested in it become part
             of the result's own graph.
+        min_units: an integer, at least 1. A layer that would keep fewer units
+            keeps so many; the log and the report say so.
         round_to: an integer, or `None`. Widths are rounded up to multiples of
             it, as far as a layer has so many units; hardware likes 8 or 16.
-        min_units: an integer, at least 1. A layer that would lose all its
-            units keeps so many; the log says so.
 
     Returns:
         A functional `keras.Model`, not compiled, with the names, dtype
@@ -54,8 +55,9 @@ def strip(model, round_to=None, min_units=1):
     """
     # Initializers without a seed draw one from Python's generator.
     with _random_state():
-        graph = plan(model, min_units, round_to)
+        graph = plan(model, min_units=min_units, round_to=round_to)
         stripped = rebuild(graph)
+    write_record(stripped, graph, min_units, round_to)
     for node in graph.nodes:
         for reason in node.explanations:
             if reason.startswith("would lose"):

@@ -5,10 +5,10 @@ from keras import layers
 
 from l0keras.graph import channel_graph
 from l0keras.graph.analyze import find_rules
-from l0keras.graph.analyze import load_params
-from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.graph import Value
 from l0keras.graph.trace import trace
+from l0keras.stripping.constants import load_params
+from l0keras.stripping.constants import propagate_constants
 from l0keras.stripping.kept import choose_kept
 from l0keras.stripping.live import find_live
 from tests.stripping.random_graph import random_graph

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import keras
 import numpy as np
@@ -130,3 +131,75 @@ def test_plot(models, tmp_path):
     assert left.get_title(loc="left") == "parameters: 433 to 40 (9.2%)"
     assert right.get_title(loc="left") == "MACs: 896 to 303 (33.8%)"
     figure.savefig(tmp_path / "report.png")
+
+
+def closed(units=8, left=3):
+    """A network, one layer of which has few units with weights."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(units, activation="relu", name="hidden"),
+            layers.Dense(2, name="logits"),
+        ]
+    )
+    kernel, bias = model.get_layer("hidden").get_weights()
+    kernel[:, left:] = 0
+    model.get_layer("hidden").set_weights([kernel, bias])
+    return model
+
+
+@pytest.mark.parametrize("sizes", [{"min_units": 6}, {"round_to": 5}])
+def test_units_that_were_asked_for_are_said(sizes, tmp_path):
+    model = closed()
+    small = l0keras.strip(model, **sizes)
+    units = small.get_layer("hidden").units
+    assert units == (6 if "min_units" in sizes else 5)
+    small.compile("sgd", "mse")
+    small.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
+    said = {item["layer"]: item["reason"] for item in _kept(model, small)}
+    if "min_units" in sizes:
+        assert "keeps 6" in said["hidden"]
+    # A file is plain Keras, so the widths have to tell.
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    (item,) = _kept(model, loaded)
+    assert item["layer"] == "hidden"
+    assert f"keeps {units} of its units where 3 would do" in item["reason"]
+
+
+def _kept(before, after):
+    return l0keras.report(before, after).kept
+
+
+def test_the_record_is_read_and_not_planned_again(models, monkeypatch):
+    expected = l0keras.report(*models).to_dict()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("planned again")
+
+    module = sys.modules["l0keras.reporting.report"]
+    monkeypatch.setattr(module, "plan", refuse)
+    assert l0keras.report(*models).to_dict() == expected
+
+
+def test_a_loaded_model_has_the_same_report(models, tmp_path):
+    gated, small = models
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    again = l0keras.report(gated, loaded)
+    assert again.to_dict() == l0keras.report(gated, small).to_dict()
+
+
+def test_models_that_do_not_belong_together_are_refused(models):
+    gated, small = models
+    with pytest.raises(ValueError, match="`after`.*with gates.*are swapped"):
+        l0keras.report(small, gated)
+    model = closed()
+    stripped = l0keras.strip(model)
+    with pytest.raises(ValueError, match="'hidden' with 8.*has 3.*are swap"):
+        l0keras.report(stripped, model)
+    with pytest.raises(ValueError, match="`after` must be the result.*inputs"):
+        l0keras.report(gated, stripped)
+    other = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="new")])
+    with pytest.raises(ValueError, match="'new', which is not in `before`"):
+        l0keras.report(model, other)

@@ -5,12 +5,12 @@ import numpy as np
 
 import l0keras
 from l0keras.graph.analyze import find_rules
-from l0keras.graph.analyze import load_params
-from l0keras.graph.analyze import propagate_constants
 from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import trace
+from l0keras.stripping.constants import load_params
+from l0keras.stripping.constants import propagate_constants
 from l0keras.stripping.plan import plan
 
 to_numpy = keras.ops.convert_to_numpy
