@@ -11,7 +11,8 @@ CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
 # Programs, the README, data sets: what trains networks, and so takes long.
 INTEGRATION_TESTS = tests/integration
 
-.PHONY: demo test test-jax test-integration test-all lint docs clean
+.PHONY: demo test test-jax test-integration test-all mutations \
+	lint docs clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
@@ -31,6 +32,10 @@ test-integration: $(INSTALLED)
 	KERAS_BACKEND=tensorflow $(PYTEST) $(INTEGRATION_TESTS)
 
 test-all: test test-jax test-integration
+
+# Breaks lines of the core in a copy; the tests must notice each.
+mutations: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(RUN) tests.mutations
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .
