@@ -91,14 +91,14 @@ MUTATIONS = [
         "graph/activations.py",
         'for name in ("leaky_relu", "linear", "relu")',
         'for name in ("elu", "leaky_relu", "linear", "relu")',
-        ("stripping", "graph/rules"),
+        ("graph/activations_test.py",),
     ),
     Mutation(
         "negative scales, which no ReLU lets through",
         "stripping/fold_gates.py",
         "np.any(scale < 0)",
         "np.any(scale < -100)",
-        ("stripping", "graph/rules"),
+        ("stripping/strip_graph_test.py",),
     ),
     Mutation(
         "the count of rewired connections of DEEP R",
