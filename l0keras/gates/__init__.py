@@ -3,6 +3,7 @@
 from l0keras.gates.gate_generator import GateGenerator
 from l0keras.gates.gate_generator import check_dependence
 from l0keras.gates.hard_concrete_gate import HardConcreteGate
+from l0keras.gates.hard_concrete_gate import check_gate_arguments
 from l0keras.gates.hard_concrete_gate import log_alpha_of
 from l0keras.gates.shared_gate import SharedGate
 from l0keras.gates.shared_gate import gates_of
@@ -12,6 +13,7 @@ __all__ = [
     "HardConcreteGate",
     "SharedGate",
     "check_dependence",
+    "check_gate_arguments",
     "gates_of",
     "log_alpha_of",
 ]

@@ -29,6 +29,47 @@ class Clip(keras.constraints.Constraint):
         return {"limit": self.limit}
 
 
+def check_gate_arguments(
+    droprate_init=0.5,
+    sample_per="batch",
+    log_alpha_limit=None,
+    seed=None,
+    **prices_and_constants,
+):
+    """Checks the arguments of a `HardConcreteGate` before any work.
+
+    Args:
+        droprate_init, sample_per, log_alpha_limit, seed: see
+            `HardConcreteGate`.
+        **prices_and_constants: the arguments of `regularizers.L0`.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    if not 0 < droprate_init < 1:
+        raise ValueError(
+            "Argument `droprate_init` must lie in (0, 1). "
+            f"Received: droprate_init={droprate_init}"
+        )
+    if sample_per not in SAMPLE_PER:
+        raise ValueError(
+            f"Argument `sample_per` must be one of {SAMPLE_PER}. "
+            f"Received: sample_per={sample_per!r}"
+        )
+    if log_alpha_limit is not None and not log_alpha_limit > 0:
+        raise ValueError(
+            "Argument `log_alpha_limit` must be above 0 or None. "
+            f"Received: log_alpha_limit={log_alpha_limit}"
+        )
+    if not (seed is None or isinstance(seed, int)):
+        raise ValueError(
+            "Argument `seed` must be an integer or None. "
+            f"Received: seed={seed!r}"
+        )
+    # Throws away what is no layer and has no variables.
+    L0(**prices_and_constants)
+
+
 @keras.saving.register_keras_serializable("l0keras")
 class HardConcreteGate(keras.layers.Layer):
     """Multiplies one axis of its input by learned hard-concrete gates.
@@ -102,28 +143,19 @@ class HardConcreteGate(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 < droprate_init < 1:
-            raise ValueError(
-                "Argument `droprate_init` must lie in (0, 1). "
-                f"Received: droprate_init={droprate_init}"
-            )
-        if sample_per not in SAMPLE_PER:
-            raise ValueError(
-                f"Argument `sample_per` must be one of {SAMPLE_PER}. "
-                f"Received: sample_per={sample_per!r}"
-            )
-        if log_alpha_limit is not None and not log_alpha_limit > 0:
-            raise ValueError(
-                "Argument `log_alpha_limit` must be above 0 or None. "
-                f"Received: log_alpha_limit={log_alpha_limit}"
-            )
+        check_gate_arguments(
+            droprate_init=droprate_init,
+            sample_per=sample_per,
+            log_alpha_limit=log_alpha_limit,
+            seed=seed,
+        )
         self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.droprate_init = droprate_init
         self.sample_per = sample_per
         self.log_alpha_limit = log_alpha_limit
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed)
-        # Checks l0, l2, group_size and the constants.
+        # It checks l0, l2, group_size and the constants.
         self.regularizer = L0(l0, l2, group_size, temperature, gamma, zeta)
         self.constraint = (
             None if log_alpha_limit is None else Clip(log_alpha_limit)

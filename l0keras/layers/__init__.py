@@ -1,5 +1,8 @@
-"""Keras layers with hard-concrete gates, and one with sparse storage."""
+"""Hard-concrete gates, layers that have them, one with sparse storage."""
 
+from l0keras.gates import GateGenerator
+from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
 from l0keras.layers.gated_layer import GatedLayer
 from l0keras.layers.l0_conv1d import L0Conv1D
 from l0keras.layers.l0_conv2d import L0Conv2D
@@ -16,7 +19,9 @@ from l0keras.layers.l0_separable_conv2d import L0SeparableConv2D
 from l0keras.layers.sparse_dense import SparseDense
 
 __all__ = [
+    "GateGenerator",
     "GatedLayer",
+    "HardConcreteGate",
     "L0Conv1D",
     "L0Conv2D",
     "L0Conv2DTranspose",
@@ -29,5 +34,6 @@ __all__ = [
     "L0LSTM",
     "L0MultiHeadAttention",
     "L0SeparableConv2D",
+    "SharedGate",
     "SparseDense",
 ]

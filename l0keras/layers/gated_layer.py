@@ -5,6 +5,7 @@ from keras import ops
 from l0keras import hard_concrete
 from l0keras.copying import live_arguments
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import check_gate_arguments
 
 
 class GatedLayer:
@@ -86,9 +87,8 @@ class GatedLayer:
             "log_alpha_limit": log_alpha_limit,
             "seed": seed,
         }
-        # The gate needs the weights' shapes, so `build` makes it; making one
-        # to throw away refuses wrong arguments here already.
-        self._make_gate()
+        check_gate_arguments(**self._gate_arguments)
+        # The gate needs the shapes of the weights, so `build` makes it.
         self.gate = None
 
     def _make_gate(self, rank=1, group_size=1):

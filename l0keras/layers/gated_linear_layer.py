@@ -71,26 +71,36 @@ class GatedLinearLayer(GatedLayer):
     def call(self, inputs, training=False):
         gates, per_example = self._sample(training, inputs)
         if per_example:
-            if self.granularity == "input":
-                inputs = inputs * self._on_activations(gates, len(inputs.shape))
-            kernels = [kernel.weight for kernel in self._kernels()]
-            outputs = self._linear(inputs, *kernels)
+            outputs = self._call_with_example_gates(inputs, gates)
         else:
-            outputs = self._gated_linear(inputs, gates)
-        on_outputs = None
-        if per_example and self.granularity == "output":
-            on_outputs = self._on_activations(gates, len(outputs.shape))
-            outputs = outputs * on_outputs
-        if self.use_bias:
-            bias = self._gated_bias()
-            gated = bias.axes and on_outputs is not None
-            values = bias.weight if per_example else bias.scale(gates)
-            values = self._on_channels(values, len(outputs.shape))
-            # `ops.add`, not `+`: TensorFlow fuses it into the product.
-            outputs = ops.add(outputs, values * on_outputs if gated else values)
+            outputs = self._call_with_batch_gates(inputs, gates)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs
+
+    def _call_with_batch_gates(self, inputs, gates):
+        outputs = self._gated_linear(inputs, gates)
+        if not self.use_bias:
+            return outputs
+        bias = self._gated_bias().scale(gates)
+        # `ops.add`, not `+`: TensorFlow fuses it into the product.
+        return ops.add(outputs, self._on_channels(bias, len(outputs.shape)))
+
+    def _call_with_example_gates(self, inputs, gates):
+        """Multiplies activations: examples have the weights in common."""
+        if self.granularity == "input":
+            inputs = inputs * self._on_activations(gates, len(inputs.shape))
+        kernels = [kernel.weight for kernel in self._kernels()]
+        outputs = self._linear(inputs, *kernels)
+        rank = len(outputs.shape)
+        if self.granularity == "output":
+            gates = self._on_activations(gates, rank)
+            outputs = outputs * gates
+        if not self.use_bias:
+            return outputs
+        gated_bias = self._gated_bias()
+        bias = self._on_channels(gated_bias.weight, rank)
+        return ops.add(outputs, bias * gates if gated_bias.axes else bias)
 
 
 class L0BaseConv(GatedLinearLayer):

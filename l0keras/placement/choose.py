@@ -1,6 +1,6 @@
 import re
 
-from l0keras.gates import HardConcreteGate
+from l0keras.gates import check_gate_arguments
 
 _GATE_ARGUMENTS = (
     "droprate_init",
@@ -78,8 +78,7 @@ class _Chooser:
 
 def _checked(arguments, allowed, place):
     _check_known(arguments, allowed, place)
-    # Refuses what is out of range, before any work.
-    HardConcreteGate(**arguments)
+    check_gate_arguments(**arguments)
     return arguments
 
 

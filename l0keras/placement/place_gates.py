@@ -3,6 +3,7 @@ import math
 import keras
 
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import check_gate_arguments
 from l0keras.graph.builder import Builder
 from l0keras.graph.trace import trace
 from l0keras.placement.generated_gates import GeneratedGates
@@ -65,8 +66,7 @@ def place_gates(
         "sample_per": sample_per,
         "seed": seed,
     }
-    # Refuses what is out of range, before any work.
-    HardConcreteGate(**arguments)
+    check_gate_arguments(**arguments)
     generated = GeneratedGates(
         {f"{name}_gate": sizes[name] for name in behind},
         arguments,
