@@ -49,8 +49,21 @@ def _join(value):
         if np.any(others):
             ratios = value.constants / value.constants[first]
             node.rule.join_inputs(node, first, np.where(others, ratios, 0.0))
+            _check_joined(node, mask & others)
             changed = True
     return changed
+
+
+def _check_joined(node, others):
+    """Refuses a rule that goes on reading what it should not: it never ends."""
+    still = node.rule.reads(node, node.made)[0] & others
+    if np.any(still):
+        raise ValueError(
+            f"The rule {type(node.rule).__name__} of layer '{node.name}' "
+            f"({type(node.layer).__name__}) must not read a channel any more "
+            "that `join_inputs` was given a factor for. It still reads "
+            f"{np.flatnonzero(still).tolist()}"
+        )
 
 
 def _takes_joined(node):

@@ -7,6 +7,7 @@ from keras import layers
 
 import l0keras
 from l0keras import models
+from l0keras.graph.rules import convolution
 from tests import networks
 from tests.graph.rules import checks
 
@@ -212,3 +213,15 @@ def test_bias_still_takes_what_it_can():
     model, stripped = checked(inputs, layers.Conv2D(2, 3, name="r")(x), close)
     before, after = (one.get_layer("r").kernel for one in (model, stripped))
     np.testing.assert_array_equal(after, before.numpy()[:, :, [2, 3, 5]])
+
+
+def test_a_rule_that_goes_on_reading_is_refused(monkeypatch):
+    inputs = keras.Input((5, 5, 3))
+    close, x = maker({1: 2.0, 4: 3.0}, inputs)
+    model = keras.Model(inputs, padded(2, "reader")(x))
+    close()
+    monkeypatch.setattr(
+        convolution.Convolution, "join_inputs", lambda *arguments: None
+    )
+    with pytest.raises(ValueError, match="Convolution of layer 'reader'.*must"):
+        l0keras.strip(model)

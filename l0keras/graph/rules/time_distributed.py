@@ -53,66 +53,38 @@ class TimeDistributed(Rule):
         (first,) = self._ask(node, "sources")
         return [first, *(np.full(len(first), -1) for _ in node.inputs[1:])]
 
-    def ties(self, node):
-        return self._ask(node, "ties")
-
     def pins(self, node):
         (first,) = self._ask(node, "pins")
         return [first, *(np.ones(v.size, bool) for v in node.inputs[1:])]
-
-    def constants(self, node):
-        return self._ask(node, "constants")
-
-    def makes(self, node, live):
-        return self._ask(node, "makes", live)
 
     def reads(self, node, made):
         (first,) = self._ask(node, "reads", made)
         return [first, *(np.ones(v.size, bool) for v in node.inputs[1:])]
 
-    def takes_whole_sets(self, node):
-        return self._ask(node, "takes_whole_sets")
-
-    def creates(self, node):
-        return self._ask(node, "creates")
-
-    def keeps(self, node):
-        return self._ask(node, "keeps")
-
     def shrink(self, node):
         changes, params = self._ask(node, "shrink")
         return {"layer": Changed(node.layer.layer, changes)}, params
-
-    def weights(self, node):
-        return self._ask(node, "weights")
-
-    def output_weights(self, node):
-        return self._ask(node, "output_weights")
 
     def is_homogeneous(self, node):
         # A mask would be a second input.
         return len(node.inputs) == 1 and self._ask(node, "is_homogeneous")
 
-    def scale_forwards(self, node, scale):
-        return self._ask(node, "scale_forwards", scale)
 
-    def scale_backwards(self, node, scale):
-        return self._ask(node, "scale_backwards", scale)
+def _passed_on(question):
+    def ask(self, node, *arguments):
+        return self._ask(node, question, *arguments)
 
-    def takes_output_scale(self, node):
-        return self._ask(node, "takes_output_scale")
+    ask.__name__ = question
+    ask.__doc__ = getattr(Rule, question).__doc__
+    return ask
 
-    def scale_output(self, node, scale):
-        self._ask(node, "scale_output", scale)
 
-    def takes_input_scale(self, node):
-        return self._ask(node, "takes_input_scale")
-
-    def scale_input(self, node, scale):
-        self._ask(node, "scale_input", scale)
-
-    def takes_joined_inputs(self, node):
-        return self._ask(node, "takes_joined_inputs")
-
-    def join_inputs(self, node, first, factors):
-        self._ask(node, "join_inputs", first, factors)
+# The answers of `Rule` hold for a wrapper: it is called itself, and gates are
+# neither made of it nor silenced through it.
+_AS_ANY_RULE = ("affine", "call", "channel_scale", "silence")
+# All other questions go to the rule for the layer inside, also those that
+# `Rule` will have one day.
+for _question in vars(Rule):
+    if not _question.startswith("_") and callable(getattr(Rule, _question)):
+        if _question not in (*vars(TimeDistributed), *_AS_ANY_RULE):
+            setattr(TimeDistributed, _question, _passed_on(_question))
