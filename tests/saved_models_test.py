@@ -90,15 +90,21 @@ def test_cards_and_the_table_of_runs_are_what_the_program_writes():
     assert included("runs.md") in page("index")
 
 
+def check_study(study, folder, name):
+    """Whether a page includes the tables that the program makes."""
+    results = read(ROOT / "saved_models" / folder / "results.json")
+    saved = (ROOT / "saved_models" / folder / "table.md").read_text()
+    assert saved == study.markdown(results)
+    assert included(f"{folder}/table.md") in page(name)
+    return results
+
+
 def test_the_readme_shows_rows_of_the_comparison():
-    from trainers.run import tables
     from trainers.studies import compare
 
-    rows = read(ROOT / "saved_models/compare/compare.json")
-    text = tables.markdown(compare.cells(rows))
-    saved = (ROOT / "saved_models/compare/table.md").read_text()
-    assert saved == text + "\n"
-    assert included("compare/table.md") in page("compare")
+    results = check_study(compare.STUDY, "compare", "compare")
+    rows = {row["name"]: row for row in results}
+    text = compare.STUDY.markdown(results)
     readme = (ROOT / "README.md").read_text()
     shown = [
         line
@@ -114,15 +120,6 @@ def test_the_readme_shows_rows_of_the_comparison():
     assert f"{faster:.1f} times as fast" in readme
     worse = rows["pruned, int8"]["test_error"] / l0["test_error"]
     assert round(worse) == 3
-
-
-def check_study(study, folder, name):
-    """Whether a page includes the tables that the program makes."""
-    results = read(ROOT / "saved_models" / folder / "results.json")
-    saved = (ROOT / "saved_models" / folder / "table.md").read_text()
-    assert saved == study.markdown(results)
-    assert included(f"{folder}/table.md") in page(name)
-    return results
 
 
 def test_the_sweep():

@@ -1,16 +1,15 @@
-r"""Compares what can be made of one network: pruned, stripped, quantized.
+r"""Compares files of one network: pruned, stripped, quantized.
 
     python -m trainers.studies.compare --workdir=runs/compare \
         --input=saved_models/mnist_lenet5_l0_sep
 
-takes a finished run with gates, or a folder of `saved_models`, and sets beside
-it the same network, trained without gates for as many epochs on the same data,
-and that network pruned by magnitude to the same number of weights while it is
-trained further (tensorflow-model-optimization). All of them become LiteRT
-files, in floats and in int8; ours also with fine-tuning for int8, and with
-weights that share values. Errors, sizes and
-latencies are those of the files. What is there already in the workdir is not
-made again.
+takes a finished run with gates, or a folder of `saved_models`, and sets two
+others beside it: the same network, trained without gates for as many epochs on
+the same data, and that network pruned by magnitude to the same number of
+weights during further training (tensorflow-model-optimization). All of them
+become LiteRT files, in floats and in int8; ours also with fine-tuning for
+int8, and with weights that share values. Errors, sizes and latencies are those
+of the files. The same command goes on where it was stopped.
 """
 
 import dataclasses
@@ -23,7 +22,6 @@ import numpy as np
 from absl import flags
 
 import l0keras
-from trainers import export as export_lib
 from trainers.benchmarks import latency
 from trainers.data import input_pipeline
 from trainers.run import config as config_lib
@@ -31,66 +29,75 @@ from trainers.run import finetune
 from trainers.run import networks
 from trainers.run import program
 from trainers.run import saved
-from trainers.run import tables
 from trainers.run.finetune import prune
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
 from trainers.run.training import train
 from trainers.run.workdir import Workdir
 from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
 from trainers.studies import plots
+from trainers.studies import study
 
 FLAGS = flags.FLAGS
-# How often each file is timed; each time is the median of 100 runs.
+# The number of times that each file is timed; each time is the median of 100
+# runs.
 ROUNDS = 20
+# Training examples by which int8 files choose their ranges.
+REPRESENTATIVE = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class Variant:
-    """A row of the table.
+class Variant(study.Row):
+    """A row of the table: a file.
 
     Args:
-        name: what is shown.
-        origin: which model it is made of, a key of `Comparison.models`.
+        name, title: see `study.Row`.
+        origin: the model that it is made of, see `Comparison.model`.
         quantization: see `l0keras.export_tflite`.
         sparse_encoding: likewise.
-        clusters: whether weights are made to share values before.
-        quantize_aware: whether it is fine-tuned for int8 before.
+        clusters: whether weights share values.
+        quantize_aware: whether the model is fine-tuned for int8.
     """
 
-    name: str
-    origin: str
+    flagfile: str = ""
+    origin: str = "l0"
     quantization: str | None = None
     sparse_encoding: bool = False
     clusters: bool = False
     quantize_aware: bool = False
 
     @property
-    def file(self):
+    def last_file(self):
         """The name of its file."""
         return self.name.replace(",", "").replace(" ", "_") + ".tflite"
 
+    def folder(self, workdir, seed=None):
+        """The folder of all files."""
+        return workdir
+
+
+def _variant(name, **arguments):
+    origin = name.partition(",")[0]
+    int8 = "int8" if "int8" in name else None
+    return Variant(name, name, origin=origin, quantization=int8, **arguments)
+
 
 VARIANTS = (
-    Variant("dense", "dense"),
-    Variant("dense, int8", "dense", "int8"),
-    Variant("pruned", "pruned"),
-    Variant("pruned, sparse encoding", "pruned", sparse_encoding=True),
-    Variant("pruned, int8", "pruned", "int8"),
-    Variant("l0", "l0"),
-    Variant("l0, int8", "l0", "int8"),
-    Variant("l0, int8, fine-tuned", "l0", "int8", quantize_aware=True),
-    Variant("l0, clustered", "l0", clusters=True),
-    Variant(
-        "l0, clustered, int8, fine-tuned",
-        "l0",
-        "int8",
-        clusters=True,
-        quantize_aware=True,
+    _variant("dense"),
+    _variant("dense, int8"),
+    _variant("pruned"),
+    _variant("pruned, sparse encoding", sparse_encoding=True),
+    _variant("pruned, int8"),
+    _variant("l0"),
+    _variant("l0, int8"),
+    _variant("l0, int8, fine-tuned", quantize_aware=True),
+    _variant("l0, clustered", clusters=True),
+    _variant(
+        "l0, clustered, int8, fine-tuned", clusters=True, quantize_aware=True
     ),
 )
 COLUMNS = (
+    ("", lambda row: row["name"]),
     ("test error", lambda row: f"{row['test_error']:.2f} %"),
     ("weights", lambda row: f"{row['params']:,}"),
     ("MACs", lambda row: f"{row['macs']:,}"),
@@ -101,68 +108,58 @@ COLUMNS = (
 )
 
 
-class Comparison:
+class Comparison(study.Study):
     """All variants of one network in one folder.
 
     Args:
         source: a workdir of a finished run with gates, or a folder of
-            `saved_models`.
-        workdir: the folder for everything that this leaves behind.
-        data_dir, manual_dir: see `input_pipeline.load`.
+            `saved_models`; `None` to show saved results only.
         tuning: a `FineTuning` with epochs for both kinds.
-        prune_epochs: the epochs of pruning.
+        prune_epochs: the number of epochs of pruning.
 
     Raises:
-        ValueError: an argument that is not as above.
+        ValueError: a source that is not as above.
     """
 
-    def __init__(
-        self, source, workdir, data_dir, manual_dir, tuning, prune_epochs
-    ):
-        self._config, stripped = _finished(source)
+    has_seeds = False
+    _folder = None
+
+    def __init__(self, source=None, tuning=None, prune_epochs=40):
+        super().__init__("compare", VARIANTS)
+        if source is None:
+            return
+        self._config, self._stripped = _finished(source)
         self._tuning = tuning
         self._prune_epochs = prune_epochs
-        settings = {
+        self._settings = {
             "config": self._config.to_json(),
             "tuning": dataclasses.asdict(tuning),
             "prune_epochs": prune_epochs,
         }
-        self._where = {"data_dir": data_dir, "manual_dir": manual_dir}
-        self._l0 = saved.load(stripped)
-        self._models = {}
-        self._folder = Workdir(workdir, settings)
-        try:
-            self._data = input_pipeline.load(
-                self._config.dataset,
-                image_size=self._config.image_size,
-                **self._where,
-            )
-            self._folder.claim()
-        except BaseException:
-            self._folder.close()
-            raise
+        self._models, self._results = {}, {}
 
-    def run(self):
-        """Makes all variants and measures them.
+    def run(self, flag_values=FLAGS):
+        """See `Study.run`; lets other processes have the folder at the end."""
+        try:
+            return super().run(flag_values)
+        finally:
+            self.close()
+
+    def result(self, row, seed, folder, where):
+        """Makes a file, or takes the one that is there, and tests it.
 
         Returns:
-            A dictionary from the names of the variants to their rows, also
-            in `compare.json`, `table.md` and `compare.png` of the workdir.
+            Also `params` (weights that are not 0), `macs`, `bytes` and
+            `gzip_bytes`; see `Study.result`.
         """
-        try:
-            return self._run()
-        finally:
-            self._folder.close()
-
-    def _run(self):
-        rows = {}
-        for number, variant in enumerate(VARIANTS, 1):
-            print(f"{number}/{len(VARIANTS)} {variant.name}", flush=True)
-            path = self._write(variant)
-            model = self.model(variant.origin)
+        self._open(folder, where)
+        if row.name not in self._results:
+            path = self._write(row)
+            model = self.model(row.origin)
             with open(path, "rb") as file:
                 content = file.read()
-            rows[variant.name] = {
+            self._results[row.name] = {
+                "name": row.name,
                 "test_error": error_percent(
                     predict(path, self._data), self._data
                 ),
@@ -171,17 +168,56 @@ class Comparison:
                 "bytes": len(content),
                 "gzip_bytes": len(gzip.compress(content, mtime=0)),
             }
-        paths = [self._folder.file(variant.file) for variant in VARIANTS]
+        return self._results[row.name]
+
+    def finish(self, results, workdir):
+        """Measures the latencies of all files in turns."""
+        files = {row.name: row.last_file for row in self.rows}
+        paths = [os.path.join(workdir, files[r["name"]]) for r in results]
         times = latency.benchmark_tflite(paths, [1], ROUNDS)[1]
-        for variant, path in zip(VARIANTS, paths, strict=True):
-            row = rows[variant.name]
-            row["latency_us"] = times[path]["median_us"]
-            row["quartiles_us"] = [times[path]["q1_us"], times[path]["q3_us"]]
-        save(rows, self._folder.path)
-        return rows
+        return [
+            {
+                **result,
+                "latency_us": times[path]["median_us"],
+                "quartiles_us": [times[path]["q1_us"], times[path]["q3_us"]],
+            }
+            for result, path in zip(results, paths, strict=True)
+        ]
+
+    def tables(self, results):
+        titles = [title for title, _ in COLUMNS]
+        return [
+            [titles, *([cell(row) for _, cell in COLUMNS] for row in results)]
+        ]
+
+    def draw(self, results):
+        return plots.files(results)
+
+    def _open(self, folder, where):
+        if self._folder:
+            return
+        place = Workdir(folder, self._settings)
+        try:
+            self._where = where
+            self._data = input_pipeline.load(
+                self._config.dataset,
+                image_size=self._config.image_size,
+                **where,
+            )
+            place.claim()
+        except BaseException:
+            place.close()
+            raise
+        self._folder = place
+
+    def close(self):
+        """Lets other processes have the folder."""
+        if self._folder:
+            self._folder.close()
+            self._folder = None
 
     def model(self, origin):
-        """The Keras model that variants are made of: plain, in floats.
+        """The plain Keras model in floats that variants are made of.
 
         Args:
             origin: `"dense"`, `"pruned"` or `"l0"`.
@@ -190,7 +226,7 @@ class Comparison:
             make = {
                 "dense": self._dense,
                 "pruned": self._pruned,
-                "l0": lambda: self._l0,
+                "l0": lambda: saved.load(self._stripped),
             }
             self._models[origin] = make[origin]()
         return self._models[origin]
@@ -206,7 +242,7 @@ class Comparison:
             dense = self.model("dense")
             pruned = prune(
                 dense,
-                sparsity_for(dense, self._l0.count_params()),
+                sparsity_for(dense, self.model("l0").count_params()),
                 self._config,
                 self._data,
                 self._prune_epochs,
@@ -216,7 +252,7 @@ class Comparison:
         return saved.load(path)
 
     def _write(self, variant):
-        path = self._folder.file(variant.file)
+        path = self._folder.file(variant.last_file)
         if os.path.exists(path):
             return path
         model = self.model(variant.origin)
@@ -235,7 +271,7 @@ class Comparison:
             model,
             path,
             variant.quantization,
-            self._data.sample(export_lib.REPRESENTATIVE),
+            self._data.sample(REPRESENTATIVE),
             variant.sparse_encoding,
         )
         return path
@@ -326,59 +362,16 @@ def _nonzero(model):
     )
 
 
-def cells(rows):
-    """The table as lists of strings, the titles first."""
-    table = [["", *(title for title, _ in COLUMNS)]]
-    for name, row in rows.items():
-        table.append([name, *(cell(row) for _, cell in COLUMNS)])
-    return table
-
-
-def save(rows, folder):
-    """Leaves rows, table and picture in a folder."""
-    write_json(os.path.join(folder, "compare.json"), rows)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(tables.markdown(cells(rows)) + "\n")
-    with replacing(os.path.join(folder, "compare.png")) as path:
-        plots.files(rows).savefig(path, dpi=150)
-
-
-def again(folder):
-    """Makes table and picture of a saved comparison again.
-
-    Args:
-        folder: a folder with `compare.json`.
-
-    Returns:
-        The rows.
-    """
-    path = os.path.join(folder, "compare.json")
-    if not os.path.exists(path):
-        raise ValueError(
-            "Argument `again` must be a folder with a saved comparison. "
-            f"Received: {folder}, without compare.json"
-        )
-    with open(path) as file:
-        rows = json.load(file)
-    save(rows, folder)
-    return rows
+STUDY = Comparison()
 
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    program.define_data_flags(flag_values)
-    program.define_device_flags(flag_values)
+    study.define_flags(flag_values, has_seeds=False)
     flags.DEFINE_string(
         "input",
         None,
-        "Workdir of a finished run with gates, or a folder of saved_models.",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_string(
-        "workdir",
-        None,
-        "Folder for all files of the comparison.",
+        "Workdir of a finished run with gates, or folder of saved_models.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -401,41 +394,20 @@ def define_flags(flag_values=FLAGS):
         "Number of values that the weights of a layer share.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "again",
-        None,
-        "Folder of a saved comparison whose table and picture to make again, "
-        "without any training.",
-        flag_values=flag_values,
-    )
 
 
-@program.main(errors=(RuntimeError, ImportError), resumes=True)
-def main():
-    program.set_up(FLAGS.num_threads)
+def _study():
+    if FLAGS.again:
+        return STUDY
     tuning = finetune.FineTuning(
         cluster_epochs=FLAGS.finetune_epochs,
         quantize_epochs=FLAGS.finetune_epochs,
         clusters=FLAGS.clusters,
     )
-    if FLAGS.again:
-        rows = again(FLAGS.again)
-    else:
-        rows = Comparison(
-            FLAGS.input,
-            FLAGS.workdir,
-            FLAGS.data_dir,
-            FLAGS.manual_dir,
-            tuning,
-            FLAGS.prune_epochs,
-        ).run()
-    print(tables.text(cells(rows)))
-    print(
-        "\nErrors, bytes and latencies are those of the LiteRT files; weights "
-        "are those that are not zero; latency is one\nexample on one thread, "
-        f"the median and quartiles of {ROUNDS} rounds in which all files take "
-        "turns."
-    )
+    return Comparison(FLAGS.input or "", tuning, FLAGS.prune_epochs)
+
+
+main = study.main(_study, errors=(RuntimeError, ImportError))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pathlib
 
 from absl import flags
 
-from trainers import train as train_lib
 from trainers.run import config as config_lib
 from trainers.run import program
 from trainers.run import tables
@@ -17,6 +16,8 @@ from trainers.run.workdir import write_json
 FLAGS = flags.FLAGS
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
 RESULTS = "results.json"
+# Folders of so many seeds are looked for.
+SEEDS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
     def config(self, seed):
         """The `Config` of a run."""
         values = flags.FlagValues()
-        train_lib.define_flags(values)
+        config_lib.define_flags(values)
         values(["train", f"--flagfile={EXPERIMENTS / self.flagfile}.flags"])
         return dataclasses.replace(
             config_lib.from_flags(values), seed=seed, **self.changes
@@ -53,14 +54,25 @@ class Row:
         """A file that a finished run has in its folder, and no other run."""
         return "report.json"
 
+    def is_finished(self, workdir, seed):
+        """Whether a run has come to its end."""
+        return os.path.exists(
+            os.path.join(self.folder(workdir, seed), self.last_file)
+        )
+
 
 class Study:
-    """Trainings beside each other; a subclass says which and what of them.
+    """Trainings beside each other; a subclass says how to show them.
 
     Args:
         name: the name of the picture's file.
         rows: a tuple of `Row`.
+
+    Attributes:
+        has_seeds: whether each row is trained with several seeds.
     """
+
+    has_seeds = True
 
     def __init__(self, name, rows):
         self.name = name
@@ -73,7 +85,7 @@ class Study:
 
         Args:
             row: a `Row`.
-            seed: an integer.
+            seed: an integer; `None` without `has_seeds`.
             folder: the folder of the run.
             where: `data_dir` and `manual_dir`, see `input_pipeline.load`.
 
@@ -112,7 +124,7 @@ class Study:
 
         Args:
             names: names of rows, all if empty.
-            seeds: strings.
+            seeds: strings; not used without `has_seeds`.
 
         Returns:
             A list of pairs of a `Row` and a seed, seed by seed.
@@ -127,27 +139,33 @@ class Study:
                     f"Argument `rows` must be of {', '.join(known)}. "
                     f"Received: {name}"
                 )
-        if not all(seed.isdigit() for seed in seeds):
+        rows = [row for row in self.rows if row.name in (names or known)]
+        if not self.has_seeds:
+            return [(row, None) for row in rows]
+        if not all(seed.isdigit() and int(seed) < SEEDS for seed in seeds):
             raise ValueError(
-                "Argument `seeds` must be whole numbers with commas between. "
-                f"Received: {','.join(seeds)}"
+                f"Argument `seeds` must be whole numbers below {SEEDS} with "
+                f"commas between. Received: {','.join(seeds)}"
             )
-        return [
-            (row, int(seed))
-            for seed in seeds
-            for row in self.rows
-            if row.name in (names or known)
-        ]
+        return [(row, int(seed)) for seed in seeds for row in rows]
 
-    def collect(self, workdir):
-        """The results of all finished runs in a workdir, row by row."""
-        where = {"data_dir": None, "manual_dir": None}
-        results = []
-        for row in self.rows:
-            for seed in range(1000):
-                folder = row.folder(workdir, seed)
-                if os.path.exists(os.path.join(folder, row.last_file)):
-                    results.append(self.result(row, seed, folder, where))
+    def collect(self, workdir, where=None):
+        """The results of all finished runs in a workdir, row by row.
+
+        Args:
+            workdir: the folder of the runs, also of other processes.
+            where: see `result`.
+
+        Raises:
+            ValueError: the folder of a run is one of other settings.
+        """
+        where = where or {"data_dir": None, "manual_dir": None}
+        results = [
+            self.result(row, seed, row.folder(workdir, seed), where)
+            for row in self.rows
+            for seed in (range(SEEDS) if self.has_seeds else [None])
+            if row.is_finished(workdir, seed)
+        ]
         return self.finish(results, workdir)
 
     def markdown(self, results):
@@ -181,7 +199,7 @@ class Study:
         if not os.path.exists(path):
             raise ValueError(
                 "Argument `again` must be a folder with saved results. "
-                f"Received: {folder}, without {RESULTS}"
+                f"Received: again={folder}, without {RESULTS}"
             )
         with open(path) as file:
             results = json.load(file)
@@ -193,29 +211,29 @@ class Study:
         if flag_values.again:
             return self.again(flag_values.again)
         if not flag_values.workdir:
-            raise ValueError("Argument `workdir` must name a folder.")
+            raise ValueError(
+                "Argument `workdir` must name a folder. Received: none"
+            )
         program.set_up(flag_values.num_threads)
         where = {
             "data_dir": flag_values.data_dir,
             "manual_dir": flag_values.manual_dir,
         }
-        for row, seed in self.wanted(flag_values.rows, flag_values.seeds):
-            print(f"{row.title}, seed {seed}", flush=True)
+        seeds = flag_values.seeds if self.has_seeds else []
+        for row, seed in self.wanted(flag_values.rows, seeds):
+            title = f"{row.title}, seed {seed}" if seeds else row.title
+            print(title, flush=True)
             folder = row.folder(flag_values.workdir, seed)
             found = self.result(row, seed, folder, where)
-            print(
-                f"{row.title}, seed {seed}: test error "
-                f"{found['test_error']:.2f} %",
-                flush=True,
-            )
+            print(f"{title}: test error {found['test_error']:.2f} %")
         # A folder of another row may be one of other settings.
-        results = self.collect(flag_values.workdir)
+        results = self.collect(flag_values.workdir, where)
         self.save(results, flag_values.save_to or flag_values.workdir)
         return results
 
 
-def define_flags(flag_values=FLAGS):
-    """Defines the flags that all studies have."""
+def define_flags(flag_values=FLAGS, has_seeds=True):
+    """Defines the flags that all studies have, or all studies with seeds."""
     program.define_data_flags(flag_values)
     program.define_device_flags(flag_values)
     flags.DEFINE_list(
@@ -224,12 +242,13 @@ def define_flags(flag_values=FLAGS):
         "Rows to train, by their names with commas between; all if unset.",
         flag_values=flag_values,
     )
-    flags.DEFINE_list(
-        "seeds",
-        ["1", "2", "3"],
-        "Seeds of the runs of each row, with commas between.",
-        flag_values=flag_values,
-    )
+    if has_seeds:
+        flags.DEFINE_list(
+            "seeds",
+            ["1", "2", "3"],
+            "Seeds of the runs of each row, with commas between.",
+            flag_values=flag_values,
+        )
     flags.DEFINE_string(
         "workdir",
         None,
@@ -251,14 +270,15 @@ def define_flags(flag_values=FLAGS):
     )
 
 
-def main(study_of):
+def main(study_of, errors=()):
     """The `main` of a study's program, for `program.run`.
 
     Args:
         study_of: a function without arguments that returns the `Study`.
+        errors: see `program.main`.
     """
 
-    @program.main(resumes=True)
+    @program.main(errors=errors, resumes=True)
     def main():
         study = study_of()
         print(study.markdown(study.run()))
