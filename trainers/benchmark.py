@@ -41,7 +41,7 @@ def define_flags(flag_values=FLAGS):
         "model",
         "lenet5",
         list(STEPS),
-        "The network whose training steps are timed.",
+        "Network whose training steps are timed.",
         flag_values=flag_values,
     )
     flags.DEFINE_multi_string(
@@ -61,40 +61,40 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "prox",
         0,
-        "The number of groups of a prox to time instead.",
+        "Number of groups of a prox to time instead.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
         "rounds",
         30,
-        "How often each candidate is timed.",
+        "Number of times that each candidate is timed.",
         lower_bound=2,
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
         "batch_size",
         100,
-        "Examples in a step.",
+        "Number of examples in a step.",
         lower_bound=1,
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
         "steps_per_execution",
         50,
-        "Steps in one call of the compiled training function.",
+        "Number of steps in one call of the compiled training function.",
         lower_bound=1,
         flag_values=flag_values,
     )
     flags.DEFINE_list(
         "tflite_threads",
         ["1", "2"],
-        "Numbers of threads of LiteRT, each of which is timed.",
+        "Numbers of threads of LiteRT to time, with commas between.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "output",
         None,
-        "A JSON file for the numbers.",
+        "JSON file for the numbers.",
         flag_values=flag_values,
     )
 

@@ -1,4 +1,4 @@
-"""Times that can be compared, because all were taken in turn."""
+"""Times that can be compared, because all were taken in turn, and memory."""
 
 import concurrent.futures
 import ctypes
@@ -7,6 +7,8 @@ import multiprocessing
 import statistics
 import time
 
+from trainers.run import tables
+
 
 def interleave(candidates, rounds):
     """Times functions in turn.
@@ -14,7 +16,7 @@ def interleave(candidates, rounds):
     Args:
         candidates: a dictionary from names to functions without arguments.
             Each is called once before anything is timed.
-        rounds: how often each is timed.
+        rounds: the number of times that each is timed.
 
     Returns:
         A dictionary from the names to lists of `rounds` durations in
@@ -34,12 +36,12 @@ def interleave(candidates, rounds):
 
 
 def summarize(seconds, per_call=1):
-    """Condenses what `interleave` measured.
+    """Condenses the durations of `interleave`.
 
     Args:
-        seconds: a dictionary from names to lists of durations; the first is
-            the one that the others are compared with.
-        per_call: how many units of work one duration stands for.
+        seconds: a dictionary from names to lists of durations; the others are
+            compared with the first.
+        per_call: the number of units of work in one duration.
 
     Returns:
         A dictionary from names to the `median_us` and the quartiles `q1_us`
@@ -66,19 +68,18 @@ def summarize(seconds, per_call=1):
 
 def format_table(summary):
     """Sets a summary as lines of text, a line for each name."""
-    width = max(len(name) for name in summary)
-    lines = [
-        f"{'':{width}}  {'median us':>10}  {'quartiles':>19}"
-        f"  {'ratio':>6}  {'quartiles':>14}"
-    ]
+    rows = [["", "median us", "quartiles", "ratio", "quartiles"]]
     for name, row in summary.items():
-        lines.append(
-            f"{name:{width}}  {row['median_us']:10.1f}"
-            f"  {row['q1_us']:9.1f}-{row['q3_us']:9.1f}"
-            f"  {row['ratio']:6.3f}"
-            f"  {row['ratio_q1']:6.3f} -{row['ratio_q3']:6.3f}"
+        rows.append(
+            [
+                name,
+                f"{row['median_us']:.1f}",
+                f"{row['q1_us']:.1f}-{row['q3_us']:.1f}",
+                f"{row['ratio']:.3f}",
+                f"{row['ratio_q1']:.3f}-{row['ratio_q3']:.3f}",
+            ]
         )
-    return "\n".join(lines)
+    return tables.text(rows)
 
 
 def in_a_process(function, *arguments):
@@ -86,14 +87,14 @@ def in_a_process(function, *arguments):
 
     Args:
         function: one that `pickle` can name.
-        *arguments: what `pickle` can write.
+        *arguments: values that `pickle` can write.
 
     Returns:
-        What the function returns.
+        The value of the function.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: the process was killed,
-            as one that takes too much memory is.
+            perhaps because it took too much memory.
     """
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
@@ -103,14 +104,14 @@ def in_a_process(function, *arguments):
 def resident():
     """The bytes that this process holds in memory, without garbage."""
     gc.collect()
-    # The C library keeps what was freed, unless told otherwise.
+    # The C library keeps freed memory unless told otherwise.
     ctypes.CDLL(None).malloc_trim(0)
     return _status("VmRSS")
 
 
 def forget_peak():
     """Lets `peak` begin anew."""
-    # See proc(5); TensorFlow's buffers are none that tracemalloc sees.
+    # See proc(5); tracemalloc does not see TensorFlow's buffers.
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
@@ -125,4 +126,4 @@ def _status(name):
         for line in file:
             if line.startswith(f"{name}:"):
                 return 1024 * int(line.split()[1])
-    raise RuntimeError(f"/proc/self/status says nothing of {name}.")
+    raise RuntimeError(f"/proc/self/status has no {name}.")

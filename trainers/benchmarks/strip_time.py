@@ -8,12 +8,14 @@ import numpy as np
 
 import l0keras
 from trainers.benchmarks import measure
+from trainers.benchmarks.applications import architectures
+from trainers.benchmarks.applications import check_names
 from trainers.benchmarks.measure import interleave
-from trainers.studies import zoo
+from trainers.run import tables
 
 
 def applications(names):
-    """What builds networks of `keras.applications`, with random weights.
+    """Builders of networks of `keras.applications`, with random weights.
 
     Args:
         names: a list of names of its functions.
@@ -24,13 +26,8 @@ def applications(names):
     Raises:
         ValueError: no such function.
     """
-    known = zoo.architectures()
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                "Argument `strip` must name functions of keras.applications: "
-                f"{', '.join(known)}. Received: {name}"
-            )
+    check_names("strip", names)
+    known = architectures()
     return {
         name: functools.partial(known[name], weights=None) for name in names
     }
@@ -89,7 +86,7 @@ def _half_closed(build):
 
 def _strip_memory(build):
     model = _half_closed(build)
-    # What TensorFlow and Keras load and set up once is not the model's.
+    # TensorFlow and Keras load and set up some things once.
     l0keras.strip(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
     held = measure.resident()
     measure.forget_peak()
@@ -100,24 +97,26 @@ def _strip_memory(build):
 
 
 def format_strip_table(summary):
-    """Sets what `benchmark_strip` returns as lines of text."""
-    width = max(len(name) for name in summary)
-    lines = [
-        f"{'':{width}}  {'layers':>6}  {'build s':>7}  {'strip s':>7}"
-        f"  {'ratio':>6}  {'growth':>6}  {'memory':>6}"
-    ]
+    """Sets the results of `benchmark_strip` as lines of text."""
+    rows = [["", "layers", "build s", "strip s", "ratio", "growth", "memory"]]
     for name, row in summary.items():
-        lines.append(
-            f"{name:{width}}  {row['layers']:6}  {row['build_s']:7.2f}"
-            f"  {row['strip_s']:7.2f}  {row['ratio']:6.2f}"
-            f"  {row['growth']:6.2f}  {row['peak']:6.2f}"
+        rows.append(
+            [
+                name,
+                f"{row['layers']}",
+                f"{row['build_s']:.2f}",
+                f"{row['strip_s']:.2f}",
+                f"{row['ratio']:.2f}",
+                f"{row['growth']:.2f}",
+                f"{row['peak']:.2f}",
+            ]
         )
     return "\n".join(
         [
-            *lines,
-            "ratio: strip to build; growth: strip for each layer, to that of "
-            "the first network;",
+            tables.text(rows),
+            "ratio: strip to build; growth: the time of strip for each layer, "
+            "compared with the first network;",
             "memory: the weights of the gated network and the most that strip "
-            "held beside them, to those weights.",
+            "held beside them, in multiples of these weights.",
         ]
     )

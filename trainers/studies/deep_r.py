@@ -7,7 +7,7 @@ trains a fully connected network on MNIST with 1 % and 0.5 % of its
 connections, by DEEP R, soft-DEEP R, a random mask that stays, shrinkage by L1
 and magnitude pruning, and an LSTM that reads MNIST row by row with 1, 5, 10
 and 100 %, each with several seeds, and shows accuracies, connections, bytes and
-latencies as a table and a picture. Each run has a folder of its own, as
+speeds as a table and a picture. Each run has a folder of its own, as
 `trainers.train` leaves it. The same command goes on where it was stopped;
 with `--rows` or `--seeds` several processes share the work.
 """
@@ -36,6 +36,7 @@ from trainers.run.workdir import write_json
 from trainers.studies import plots
 from trainers.studies import study
 
+STAGES = ("tflite", "tflite_sparse")
 # The settings of sparse connections, for runs that have none.
 _DEFAULTS = {
     name: getattr(config_lib.Config, name)
@@ -64,11 +65,11 @@ def _dense(**changes):
     return {"method": "dense", **_DEFAULTS, **changes}
 
 
-# A learning rate for all connections, which the sparse ones' would blow up.
+# The learning rate of few connections would let all of them diverge.
 _SLOW = {"learning_rate": 0.05}
-# Of its kernel, its recurrent kernel and the output's, 811, 4,058 and 8,115 of
-# 81,152 in all: with the same share of each the ten outputs would have a
-# connection or two of their own.
+# Shares of the kernel, the recurrent kernel and the output's kernel: 811, 4,058
+# and 8,115 of 81,152 connections. With the same share of each, the ten outputs
+# would have a connection or two of their own.
 _LSTM_SHARES = {
     1: (250 / 14_336, 361 / 65_536, 200 / 1280),
     5: (1300 / 14_336, 2158 / 65_536, 600 / 1280),
@@ -140,7 +141,8 @@ class DeepRStudy(study.Study):
         Returns:
             Also `connections` and `potential`, and `bytes` and `latency_us`
             (dicts over the stages `dense`, `tflite` and `tflite_sparse`, as
-            far as there are any).
+            far as the run has them). All latencies of a run are measured in
+            turns.
         """
         config = row.config(seed)
         if row.pruned:
@@ -175,6 +177,8 @@ class DeepRStudy(study.Study):
                 "share",
                 "LiteRT bytes",
                 "sparse encoding",
+                "times faster than dense, same run",
+                "sparse encoding",
             ]
         ]
         for row in self.rows:
@@ -184,10 +188,7 @@ class DeepRStudy(study.Study):
             correct = [100 - result["test_error"] for result in own]
             middle = self.median_run(results, row)
             share = 100 * middle["connections"] / middle["potential"]
-            sizes = [
-                middle["bytes"].get(stage)
-                for stage in ("tflite", "tflite_sparse")
-            ]
+            sizes, times = middle["bytes"], middle["latency_us"]
             lines.append(
                 [
                     row.title,
@@ -195,7 +196,16 @@ class DeepRStudy(study.Study):
                     ", ".join(f"{value:.2f}" for value in correct),
                     f"{middle['connections']:,}",
                     f"{share:.2f} %",
-                    *("-" if size is None else f"{size:,}" for size in sizes),
+                    *(
+                        f"{sizes[stage]:,}" if stage in sizes else "-"
+                        for stage in STAGES
+                    ),
+                    *(
+                        f"{times['dense'] / times[stage]:.1f}x"
+                        if {"dense", stage} <= set(times)
+                        else "-"
+                        for stage in STAGES
+                    ),
                 ]
             )
         return [lines]
@@ -215,14 +225,15 @@ def _pruned(row, config, folder, where):
         if os.path.exists(path):
             with open(path) as file:
                 return json.load(file)
-        place.claim()
         data = input_pipeline.load(config.dataset, **where)
+        place.claim()
         keras.utils.set_random_seed(config.seed)
         model = networks.build(
             config, data.input_shape, data.classes, data.num_train
         )
         pruned = prune(model, 1 - row.pruned, config, data, config.epochs)
         files = {
+            "dense": l0keras.export_tflite(model, place.file("dense.tflite")),
             "tflite": l0keras.export_tflite(pruned, place.file("model.tflite")),
             "tflite_sparse": l0keras.export_tflite(
                 pruned, place.file("sparse.tflite"), sparse_encoding=True

@@ -65,10 +65,10 @@ def prove(build, seed=0, dense_file=True):
     row["input"] = list(model.input_shape[1:])
     row["params"] = {"dense": model.count_params()}
     row["macs"] = {"dense": l0keras.count_macs(model)}
-    images = _images(model, rng)
+    images = images_for(model, rng)
     with clock("randomize"):
-        _randomize(model, rng)
-        _fit_statistics(model, images, rng)
+        randomize(model, rng)
+        fit_statistics(model, images, rng)
     if dense_file:
         with clock("dense file"):
             row["bytes"]["dense"] = _litert_bytes(model)
@@ -84,8 +84,8 @@ def prove(build, seed=0, dense_file=True):
         row["loss"] = _train(gated, images, rng)
     if not np.isfinite(row["loss"]):
         row["errors"].append(f"the loss of a training step is {row['loss']}")
-    _close_half(gated, rng)
-    _fit_statistics(gated, images, rng)
+    close_half(gated, rng)
+    fit_statistics(gated, images, rng)
     gates = l0keras.gates_of(gated)
     row["gates"] = {
         "vectors": len(gates),
@@ -109,27 +109,6 @@ def prove(build, seed=0, dense_file=True):
         outputs = l0keras.export.run_tflite(path, images)
     _compare(row, "tflite", outputs, expected, shaken)
     return row
-
-
-def half_closed(model, seed, examples=64):
-    """Puts gates on a network, closes half of them and strips it.
-
-    Args:
-        model: a functional `keras.Model` for images; its weights are changed.
-        seed: fixes weights, images and gates.
-        examples: how many images.
-
-    Returns:
-        A pair: the stripped model, and an array of images for it.
-    """
-    rng = np.random.default_rng(seed)
-    images = _images(model, rng, examples)
-    _randomize(model, rng)
-    _fit_statistics(model, images, rng)
-    gated = l0keras.sparsify(model, l0=L0, droprate_init=0.05, seed=seed)
-    _close_half(gated, rng)
-    _fit_statistics(gated, images, rng)
-    return l0keras.strip(gated), images
 
 
 def relative_difference(outputs, expected):
@@ -183,7 +162,7 @@ def _compare(row, name, outputs, expected, rounding=lambda: 0.0):
 # === Weights, images and gates that hide nothing ===
 
 
-def _images(model, rng, examples=EXAMPLES):
+def images_for(model, rng, examples=EXAMPLES):
     shape = (examples, *model.input_shape[1:])
     # Patches and noise: of noise alone, deep layers see hardly any difference.
     patches = rng.random((examples, 4, 4, shape[-1]), "float32")
@@ -197,7 +176,7 @@ def _images(model, rng, examples=EXAMPLES):
     return 2 * images - 1
 
 
-def _randomize(model, rng):
+def randomize(model, rng):
     """Moves biases and scales off their initial values."""
     for weight in model.trainable_weights:
         if len(weight.shape) == 1:
@@ -211,7 +190,7 @@ def _randomize(model, rng):
             weight.assign_add(scale * noise + shift)
 
 
-def _fit_statistics(model, images, rng):
+def fit_statistics(model, images, rng):
     """Gives normalization layers the statistics that the images have.
 
     Or nearly: with random ones, signals would die or explode on their way
@@ -234,7 +213,7 @@ def _fit_statistics(model, images, rng):
         layer.moving_variance.assign(variance * rng.uniform(0.8, 1.25))
 
 
-def _close_half(model, rng):
+def close_half(model, rng):
     """Closes half of the gates and sets the others to values in (0, 1].
 
     The gates do not sample any more. At least one of each vector stays open.

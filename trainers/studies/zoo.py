@@ -4,14 +4,13 @@ r"""Proves gates, strip and LiteRT export on every network of Keras.
     python -m trainers.studies.zoo --models=ResNet50,VGG16
 
 takes all functions of `keras.applications`, each with random weights, 10
-classes and the smallest images that it allows. A row says what came of it, see
-`trainers.studies.proof`; an error in one does not stop the others. With
-`--save_to` the rows are kept, and those of a run that was interrupted are not
-made again.
+classes and the smallest images that it allows. `trainers.studies.proof` says
+which steps and checks each goes through; an error in one network does not stop
+the others. With `--save_to` the rows are kept, and rows that are there already
+are not made again; `--again` only writes their table.
 """
 
 import functools
-import inspect
 import json
 import os
 import re
@@ -20,10 +19,11 @@ import time
 import traceback
 from concurrent.futures import process
 
-import keras
 from absl import flags
 
 from trainers.benchmarks import measure
+from trainers.benchmarks.applications import architectures
+from trainers.benchmarks.applications import check_names
 from trainers.run import program
 from trainers.run import tables
 from trainers.run.workdir import replacing
@@ -51,18 +51,23 @@ def _difference(name):
     return lambda row: f"{row['max_difference'][name]:.0e}"
 
 
-# Titles, widths and what stands in a row.
+def _slowness(row):
+    return f"{row['seconds']['strip'] / row['seconds']['build']:.1f}"
+
+
+# Titles, and functions from a row to a cell.
 COLUMNS = (
-    ("network", 17, lambda row: row["name"]),
-    ("image", 5, lambda row: str(row["input"][0])),
-    ("gates", 6, lambda row: f"{row['gates']['units']}"),
-    ("open", 6, lambda row: f"{row['gates']['open']}"),
-    ("M parameters", 16, _both(_millions, "params")),
-    ("M MACs", 20, _both(_millions, "macs")),
-    ("MB LiteRT", 18, _both(_millions, "bytes")),
-    ("strip", 7, _difference("stripped")),
-    ("LiteRT", 7, _difference("tflite")),
-    ("GiB", 5, lambda row: f"{row['peak_gib']:.1f}"),
+    ("network", lambda row: row["name"]),
+    ("image", lambda row: str(row["input"][0])),
+    ("gates", lambda row: f"{row['gates']['units']}"),
+    ("open", lambda row: f"{row['gates']['open']}"),
+    ("M parameters", _both(_millions, "params")),
+    ("M MACs", _both(_millions, "macs")),
+    ("MB LiteRT", _both(_millions, "bytes")),
+    ("strip", _difference("stripped")),
+    ("LiteRT", _difference("tflite")),
+    ("strip / build", _slowness),
+    ("GiB", lambda row: f"{row['peak_gib']:.1f}"),
 )
 NOTES = (
     "gates: the channels that have one, half of them closed at random; "
@@ -73,6 +78,8 @@ NOTES = (
     "largest deviation of a logit from its mean over the images; "
     f"{proof.TOLERANCE:g} is allowed, or what rounding errors of the images "
     "explain.",
+    "strip / build: the time of strip as a multiple of the time that building "
+    "the network took just before, in the same process.",
     "GiB: the most memory that the process held, TensorFlow itself included.",
 )
 
@@ -105,15 +112,16 @@ def define_flags(flag_values=FLAGS):
         "Folder for zoo.json and table.md; rows that are there are kept.",
         flag_values=flag_values,
     )
-
-
-def architectures():
-    """All networks of `keras.applications`: functions by their names."""
-    return dict(inspect.getmembers(keras.applications, inspect.isfunction))
+    flags.DEFINE_string(
+        "again",
+        None,
+        "Folder with a zoo.json whose table to make again; nothing is proved.",
+        flag_values=flag_values,
+    )
 
 
 def builder(name):
-    """What builds a network for the smallest images that it allows.
+    """The builder of a network for the smallest images that it allows.
 
     Args:
         name: a key of `architectures()`.
@@ -159,7 +167,7 @@ def make_row(name, prove):
     try:
         row = prove()
     except Exception as error:
-        # What a network breaks is not known beforehand.
+        # A network may break anything.
         traceback.print_exc()
         row["errors"] = [f"{type(error).__name__}: {error}"]
     row["name"] = name
@@ -177,26 +185,26 @@ def _work(name, settings):
 def in_a_process(name, settings):
     """The row of a network, made in a process of its own.
 
-    So that all of its memory is free again, and if there was too little of it
-    only this network fails.
+    Its memory is free again afterwards, and a network that takes too much of
+    it fails alone.
     """
     try:
         return measure.in_a_process(_work, name, settings)
     except process.BrokenProcessPool:
-        errors = ["its process was killed, perhaps for want of memory"]
+        errors = ["its process was killed, perhaps because memory ran out"]
         return {"name": name, "errors": errors}
 
 
 def sweep(names, settings, folder=None, make=in_a_process, file=None):
-    """Makes a row for each network and prints it.
+    """Makes a row for each network, and prints errors.
 
     Args:
         names: a list of names of networks.
         settings: a dictionary of arguments of `proof.prove`.
-        folder: where to keep the rows, and look for rows that were made with
-            the same settings and without errors; `None` keeps none.
-        make: from a name and the settings to a row.
-        file: where to print, `sys.stdout` by default.
+        folder: the folder of the rows, in which those that were made with the
+            same settings and without errors are looked for; `None` keeps none.
+        make: a function from a name and the settings to a row.
+        file: the file to print to, `sys.stdout` by default.
 
     Returns:
         A list of rows.
@@ -207,15 +215,13 @@ def sweep(names, settings, folder=None, make=in_a_process, file=None):
     file = file or sys.stdout
     known = _read(folder) if folder else {}
     rows = []
-    print(_line([title for title, _, _ in COLUMNS]), file=file, flush=True)
     for number, name in enumerate(names, 1):
         row = known.get(name, {})
         if row.get("settings") != settings or row["errors"]:
-            _tell(f"{number}/{len(names)} {name} ...", file)
+            print(f"{number}/{len(names)} {name}", file=file, flush=True)
             row = {"settings": settings, **make(name, settings)}
         known[name] = row
         rows.append(row)
-        print(_line(cells(row)), file=file, flush=True)
         for error in row["errors"]:
             print(f"  {error}", file=file, flush=True)
         if folder:
@@ -224,28 +230,14 @@ def sweep(names, settings, folder=None, make=in_a_process, file=None):
 
 
 def cells(row):
-    """The cells of a row; what an error kept from being known is `-`."""
+    """The cells of a row; `-` where an error came before the number."""
     found = []
-    for _, _, cell in COLUMNS:
+    for _, cell in COLUMNS:
         try:
             found.append(cell(row))
         except KeyError:
             found.append("-")
     return found
-
-
-def _line(texts):
-    parts = [
-        text.ljust(width) if index == 0 else text.rjust(width)
-        for index, (text, (_, width, _)) in enumerate(zip(texts, COLUMNS))
-    ]
-    return "  ".join(parts)
-
-
-def _tell(text, file):
-    """Says on a terminal what goes on, until the row replaces it."""
-    if file.isatty():
-        print(f"\r{text}\033[K\r", end="", file=file, flush=True)
 
 
 def table(rows):
@@ -257,7 +249,7 @@ def table(rows):
     Returns:
         A string of several lines.
     """
-    titles = [title for title, _, _ in COLUMNS]
+    titles = [title for title, _ in COLUMNS]
     text = tables.markdown([titles, *(cells(row) for row in rows)])
     errors = [
         f"- {row['name']}: {error}" for row in rows for error in row["errors"]
@@ -292,16 +284,29 @@ def _write(folder, known):
             file.write(table(rows))
 
 
+def again(folder):
+    """Writes the table of the rows in a folder again, and returns it.
+
+    Raises:
+        ValueError: no rows in the folder.
+    """
+    known = _read(folder) if os.path.isdir(folder) else {}
+    if not known:
+        raise ValueError(
+            "Argument `again` must be a folder with a zoo.json. "
+            f"Received: again={folder}"
+        )
+    _write(folder, known)
+    return table([known[name] for name in sorted(known)])
+
+
 @program.main(resumes=True)
 def main():
-    known = architectures()
-    names = FLAGS.models or list(known)
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                "Argument `models` must name functions of "
-                f"keras.applications: {', '.join(known)}. Received: {name}"
-            )
+    if FLAGS.again:
+        print(again(FLAGS.again))
+        return
+    names = FLAGS.models or list(architectures())
+    check_names("models", names)
     settings = {"seed": FLAGS.seed, "dense_file": FLAGS.dense_file}
     rows = sweep(names, settings, FLAGS.save_to)
     print(f"\n{table(rows)}")

@@ -175,6 +175,7 @@ def test_result_of_pruning_has_its_share(results, workdir):
     assert 0 <= found["test_error"] <= 100
     folder = workdir / "pruned-3"
     assert found["bytes"] == {
+        "dense": (folder / "dense.tflite").stat().st_size,
         "tflite": (folder / "model.tflite").stat().st_size,
         "tflite_sparse": (folder / "sparse.tflite").stat().st_size,
     }
@@ -211,7 +212,7 @@ def result(name, seed, error, connections, sparse=True):
         "connections": connections,
         "potential": 266_200,
         "bytes": {stage: 1000 * (seed + 1) for stage in ("dense", *stages)},
-        "latency_us": {stage: 2.0 * seed for stage in ("dense", *stages)},
+        "latency_us": {"dense": 9.0, **{s: 2.0 * seed for s in stages}},
         "epochs": 10,
     }
 
@@ -228,11 +229,16 @@ def test_table_has_medians_and_the_sizes_of_the_run_of_the_median_error():
     ((_, few, dense),) = deep_r.STUDY.tables(RESULTS)
     assert few == [
         *("DEEP R, 1 %", "96.50 %", "96.00, 96.75, 96.50", "2,650", "1.00 %"),
-        *("4,000", "4,000"),
+        *("4,000", "4,000", "1.5x", "1.5x"),
     ]
     assert dense == [
         *("dense", "98.50 %", "98.50", "266,200", "100.00 %", "2,000", "-"),
+        *("4.5x", "-"),
     ]
+    # A run without the file of the dense network has nothing to compare with.
+    alone = {**RESULTS[1], "latency_us": {"tflite": 2.0, "tflite_sparse": 1.0}}
+    ((_, few),) = deep_r.STUDY.tables([alone])
+    assert few[-2:] == ["-", "-"]
 
 
 def test_picture_has_a_line_for_each_row_and_a_point_for_each_seed():

@@ -28,7 +28,7 @@ ROW = {
     "bytes": {"stripped": 2_100_000},
     "loss": 2.3,
     "max_difference": {"gated": 0.0, "stripped": 2e-6, "tflite": 3e-6},
-    "seconds": {"strip": 1.25, "all": 20.0},
+    "seconds": {"build": 0.5, "strip": 1.25, "all": 20.0},
     "peak_gib": 1.5,
     "errors": [],
 }
@@ -159,8 +159,10 @@ def test_a_sweep_goes_on_after_errors_and_is_resumed(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2] == (
         "| A | 32 | 100 | 40 | 2.00 > 0.50 | 8.00 > 1.00 | - > 2.10 | 2e-06 "
-        "| 3e-06 | 1.5 |"
+        "| 3e-06 | 2.5 | 1.5 |"
     )
+    (tmp_path / "table.md").unlink()
+    assert zoo.again(tmp_path) == (tmp_path / "table.md").read_text()
     zoo.sweep(["B"], {**SETTINGS, "seed": 1}, tmp_path, make, file)
     assert made == ["A", "B", "A", "B"]
 
@@ -182,6 +184,8 @@ def test_refuses_what_it_does_not_know(run, tmp_path):
         run("--models=VGG17")
     with pytest.raises(SystemExit, match="All arguments must be flags"):
         run("VGG16")
+    with pytest.raises(SystemExit, match="`again`.*zoo.json"):
+        run(f"--again={tmp_path}")
     with pytest.raises(flags.IllegalFlagValueError, match="seed"):
         run("--seed=-1")
     (tmp_path / "zoo.json").write_text("{")
