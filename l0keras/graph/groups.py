@@ -117,7 +117,7 @@ class Ties:
 
     def ends(self, value):
         """The readers of a value that make channels of their own of it."""
-        return [(n, p) for n, p in value.readers if makes(n)]
+        return [(n, p) for n, p in value.readers if starts_channels(n)]
 
     # === Classes of tied channels ===
 
@@ -222,7 +222,7 @@ class Ties:
         """One group for all classes that layers make together."""
         pairs = [np.zeros((2, 0), int)]
         for node in self.graph.nodes:
-            if makes(node):
+            if starts_channels(node):
                 own = self.labels(node.output)
                 pairs.append([own[:-1], own[1:]])
         rows, columns = np.concatenate(pairs, axis=1)
@@ -231,7 +231,7 @@ class Ties:
         weights = self.costs()
         by_group = {}
         for node in self.graph.nodes:
-            if makes(node):
+            if starts_channels(node):
                 own = self.labels(node.output)
                 key = int(joined[own[0]])
                 by_group.setdefault(key, set()).update(own.tolist())
@@ -284,13 +284,13 @@ class Ties:
             for value in self.graph.values
         }
         for node in self.graph.nodes:
-            if makes(node):
+            if starts_channels(node):
                 for group in self.groups_at(node.output):
                     _append(group.makers, node.name)
         for node in self.graph.nodes:
             if node.rule is BARRIER:
                 continue
-            if makes(node):
+            if starts_channels(node):
                 for value in node.inputs:
                     for group in self.groups_at(value):
                         _append(group.readers, node.name)
@@ -304,7 +304,7 @@ class Ties:
                 group.passes.append((node.name, before))
 
 
-def makes(node):
+def starts_channels(node):
     """Whether a node makes channels of its own, from any of its inputs."""
     if node.rule is BARRIER or not node.rule.creates(node):
         return False

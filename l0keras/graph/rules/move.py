@@ -45,7 +45,7 @@ class Repeat(_Copy):
     def refuses(self, node):
         layer = node.layer
         if layer.axis is None:
-            return "repeats along no axis"
+            return "repeats the entries of the flattened tensor"
         if np.ndim(layer.repeats) and self._along_channels(node):
             return "repeats some channels more often than others"
         return None
