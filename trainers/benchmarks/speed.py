@@ -1,0 +1,250 @@
+"""All ratios of speed in one table.
+
+    python -m trainers.benchmarks.speed --save_to=saved_models/speed
+
+runs `trainers.benchmark` for each line of the table, one after the other, each
+in a process of its own, and writes the ratios, their quartiles and the goals.
+The machine should do nothing else meanwhile. Lines that are in `results.json`
+already are not measured again; `--rows` measures some of them anew.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+
+from absl import flags
+
+from trainers.run import program
+from trainers.run import tables
+from trainers.run.workdir import replacing
+from trainers.run.workdir import write_json
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        title: the two things whose ratio it is.
+        run: a key of `RUNS`.
+        of: the candidate of that run.
+        goal: the largest ratio that is good enough, or with `inverse` the
+            smallest; `None` without a goal.
+        inverse: whether to show how many times faster it is.
+        key: the entry of the candidate that has the ratio.
+    """
+
+    title: str
+    run: str
+    of: str
+    goal: float | None = None
+    inverse: bool = False
+    key: str = "ratio"
+
+
+RUNS = {
+    "lenet5": ("--model=lenet5",),
+    "mlp": ("--model=mlp",),
+    "resnet56": (
+        "--model=resnet56",
+        "--batch_size=128",
+        "--steps_per_execution=1",
+        "--rounds=12",
+    ),
+    "sparse_dense_adam": (
+        "--model=sparse_dense_adam",
+        "--batch_size=32",
+        "--steps_per_execution=1",
+        "--num_threads=1",
+        "--rounds=6",
+    ),
+    "sparse_dense": (
+        "--model=sparse_dense",
+        "--batch_size=32",
+        "--steps_per_execution=1",
+        "--num_threads=1",
+        "--rounds=6",
+    ),
+    "deep_r": ("--model=deep_r", "--batch_size=100"),
+    "prox": ("--prox=100000", "--num_threads=1"),
+    "strip": ("--strip=ResNet50,ResNet101,ResNet152", "--rounds=5"),
+}
+ROWS = (
+    Row("gated LeNet-5 step to the plain one", "lenet5", "gated", 1.05),
+    Row("gated MLP step to the plain one", "mlp", "gated", 1.15),
+    Row(
+        "ResNet-56 step, gates in a forward chain to independent ones",
+        "resnet56",
+        "forward",
+        1.10,
+    ),
+    Row("the same, backward chain", "resnet56", "backward", 1.10),
+    Row(
+        "Dense 8,192 x 8,192 to SparseDense with 1 %, Adam",
+        "sparse_dense_adam",
+        "sparse",
+        3.0,
+        inverse=True,
+    ),
+    Row("the same, SGD", "sparse_dense", "sparse", 3.0, inverse=True),
+    Row(
+        "the same, Adam in DEEP R",
+        "sparse_dense_adam",
+        "sparse_deep_r",
+        inverse=True,
+    ),
+    Row(
+        "the same, SGD in DEEP R",
+        "sparse_dense",
+        "sparse_deep_r",
+        inverse=True,
+    ),
+    Row(
+        "MLP step of SGD in DEEP R to SGD's, by layer", "deep_r", "deep_r", 1.3
+    ),
+    Row("the same, global", "deep_r", "deep_r_global", 1.3),
+    Row(
+        "prox of 100,000 groups (k = 10,000, mu = 0.1) to sorting them",
+        "prox",
+        "prox, k=10000, mu=0.1",
+        5.0,
+    ),
+    Row("strip of ResNet152 to building it", "strip", "ResNet152", 3.0),
+    Row(
+        "strip for each layer, ResNet152 to ResNet50",
+        "strip",
+        "ResNet152",
+        1.5,
+        key="growth",
+    ),
+    Row(
+        "memory of strip of ResNet152 to its weights",
+        "strip",
+        "ResNet152",
+        3.0,
+        key="peak",
+    ),
+)
+
+
+def measure(name):
+    """Runs `trainers.benchmark` in a process of its own.
+
+    Args:
+        name: a key of `RUNS`.
+
+    Returns:
+        What it writes with `--output`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "numbers.json")
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "trainers.benchmark"),
+                *RUNS[name],
+                f"--output={path}",
+            ],
+            check=True,
+        )
+        with open(path) as file:
+            return json.load(file)
+
+
+def cells(results):
+    """The table: titles and rows of strings.
+
+    Args:
+        results: a dict from keys of `RUNS` to what `measure` returns.
+    """
+    lines = [["ratio of", "ratio", "quartiles", "goal", "reached", "command"]]
+    for row in ROWS:
+        if row.run not in results:
+            continue
+        found = results[row.run][row.of]
+        keys = [row.key]
+        if row.key == "ratio" and "ratio_q1" in found:
+            keys += ["ratio_q1", "ratio_q3"]
+        numbers = [found[key] for key in keys]
+        if row.inverse:
+            numbers = [1 / number for number in numbers]
+        goal = reached = "-"
+        if row.goal is not None:
+            sign = ">=" if row.inverse else "<="
+            goal = f"{sign} {row.goal:g}"
+            good = (
+                numbers[0] >= row.goal
+                if row.inverse
+                else numbers[0] <= row.goal
+            )
+            reached = "yes" if good else "missed"
+        quartiles = "-"
+        if len(numbers) > 1:
+            quartiles = "{:.2f}-{:.2f}".format(*sorted(numbers[1:]))
+        command = f"`python -m trainers.benchmark {' '.join(RUNS[row.run])}`"
+        lines.append(
+            [row.title, f"{numbers[0]:.2f}", quartiles, goal, reached, command]
+        )
+    return lines
+
+
+def save(results, folder):
+    """Leaves results and table in a folder."""
+    os.makedirs(folder, exist_ok=True)
+    write_json(os.path.join(folder, "results.json"), results)
+    with replacing(os.path.join(folder, "table.md")) as path:
+        with open(path, "w") as file:
+            file.write(tables.markdown(cells(results)) + "\n")
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        "Folder for results.json and table.md; lines that are there are kept.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "rows",
+        [],
+        f"Runs to measure anew, of {', '.join(RUNS)}.",
+        flag_values=flag_values,
+    )
+
+
+@program.main(errors=(subprocess.CalledProcessError,), resumes=True)
+def main():
+    for name in FLAGS.rows:
+        if name not in RUNS:
+            raise ValueError(
+                f"Argument `rows` must be of {', '.join(RUNS)}. "
+                f"Received: {name}"
+            )
+    if not FLAGS.save_to:
+        raise ValueError("Argument `save_to` must name a folder.")
+    path = os.path.join(FLAGS.save_to, "results.json")
+    results = {}
+    if os.path.exists(path):
+        with open(path) as file:
+            results = json.load(file)
+    for name in RUNS:
+        if name in results and name not in FLAGS.rows:
+            continue
+        print(f"{name}: {' '.join(RUNS[name])}", flush=True)
+        results[name] = {**measure(name), "machine": _machine()}
+        save(results, FLAGS.save_to)
+    print(tables.markdown(cells(results)))
+
+
+def _machine():
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    program.run(main, define_flags)
