@@ -6,7 +6,7 @@ from l0keras.graph.analyze import find_rules
 from l0keras.graph.costs import ARRAYS
 from l0keras.graph.costs import check_cost
 from l0keras.graph.groups import load_shapes
-from l0keras.graph.groups import makes
+from l0keras.graph.groups import starts_channels
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import merge
 from l0keras.graph.trace import trace
@@ -207,7 +207,7 @@ class GatedArrays:
 
 
 def _passes(node):
-    return node.rule is not BARRIER and not makes(node)
+    return node.rule is not BARRIER and not starts_channels(node)
 
 
 def _agreed(one, other):
