@@ -323,7 +323,7 @@ def test_two_replicas_resume_too(tmp_path):
     folders = [tmp_path / "straight", tmp_path / "stopped"]
     result = subprocess.run(
         [sys.executable, "-c", TWO_REPLICAS, *map(str, folders)],
-        cwd=pathlib.Path(__file__).parents[3],
+        cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
