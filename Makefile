@@ -7,6 +7,7 @@ PYTEST = $(RUN) pytest -p no:cacheprovider -n auto --dist worksteal \
 	--durations=20
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
+	tests/copying_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
 # Programs, the README, data sets: what trains networks, and so takes long.
 INTEGRATION_TESTS = tests/integration
@@ -43,7 +44,7 @@ lint: $(INSTALLED)
 
 # The site goes to build/docs; a broken link or reference is an error.
 docs: $(INSTALLED)
-	$(RUN) pip install --quiet '.[docs]'
+	$(RUN) pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 clean:
