@@ -94,7 +94,7 @@ def channel_groups(model):
 
 
 class Ties:
-    """Which channels of which tensors are one and the same, to be cut.
+    """The channels of all tensors that can only be cut together.
 
     Attributes:
         graph: the `Graph` of the model, with rules.

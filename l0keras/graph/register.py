@@ -5,15 +5,15 @@ from l0keras.graph.rules.rule import Rule
 
 
 def register_channel_rule(layer_class, rule):
-    """Says what a layer of your own does with channels.
+    """Teaches `strip` and `sparsify` a layer type of your own.
 
-    A layer without a rule is a barrier: `l0keras.strip` keeps it, and all
-    that it reads, as it is. That is exact, only not small.
+    A layer without a rule is a barrier: `l0keras.strip` keeps the layer and
+    all channels that it reads. The result is exact, only not small.
 
-    A rule holds for the class itself, not for classes derived from it. To
-    register a class again replaces its rule. What strips is then a layer of
-    that class, made by `layer_class.from_config` from its `get_config()` with
-    the changes of `rule.shrink`; both have to work.
+    A rule holds for the class itself, not for classes derived from it.
+    Registering a class again replaces its rule. A layer that shrinks is made
+    anew by its constructor, from its `get_config()` with the changes of
+    `rule.shrink`; a layer that does not shrink is copied.
 
     Args:
         layer_class: a class derived from `keras.Layer`, not one of Keras.

@@ -134,7 +134,7 @@ def _by_layer(model, by):
 
 
 def _with_inputs(layer, kernels):
-    """The kernels of which the axis before the last is that of the inputs."""
+    """The kernels whose second axis from the end is that of the inputs."""
     if isinstance(layer, (_layers.Dense, *_CONVOLUTIONS)):
         return kernels
     if isinstance(layer, _RECURRENT):

@@ -18,8 +18,8 @@ def count_macs(model):
     One for each time that an entry of a kernel is multiplied: a dense layer
     has as many as weights, a convolution as many as weights times output
     positions (borders of same padding included). Biases, normalization,
-    activations and pooling do not count. Gated layers count in full, whatever
-    their gates say; strip the model to see what is left.
+    activations and pooling do not count. Gated layers count in full, also
+    where gates are closed; strip the model to count the rest.
 
     Counted are Dense, EinsumDense, all convolutions (plain, depthwise,
     separable and transposed), SimpleRNN, LSTM and GRU, attention with heads

@@ -97,7 +97,7 @@ class Report:
 
 
 def report(before, after):
-    """Says what `strip` made smaller, what it could not, and why.
+    """Lists the cuts of `strip`, the layers that stayed whole, and why.
 
     Units are the channels that a layer makes. Parameters and bytes are those
     of all weights; for a model with gates that includes one `log_alpha` for
@@ -170,7 +170,7 @@ def report(before, after):
 
 
 def _check_related(before, after, rows_before, rows_after):
-    """Refuses models of which one was not stripped from the other."""
+    """Refuses two models unless `after` may be `before` stripped."""
     reasons = _differences(before, after, rows_before, rows_after)
     if not reasons:
         return

@@ -27,7 +27,7 @@ def load_params(graph):
 
 
 def propagate_constants(graph):
-    """Forwards: which channels are the same number whatever the input."""
+    """Forwards: finds the channels that are one number for all inputs."""
     for value in keras.tree.flatten(graph.inputs):
         value.constants = unknown(value.size)
     for node in graph.nodes:

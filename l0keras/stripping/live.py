@@ -99,7 +99,7 @@ def _find_needs(node, added):
     if node.operation.shared:
         node.needs, node.spare = node.made, added
     elif np.any(needed):
-        # What was added may be trained again, so it is left as it is.
+        # Added units may be trained again, so they keep their weights.
         node.needs = node.rule.makes(node, needed | added)
         node.spare = node.made & ~node.rule.makes(node, needed)
     else:
@@ -120,7 +120,7 @@ def _needed(node):
     if node.rule.creates(node) or np.array_equal(varying, node.needs):
         # A unit that is constant reads nothing that varies.
         return reads
-    # What is constant whatever an input is does not need it.
+    # A channel that is constant for all inputs needs none of them.
     if np.any(varying):
         varying = node.rule.makes(node, varying)
     return [

@@ -11,20 +11,19 @@ _log = logging.getLogger(__name__)
 
 
 def strip(model, *, min_units=1, round_to=None):
-    """Cuts from a model all that its closed gates and zeros make idle.
+    """Cuts from a model all units that closed gates and zeros make idle.
 
-    Gates are baked into the weights, constants are carried forwards, units
-    that nobody reads are found, and the model is built anew with smaller
-    arrays. Its outputs are those of `model` at test time, on any input. It
-    does not matter where zeros come from: a plain Keras model that was pruned
-    by other means is cut in the same way.
+    `strip` bakes gates into the weights, carries constants forwards, finds
+    the units that no layer reads, and builds the model anew with smaller
+    arrays. The outputs are those of `model` at test time, on any input. The
+    zeros may come from anywhere: a plain Keras model that another tool pruned
+    is cut in the same way.
 
-    What cannot be cut stays: a layer without a rule, and everything that it
-    needs, is kept as it is. `l0keras.report(model, stripped)` names what and
-    why.
+    A layer without a rule stays whole, with all channels that it reads.
+    `l0keras.report(model, stripped)` names such layers and the reasons.
 
-    Where a layer reads only part of something that cannot shrink (an input of
-    the model, single positions of a flattened feature map), a
+    Where a layer reads only a part of a tensor that cannot shrink (an input
+    of the model, single positions of a flattened feature map), a
     `keras.ops.take` in front of it selects that part. Layers that only act in
     training, such as `Dropout`, stay.
 
@@ -38,11 +37,11 @@ def strip(model, *, min_units=1, round_to=None):
             it, as far as a layer has so many units; hardware likes 8 or 16.
 
     Returns:
-        A functional `keras.Model`, not compiled, with the names, dtype
-        policies and trainable flags of `model`'s layers and its inputs. It
-        holds Keras's own layers and ops, and the caller's own, so it loads
-        where this library is not installed. (Gated layers inside a wrapper
-        other than `TimeDistributed` stay gated; the log warns of them.)
+        A functional `keras.Model`, not compiled, with the inputs of `model`
+        and the names, dtype policies and trainable flags of its layers. It
+        holds layers and ops of Keras and of the caller, so it loads where
+        this library is not installed. (Gated layers inside a wrapper other
+        than `TimeDistributed` stay gated; the log warns of them.)
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has

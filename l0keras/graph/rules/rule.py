@@ -6,16 +6,17 @@ from l0keras.graph.graph import unknown
 class OtherAxis(str):
     """A reason to refuse: the channels do not lie where the layer has them.
 
-    The layer is fine where whatever moved the channels is a barrier.
+    The layer has a rule again where the node that moved the channels is a
+    barrier.
     """
 
 
 class Rule:
     """How one type of layer or op makes and reads channels.
 
-    The defaults describe a layer that maps each channel on its own, without
-    weights, and positions anyhow: output channel c depends on nothing but
-    channel c of each input. A rule holds no state; all facts are on the node.
+    The defaults describe a layer without weights that maps each channel on
+    its own: output channel c depends on channel c of each input alone, at any
+    positions. A rule holds no state; all facts are on the node.
 
     Masks and arrays of constants are over the channels of one `Value`. To
     describe a layer, override what differs; most need `sources`, `constants`
@@ -33,7 +34,7 @@ class Rule:
     per_call = False
     # Whether all inputs have to deliver the same channels.
     aligns = False
-    # Whether an input of which nothing is read may be left out.
+    # Whether the call may leave out an input that it does not read.
     optional_inputs = False
     # Whether its width, if it chooses or aligns it, may be rounded up, see
     # `strip(round_to=...)`.
