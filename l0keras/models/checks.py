@@ -1,8 +1,8 @@
 """Checks of arguments that several networks have."""
 
 
-def check_gates(gates, l0):
-    """Whether a network has gates, and a price only where it has."""
+def check_gates(gates, l0, dependence=None):
+    """Checks that settings of gates come with gates only."""
     if gates not in (None, "paper"):
         raise ValueError(
             "Argument `gates` must be None, for a network without gates, or "
@@ -12,9 +12,13 @@ def check_gates(gates, l0):
     prices = [l0] if isinstance(l0, (int, float)) else l0
     if gates is None and any(price != 0 for price in prices):
         raise ValueError(
-            "Argument `l0` must be 0 without gates, which are what has a "
-            f"price; they come with gates='paper'. Received: l0={l0}, "
-            "gates=None"
+            "Argument `l0` must be 0 without gates, because only weights "
+            f"behind gates have a price. Received: l0={l0}, gates=None"
+        )
+    if gates is None and dependence is not None:
+        raise ValueError(
+            "Argument `dependence` must be None without gates. "
+            f"Received: dependence={dependence!r}, gates=None"
         )
 
 

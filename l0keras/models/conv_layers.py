@@ -2,10 +2,8 @@ import keras
 import numpy as np
 
 from l0keras.layers import L0Conv2D
-from l0keras.models.checks import check_gates
 from l0keras.models.checks import check_integer
 from l0keras.models.checks import check_l2
-from l0keras.placement.place_gates import place_gates
 
 _layers = keras.layers
 
@@ -47,11 +45,8 @@ class ConvLayers:
         self.image = keras.Input(shape, name="image")
 
     def next_seed(self):
-        if self._seed is None:
-            return None
         self._seeds += 1
-        sequence = np.random.SeedSequence((self._seed, self._seeds))
-        return int(sequence.generate_state(1)[0] >> 1)
+        return seed_of(self._seed, self._seeds)
 
     def conv(self, x, filters, size, name, strides=1, gates=None):
         """A convolution without bias that keeps the middle of each window.
@@ -131,24 +126,8 @@ class ConvLayers:
         return keras.Model(self.image, logits, name=name)
 
 
-def check_dep_l0(gates, l0, dependence):
-    """Refuses a price or a dependence of gates that are not there."""
-    check_gates(gates, l0)
-    if gates is None and dependence is not None:
-        raise ValueError(
-            "Argument `dependence` must be None without gates, which come "
-            f"with gates='paper'. Received: dependence={dependence!r}, "
-            "gates=None"
-        )
-
-
-def with_gates(model, gates, behind, **arguments):
-    """A network with gates where Dep-L0's paper puts them, or as it is.
-
-    Args:
-        model: the plain network.
-        gates: `None` or `"paper"`.
-        behind: the names of the layers behind which gates go.
-        **arguments: those of `place_gates`.
-    """
-    return place_gates(model, behind, **arguments) if gates else model
+def seed_of(seed, index):
+    """The seed that follows from another one for the part of an index."""
+    if seed is None:
+        return None
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0] >> 1)

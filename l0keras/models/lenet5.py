@@ -1,6 +1,6 @@
 import keras
 
-from l0keras.models.gated_or_plain import LayerMaker
+from l0keras.models.layer_maker import LayerMaker
 
 # Of each variant the padding of the first convolution, the feature maps, the
 # hidden units and the smallest side of an image.

@@ -1,6 +1,6 @@
 import keras
 
-from l0keras.models.gated_or_plain import LayerMaker
+from l0keras.models.layer_maker import LayerMaker
 
 
 def mlp(

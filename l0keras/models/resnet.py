@@ -4,23 +4,18 @@ from keras.src.ops.numpy import Take
 from l0keras.models.checks import blocks_of
 from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_dep_l0
-from l0keras.models.conv_layers import with_gates
+from l0keras.models.dep_l0 import dep_l0
 
 _layers = keras.layers
 
 
+@dep_l0(r"stem_relu|block\d_\d+_relu1")
 def resnet(
     depth=56,
     width=16,
     input_shape=(32, 32, 3),
     classes=10,
-    gates=None,
-    l0=0.0,
-    dependence=None,
-    cost="params",
-    penalty="joint",
-    sample_per="example",
+    *,
     l2=0.0,
     seed=None,
 ):
@@ -46,13 +41,8 @@ def resnet(
         gates: `None` for plain Keras layers, or `"paper"` for gates of
             Dep-L0 behind the ReLU of the stem and the first ReLU of each
             block; what leaves a block has none.
-        l0: the price of one weight, at least 0; unlike that of the L0 paper
-            not to be divided by the number of training examples.
-        dependence: `"forward"` or `"backward"` for gates that depend on each
-            other, `None` for gates that do not: Dep-L0 and its baseline.
-        cost: `"params"` or `"macs"`, what `l0` is the price of.
-        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
-        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
+        l0, dependence, cost, penalty, sample_per: of the gates, see
+            `l0keras.place_gates`.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
             the bias of the last layer, and the scales and offsets of batch
             normalization (the paper has 1e-4, Dep-L0 5e-4).
@@ -68,26 +58,13 @@ def resnet(
     make = ConvLayers(input_shape, classes, l2, seed)
     blocks = blocks_of(depth, each=6, beyond=2)
     check_integer("width", width)
-    check_dep_l0(gates, l0, dependence)
     x = make.conv_norm_relu(make.image, width, 3, "stem")
-    behind = ["stem_relu"]
     for stage in range(3):
         for block in range(blocks):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
-            behind.append(f"{name}_relu1")
             x = _block(make, x, width * 2**stage, name, strides)
-    return with_gates(
-        make.model(x, f"resnet{depth}"),
-        gates,
-        behind,
-        l0=l0,
-        dependence=dependence,
-        cost=cost,
-        penalty=penalty,
-        sample_per=sample_per,
-        seed=make.next_seed(),
-    )
+    return make.model(x, f"resnet{depth}")
 
 
 def _block(make, x, filters, name, strides):

@@ -1,23 +1,18 @@
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_dep_l0
-from l0keras.models.conv_layers import with_gates
+from l0keras.models.dep_l0 import dep_l0
 
 _layers = keras.layers
 _FILTERS = 64
 _BLOCKS = (3, 4, 6, 3)
 
 
+@dep_l0(r"stem_relu|block\d_\d+_norm[12]")
 def resnet50(
     input_shape=(224, 224, 3),
     classes=1000,
-    gates=None,
-    l0=0.0,
-    dependence=None,
-    cost="params",
-    penalty="joint",
-    sample_per="example",
+    *,
     l2=0.0,
     seed=None,
 ):
@@ -42,13 +37,8 @@ def resnet50(
         gates: `None` for plain Keras layers, or `"paper"` for gates of
             Dep-L0 behind the ReLU of the stem and the first two
             normalizations of each block; what leaves a block has none.
-        l0: the price of one weight, at least 0; unlike that of the L0 paper
-            not to be divided by the number of training examples.
-        dependence: `"forward"` or `"backward"` for gates that depend on each
-            other, `None` for gates that do not: Dep-L0 and its baseline.
-        cost: `"params"` or `"macs"`, what `l0` is the price of.
-        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
-        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
+        l0, dependence, cost, penalty, sample_per: of the gates, see
+            `l0keras.place_gates`.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
             the bias of the last layer, and the scales and offsets of batch
             normalization (the paper and Dep-L0 have 1e-4).
@@ -62,8 +52,6 @@ def resnet50(
         ValueError: an argument out of its range.
     """
     make = ConvLayers(input_shape, classes, l2, seed)
-    check_dep_l0(gates, l0, dependence)
-    behind = ["stem_relu"]
     x = make.conv_norm_relu(make.image, _FILTERS, 7, "stem", strides=2)
     # Behind ReLU, zeros around change no maximum.
     x = _layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -72,19 +60,8 @@ def resnet50(
         for block in range(blocks):
             strides = 2 if stage and not block else 1
             name = f"block{stage + 1}_{block + 1}"
-            behind += [f"{name}_norm1", f"{name}_norm2"]
             x = _block(make, x, _FILTERS * 2**stage, name, strides)
-    return with_gates(
-        make.model(x, "resnet50"),
-        gates,
-        behind,
-        l0=l0,
-        dependence=dependence,
-        cost=cost,
-        penalty=penalty,
-        sample_per=sample_per,
-        seed=make.next_seed(),
-    )
+    return make.model(x, "resnet50")
 
 
 def _block(make, x, filters, name, strides):

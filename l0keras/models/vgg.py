@@ -2,22 +2,18 @@ import keras
 
 from l0keras.models.checks import check_integer
 from l0keras.models.conv_layers import ConvLayers
-from l0keras.models.conv_layers import check_dep_l0
-from l0keras.models.conv_layers import with_gates
+from l0keras.models.dep_l0 import dep_l0
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
+# In the code of the authors the chain starts alike both ways.
+@dep_l0(r"block\d+_norm\d+", same_start=True)
 def vgg(
     stages=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
     input_shape=(32, 32, 3),
     classes=10,
-    gates=None,
-    l0=0.0,
-    dependence=None,
-    cost="params",
-    penalty="joint",
-    sample_per="example",
+    *,
     l2=0.0,
     seed=None,
     name="vgg",
@@ -39,13 +35,8 @@ def vgg(
         classes: the number of classes.
         gates: `None` for plain Keras layers, or `"paper"` for gates of
             Dep-L0 between each normalization and its ReLU.
-        l0: the price of one weight, at least 0; unlike that of the L0 paper
-            not to be divided by the number of training examples.
-        dependence: `"forward"` or `"backward"` for gates that depend on each
-            other, `None` for gates that do not: Dep-L0 and its baseline.
-        cost: `"params"` or `"macs"`, what `l0` is the price of.
-        penalty: `"joint"` or `"reference"`, see `l0keras.sparsify`.
-        sample_per: `"batch"` or `"example"`, see `HardConcreteGate`.
+        l0, dependence, cost, penalty, sample_per: of the gates, see
+            `l0keras.place_gates`.
         l2: weight decay, 0.5 * l2 * w^2 for each trainable weight: kernels,
             the bias of the last layer, and the scales and offsets of batch
             normalization.
@@ -70,27 +61,12 @@ def vgg(
         for number in stage:
             check_integer("stages", number)
     make = ConvLayers(input_shape, classes, l2, seed, smallest=2 ** len(stages))
-    check_dep_l0(gates, l0, dependence)
     x = make.image
-    behind = []
     for stage, (filters, count) in enumerate(stages, start=1):
         for index in range(1, count + 1):
             x = make.conv_norm_relu(x, filters, 3, f"block{stage}", index)
-            behind.append(f"block{stage}_norm{index}")
         x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
-    return with_gates(
-        make.model(x, name),
-        gates,
-        behind,
-        # In the authors' code the chain begins so both ways.
-        inputs=stages[0][0],
-        l0=l0,
-        dependence=dependence,
-        cost=cost,
-        penalty=penalty,
-        sample_per=sample_per,
-        seed=make.next_seed(),
-    )
+    return make.model(x, name)
 
 
 def vgg16(input_shape=(32, 32, 3), classes=10, **arguments):

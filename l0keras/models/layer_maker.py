@@ -3,6 +3,7 @@ import numpy as np
 
 from l0keras import layers
 from l0keras.models.checks import check_gates
+from l0keras.models.checks import check_l2
 
 
 class LayerMaker:
@@ -10,7 +11,7 @@ class LayerMaker:
 
     Args:
         count: how many weighted layers the network has.
-        gates: `None` for plain layers, or `"paper"`.
+        gates: `None` for plain layers, or `"paper"` for gated ones.
         l0: the price of one weight, one number for all layers or one for
             each.
         l2: weight decay, one number or one for each layer.
@@ -52,8 +53,7 @@ class LayerMaker:
     def _make(self, kind, activation, name, **arguments):
         index = self._next
         self._next += 1
-        seed = self._seeds[index]
-        l2 = self._l2[index]
+        seed, l2 = self._seeds[index], self._l2[index]
         arguments["activation"] = activation
         arguments["kernel_initializer"] = keras.initializers.HeNormal(seed)
         arguments["name"] = name
@@ -66,10 +66,7 @@ class LayerMaker:
                 seed=seed,
                 **arguments,
             )
-        if not l2 >= 0:
-            raise ValueError(
-                f"Argument `l2` must be at least 0. Received: l2={l2}"
-            )
+        check_l2(l2)
         if l2:
             decay = keras.regularizers.L2(0.5 * l2)
             arguments["kernel_regularizer"] = decay
