@@ -1,3 +1,6 @@
+import keras
+
+from l0keras.graph.graph import Graph
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import OtherAxis
 from l0keras.graph.rules import rule_of
@@ -5,7 +8,7 @@ from l0keras.graph.split_apart import split_apart
 from l0keras.graph.trace import trace
 
 
-def channel_graph(model):
+def channel_graph(model: keras.Model) -> Graph:
     """Reads which channels a model has, who makes and who reads them.
 
     Args:

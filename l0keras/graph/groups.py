@@ -69,7 +69,7 @@ class Group:
     __repr__ = __str__
 
 
-def channel_groups(model):
+def channel_groups(model: keras.Model) -> list[Group]:
     """Finds the channels of a model that can only be cut together.
 
     Args:

@@ -4,7 +4,9 @@ from l0keras.graph.rules import table
 from l0keras.graph.rules.rule import Rule
 
 
-def register_channel_rule(layer_class, rule):
+def register_channel_rule(
+    layer_class: type[keras.Layer], rule: Rule | type[keras.Layer]
+) -> None:
     """Teaches `strip` and `sparsify` a layer type of your own.
 
     A layer without a rule is a barrier: `l0keras.strip` keeps the layer and

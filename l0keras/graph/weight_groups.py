@@ -28,7 +28,9 @@ _AXES = {
 KINDS = ("channel", *_AXES, "layer")
 
 
-def weight_groups(model, by="channel", include=None):
+def weight_groups(
+    model: keras.Model, by: str = "channel", include: str | None = None
+) -> list[WeightGroups]:
     """The groups of weights of a model that a penalty may send to 0.
 
     Args:

@@ -12,7 +12,7 @@ from l0keras.layers import GatedLayer
 _layers = keras.layers
 
 
-def count_macs(model):
+def count_macs(model: keras.Model) -> int:
     """Counts the multiply-accumulates of one example.
 
     One for each time that an entry of a kernel is multiplied: a dense layer
@@ -45,7 +45,7 @@ def count_macs(model):
     return sum(macs_by_layer(model).values())
 
 
-def macs_by_layer(model):
+def macs_by_layer(model: keras.Model) -> dict[str, int]:
     """Counts the multiply-accumulates of one example for each layer.
 
     Args:
@@ -71,7 +71,7 @@ def macs_of(nodes):
     return counts
 
 
-def architecture(model, gated=None):
+def architecture(model: keras.Model, gated: keras.Model | None = None) -> str:
     """The surviving units of each layer, in the papers' notation.
 
     A LeNet-5 with 20 and 25 feature maps, and of whose dense layers the first

@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 
 from l0keras.gates import HardConcreteGate
@@ -96,7 +97,7 @@ class Report:
     __repr__ = __str__
 
 
-def report(before, after):
+def report(before: keras.Model, after: keras.Model) -> Report:
     """Lists the cuts of `strip`, the layers that stayed whole, and why.
 
     Units are the channels that a layer makes. Parameters and bytes are those

@@ -22,7 +22,10 @@ Attributes are `None` before their pass, and those of `find_live` are valid
 until a pass changes params or takes out nodes.
 """
 
+import keras
+
 from l0keras.graph.analyze import find_rules
+from l0keras.graph.graph import Graph
 from l0keras.graph.trace import trace
 from l0keras.stripping.constants import load_params
 from l0keras.stripping.constants import propagate_constants
@@ -34,7 +37,9 @@ from l0keras.stripping.live import find_live
 from l0keras.stripping.simplify import simplify
 
 
-def plan(model, *, min_units=1, round_to=None):
+def plan(
+    model: keras.Model, *, min_units: int = 1, round_to: int | None = None
+) -> Graph:
     """Works out what `strip` cuts, without cutting.
 
     Args:

@@ -2,6 +2,8 @@ import contextlib
 import logging
 import random
 
+import keras
+
 from l0keras.gates import gates_of
 from l0keras.stripping.plan import plan
 from l0keras.stripping.rebuild import rebuild
@@ -10,7 +12,9 @@ from l0keras.stripping.record import write_record
 _log = logging.getLogger(__name__)
 
 
-def strip(model, *, min_units=1, round_to=None):
+def strip(
+    model: keras.Model, *, min_units: int = 1, round_to: int | None = None
+) -> keras.Model:
     """Cuts from a model all units that closed gates and zeros make idle.
 
     `strip` bakes gates into the weights, carries constants forwards, finds
