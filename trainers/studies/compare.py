@@ -9,7 +9,8 @@ the same data, and that network pruned by magnitude to the same number of
 weights during further training (tensorflow-model-optimization). All of them
 become LiteRT files, in floats and in int8; ours also with fine-tuning for
 int8, and with weights that share values. Errors, sizes and latencies are those
-of the files. The same command goes on where it was stopped.
+of the files. The same command goes on where it was stopped. `--rows` takes
+names with commas in quotes: --rows='"l0, int8",dense'.
 """
 
 import dataclasses

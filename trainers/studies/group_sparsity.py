@@ -30,7 +30,7 @@ STAGES = {
     "half_space": "by half-space steps",
     "top_k": "by the choice of k",
 }
-# What settings of groups are where there are none.
+# Settings of groups for rows without any.
 PLAIN = {
     name: getattr(Config, name)
     for name in ("group_lambda", "k", "epsilon", "switch_at")
@@ -41,12 +41,12 @@ def _rows(flagfile, lasso, gates, epochs, finetune_epochs):
     """The rows of an experiment whose flagfile is the full recipe.
 
     Args:
-        flagfile: a name.
-        lasso: the strength of the group lasso, `Config.group_lambda`. Its
-            penalty is linear in the weights, so those of the envelope mean
+        flagfile: the name of the experiment.
+        lasso: the strength of the group lasso, `group_lambda`. Its penalty is
+            linear in the weights, so the strengths of the envelope mean
             something else.
         gates: the settings of gates that leave about as many parameters.
-        epochs, finetune_epochs: those of the flagfile.
+        epochs, finetune_epochs: the numbers of epochs in the flagfile.
     """
     straight = {"finetune_epochs": 0, "epochs": epochs + finetune_epochs}
     lasso = {"method": "hspg", "group_lambda": lasso}
@@ -150,10 +150,11 @@ class GroupStudy(study.Study):
         }
 
     def finish(self, results, workdir):
-        """Takes the latencies of all files again, in turns.
+        """Measures the latencies of all files again, in turns.
 
-        Those of the trainings are of different times, when the machine was
-        more or less busy. Without a dense network they stay as they are.
+        The latencies in the reports were measured at different times, when
+        the machine was more or less busy. They stay where no dense network
+        is there to compare with.
         """
         if not any(result["name"] == "dense" for result in results):
             return results
@@ -212,10 +213,10 @@ class GroupStudy(study.Study):
         return lines
 
     def _groups(self, results):
-        """How many groups of each layer were asked for and kept, and zeros.
+        """Groups of each layer that were kept and asked for, and zeros.
 
-        Of the median run of each row; zeros are those of all layers, by the
-        stage that made them.
+        The numbers are those of the median run of each row; zeros are counted
+        over all layers, by the stage that made them.
         """
         shown = [(row, self.median_run(results, row)) for row in self.rows]
         shown = [
@@ -252,7 +253,8 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "experiment",
         "lenet5",
-        f"Experiment, one of {', '.join(EXPERIMENTS)}.",
+        "Network and data of the rows: lenet5 on MNIST or vgg7 on "
+        "Fashion-MNIST.",
         flag_values=flag_values,
     )
 

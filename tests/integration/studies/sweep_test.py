@@ -1,5 +1,6 @@
 """The sweep, on a small network and few images."""
 
+import dataclasses
 import functools
 
 import keras
@@ -59,9 +60,53 @@ def result(row, seed, workdir, study=STUDY):
     return study.result(row, seed, row.folder(workdir, seed), WHERE)
 
 
+@dataclasses.dataclass
+class Seen:
+    """What trainings did: results, arguments of networks, moved weights."""
+
+    rows: list
+    built: list
+    moved: list
+
+
 @pytest.fixture(scope="module")
-def rows(small, workdir):
-    return [result(row, 3, workdir) for row in ROWS]
+def seen(small, workdir):
+    build, fit, found = (
+        sweep.NETWORKS["tiny"],
+        keras.Model.fit,
+        Seen([], [], []),
+    )
+
+    def built(**arguments):
+        found.built.append(arguments)
+        return build(**arguments)
+
+    def watched(model, *arguments, **keywords):
+        names = [layer.name for layer in model.layers]
+        if "gate_generator" not in names:
+            return fit(model, *arguments, **keywords)
+        watched = model.get_layer("gate_generator"), model.layers[1]
+        before = [flat(layer) for layer in watched]
+        history = fit(model, *arguments, **keywords)
+        found.moved.append(
+            [np.any(flat(one) != old) for one, old in zip(watched, before)]
+        )
+        return history
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sweep.NETWORKS, "tiny", built)
+        patch.setattr(keras.Model, "fit", watched)
+        found.rows += [result(row, 3, workdir) for row in ROWS]
+    return found
+
+
+def flat(layer):
+    return np.concatenate([np.ravel(w) for w in layer.get_weights()])
+
+
+@pytest.fixture(scope="module")
+def rows(seen):
+    return seen.rows
 
 
 def test_runs_every_method_at_every_price(rows):
@@ -82,22 +127,23 @@ def test_runs_every_method_at_every_price(rows):
     assert rows[0]["macs"] == rows[0]["dense_macs"]
 
 
-def test_seeds_make_it_the_same_run(rows, tmp_path, monkeypatch):
-    built = []
-    build = sweep.NETWORKS["tiny"]
+def test_networks_have_the_price_of_all_their_work(seen):
+    # For each row the dense network to count, and the one to train.
+    trained = seen.built[1::2]
+    chains = [arguments.get("dependence") for arguments in trained]
+    assert chains == [None, None, "forward", "backward"]
+    for arguments, row in zip(trained[1:], seen.rows[1:]):
+        assert arguments["l0"] * row["dense_macs"] == pytest.approx(30.0)
+        assert arguments["cost"] == "macs"
 
-    def counted(**arguments):
-        built.append(arguments)
-        return build(**arguments)
 
-    monkeypatch.setitem(sweep.NETWORKS, "tiny", counted)
+def test_fine_tuning_leaves_the_gates_alone(seen):
+    """The first of two trainings moves the generator, the last does not."""
+    assert seen.moved == 3 * [[True, True], [False, True]]
+
+
+def test_seeds_make_it_the_same_run(rows, tmp_path):
     again = result(ROWS[3], 3, str(tmp_path))
-    # The dense network to count, and the one to train.
-    chains = [arguments.get("dependence") for arguments in built]
-    assert chains == [None, "backward"]
-    # The price is that of all multiply-accumulates.
-    assert built[1]["l0"] * again["dense_macs"] == pytest.approx(30.0)
-    assert built[1]["cost"] == "macs"
     assert {**again, "seconds": 0} == {**rows[3], "seconds": 0}
 
 
@@ -113,34 +159,6 @@ def test_refuses_a_workdir_of_other_settings(rows, workdir):
 
 def test_rows_are_all_methods_at_all_prices():
     assert len(sweep.ROWS) == len({row.name for row in sweep.ROWS}) == 20
-
-
-def test_fine_tuning_leaves_the_gates_alone(monkeypatch, tmp_path):
-    """The first of two trainings moves what makes gates, the last does not."""
-    moved = []
-    fit = keras.Model.fit
-
-    def watched(model, *arguments, **keywords):
-        names = [layer.name for layer in model.layers]
-        if "gate_generator" not in names:
-            return fit(model, *arguments, **keywords)
-        generator = model.get_layer("gate_generator")
-        before = [
-            np.concatenate([np.ravel(w) for w in layer.get_weights()])
-            for layer in (generator, model.layers[1])
-        ]
-        history = fit(model, *arguments, **keywords)
-        after = [
-            np.concatenate([np.ravel(w) for w in layer.get_weights()])
-            for layer in (generator, model.layers[1])
-        ]
-        moved.append([np.any(a != b) for a, b in zip(after, before)])
-        return history
-
-    monkeypatch.setattr(keras.Model, "fit", watched)
-    for row in ROWS:
-        result(row, 1, str(tmp_path))
-    assert moved == 3 * [[True, True], [False, True]]
 
 
 def row(method, price, seed, error, macs):

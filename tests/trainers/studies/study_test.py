@@ -6,8 +6,15 @@ import os
 import pytest
 from absl import flags
 
+from trainers import benchmark
 from trainers.run import program
+from trainers.studies import compare
+from trainers.studies import deep_r
+from trainers.studies import group_sparsity
 from trainers.studies import study
+from trainers.studies import summary
+from trainers.studies import sweep
+from trainers.studies import zoo
 
 ROWS = (
     study.Row("few", "few weights", "none"),
@@ -140,3 +147,38 @@ def test_errors_end_the_program(monkeypatch, capsys):
     monkeypatch.setattr(study.Study, "run", refuses)
     with pytest.raises(SystemExit, match="^error: no$"):
         study.main(Numbers)(["study"])
+
+
+@pytest.mark.parametrize(
+    "one",
+    [benchmark, compare, deep_r, group_sparsity, summary, sweep, zoo],
+    ids=lambda one: one.__name__.split(".")[-1],
+)
+def test_help_texts_start_with_a_noun(one):
+    values = flags.FlagValues()
+    one.define_flags(values)
+    for name in values:
+        first, *_ = values[name].help.strip("<").split()
+        assert first[0].isupper() or "|" in first, name
+        assert first not in {"The", "A", "What", "Which", "How", "Whether"}
+
+
+def test_a_study_without_seeds_runs_each_row_once(tmp_path):
+    class Once(Numbers):
+        has_seeds = False
+
+        def result(self, row, seed, folder, where):
+            assert seed is None
+            found = super().result(row, 1, folder, where)
+            return {"name": row.name, "test_error": found["test_error"]}
+
+    defined = flags.FlagValues()
+    study.define_flags(defined, has_seeds=False)
+    assert "seeds" not in defined
+    defined(["study", f"--workdir={tmp_path}/work"])
+    numbers = Once()
+    results = numbers.run(defined)
+    assert [row["name"] for row in results] == ["few", "all"]
+    assert len(numbers.trained) == 2
+    assert numbers.run(defined) == results
+    assert len(numbers.trained) == 2
