@@ -1,4 +1,4 @@
-from trainers.run.tables import table
+from trainers.run import tables
 
 REPORT = {
     "units": {"dense": "20-50-800-500", "gated": "9-18-65-25"},
@@ -16,7 +16,7 @@ REPORT = {
 
 
 def test_one_line_for_each_stage():
-    lines = table(REPORT).splitlines()
+    lines = tables.table(REPORT).splitlines()
     rows = {line.split()[0]: line for line in lines[3:7]}
     assert list(rows) == ["dense", "gated", "stripped", "LiteRT"]
     assert rows["dense"].split() == (
@@ -34,4 +34,30 @@ def test_stages_that_were_not_reached_are_left_out():
     report = {**REPORT, "test_error": {"dense": 1.0}}
     for key in ("units", "params", "macs", "bytes", "latency_us"):
         report[key] = {"dense": REPORT[key]["dense"]}
-    assert "gated" not in table(report)
+    assert "gated" not in tables.table(report)
+
+
+ROWS = [["", "bytes", "error"], ["dense", "1,000", "0.5 %"], ["l0", "9", "-"]]
+
+
+def test_text_aligns_columns():
+    assert tables.text(ROWS).splitlines() == [
+        "       bytes  error",
+        "-------------------",
+        "dense  1,000  0.5 %",
+        "l0         9      -",
+    ]
+
+
+def test_markdown_has_a_line_under_the_titles():
+    assert tables.markdown(ROWS).splitlines() == [
+        "|  | bytes | error |",
+        "| --- | --- | --- |",
+        "| dense | 1,000 | 0.5 % |",
+        "| l0 | 9 | - |",
+    ]
+
+
+def test_of_two_in_the_middle_the_worse_one():
+    for runs, median in (([3, 1, 2], 2), ([2, 1], 2)):
+        assert tables.median_run(runs, lambda run: run) == median
