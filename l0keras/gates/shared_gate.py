@@ -68,7 +68,7 @@ class SharedGate(HardConcreteGate):
         return {**config, "units": self.units}
 
 
-def gates_of(model):
+def gates_of(model: keras.Layer) -> list[HardConcreteGate]:
     """Lists the gates of a model, in the order of its layers.
 
     Args:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
@@ -5,7 +7,12 @@ from l0keras.models.conv_layers import ConvLayers
 _layers = keras.layers
 
 
-def cifar_cnn(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
+def cifar_cnn(
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """The convolutional network of TensorFlow's CIFAR-10 tutorial.
 
     Two 5 x 5 convolutions of 64 feature maps, each with ReLU and 3 x 3 max

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.checks import blocks_of
@@ -9,14 +11,14 @@ _layers = keras.layers
 
 
 def densenet(
-    depth=40,
-    growth_rate=12,
-    dropout=0.0,
-    input_shape=(32, 32, 3),
-    classes=10,
-    l2=0.0,
-    seed=None,
-):
+    depth: int = 40,
+    growth_rate: int = 12,
+    dropout: float = 0.0,
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """A densely connected network, DenseNet-40 by default.
 
     Three stages of (depth - 4) / 3 layers. A layer is batch normalization,

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.layer_maker import LayerMaker
@@ -11,16 +13,16 @@ _VARIANTS = {
 
 
 def lenet5(
-    input_shape=(28, 28, 1),
-    classes=10,
-    variant="caffe",
-    gates=None,
-    l0=0.0,
-    l2=0.0,
-    droprate_init=0.5,
-    sample_per="batch",
-    seed=None,
-):
+    input_shape: Sequence[int] = (28, 28, 1),
+    classes: int = 10,
+    variant: str = "caffe",
+    gates: str | None = None,
+    l0: float | Sequence[float] = 0.0,
+    l2: float | Sequence[float] = 0.0,
+    droprate_init: float | Sequence[float] = 0.5,
+    sample_per: str = "batch",
+    seed: int | None = None,
+) -> keras.Model:
     """LeNet-5-Caffe, 20-50-800-500 on 28 x 28 pixels, plain or with gates.
 
     Two 5 x 5 valid convolutions, each with ReLU and max pooling, then a

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -7,14 +9,14 @@ from l0keras.models.checks import check_l2
 
 
 def lstm(
-    input_shape=(28, 28),
-    classes=10,
-    units=128,
-    return_sequences=False,
-    dropout=0.0,
-    l2=0.0,
-    seed=None,
-):
+    input_shape: Sequence[int | None] = (28, 28),
+    classes: int = 10,
+    units: int = 128,
+    return_sequences: bool = False,
+    dropout: float = 0.0,
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """A recurrent network: one LSTM layer and the logits.
 
     It reads an image row by row with the default arguments, and classifies it

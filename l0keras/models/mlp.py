@@ -1,20 +1,22 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.layer_maker import LayerMaker
 
 
 def mlp(
-    input_shape=(28, 28, 1),
-    classes=10,
-    hidden=(300, 100),
-    gates=None,
-    l0=0.0,
-    l2=0.0,
-    droprate_init=None,
-    sample_per="batch",
-    use_bias=True,
-    seed=None,
-):
+    input_shape: Sequence[int] = (28, 28, 1),
+    classes: int = 10,
+    hidden: Sequence[int] = (300, 100),
+    gates: str | None = None,
+    l0: float | Sequence[float] = 0.0,
+    l2: float | Sequence[float] = 0.0,
+    droprate_init: float | Sequence[float] | None = None,
+    sample_per: str = "batch",
+    use_bias: bool = True,
+    seed: int | None = None,
+) -> keras.Model:
     """A multi-layer perceptron, 784-300-100 by default, plain or with gates.
 
     The input is flattened; hidden layers have ReLU, the last layer gives the

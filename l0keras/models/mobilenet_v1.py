@@ -1,3 +1,7 @@
+from collections.abc import Sequence
+
+import keras
+
 from l0keras.models.conv_layers import ConvLayers
 
 # The channels and the stride of each block.
@@ -15,8 +19,12 @@ _BLOCKS = (
 
 
 def mobilenet_v1(
-    alpha=1.0, input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None
-):
+    alpha: float = 1.0,
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """MobileNet v1 with a stem for small images.
 
     A 3 x 3 convolution with 32 channels, without the paper's stride, then

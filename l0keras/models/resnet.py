@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 from keras.src.ops.numpy import Take
 
@@ -11,14 +13,14 @@ _layers = keras.layers
 
 @dep_l0(r"stem_relu|block\d_\d+_relu1")
 def resnet(
-    depth=56,
-    width=16,
-    input_shape=(32, 32, 3),
-    classes=10,
+    depth: int = 56,
+    width: int = 16,
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
     *,
-    l2=0.0,
-    seed=None,
-):
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """A residual network for small images, ResNet-56 by default.
 
     Three stages of (depth - 2) / 6 blocks with 1, 2 and 4 times `width`

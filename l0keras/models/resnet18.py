@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
@@ -6,7 +8,12 @@ _layers = keras.layers
 _FILTERS = 64
 
 
-def resnet18(input_shape=(32, 32, 3), classes=10, l2=0.0, seed=None):
+def resnet18(
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """ResNet-18 with a stem for small images.
 
     Four stages of two blocks with 64, 128, 256 and 512 channels. A block is

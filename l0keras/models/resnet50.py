@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.conv_layers import ConvLayers
@@ -10,12 +12,12 @@ _BLOCKS = (3, 4, 6, 3)
 
 @dep_l0(r"stem_relu|block\d_\d+_norm[12]")
 def resnet50(
-    input_shape=(224, 224, 3),
-    classes=1000,
+    input_shape: Sequence[int] = (224, 224, 3),
+    classes: int = 1000,
     *,
-    l2=0.0,
-    seed=None,
-):
+    l2: float = 0.0,
+    seed: int | None = None,
+) -> keras.Model:
     """ResNet-50, with the strides in the 3 x 3 convolutions.
 
     A 7 x 7 convolution and max pooling, both with stride 2, then four stages

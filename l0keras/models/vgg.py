@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.checks import check_integer
@@ -10,14 +12,20 @@ _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 # In the code of the authors the chain starts alike both ways.
 @dep_l0(r"block\d+_norm\d+", same_start=True)
 def vgg(
-    stages=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
-    input_shape=(32, 32, 3),
-    classes=10,
+    stages: Sequence[tuple[int, int]] = (
+        (64, 2),
+        (128, 2),
+        (256, 3),
+        (512, 3),
+        (512, 3),
+    ),
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
     *,
-    l2=0.0,
-    seed=None,
-    name="vgg",
-):
+    l2: float = 0.0,
+    seed: int | None = None,
+    name: str = "vgg",
+) -> keras.Model:
     """Stages of 3 x 3 convolutions with max pooling behind each.
 
     Each convolution has batch normalization, which takes the place of its
@@ -69,7 +77,11 @@ def vgg(
     return make.model(x, name)
 
 
-def vgg16(input_shape=(32, 32, 3), classes=10, **arguments):
+def vgg16(
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    **arguments,
+) -> keras.Model:
     """VGG16 for small images: batch normalization, and one dense layer.
 
     Thirteen 3 x 3 convolutions with 64, 128, 256, 512 and 512 channels, each

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import keras
 
 from l0keras.models.checks import blocks_of
@@ -11,18 +13,18 @@ _layers = keras.layers
 
 
 def wide_resnet(
-    depth=28,
-    width=10,
-    dropout=0.0,
-    input_shape=(32, 32, 3),
-    classes=10,
-    gates=None,
-    l0=0.0,
-    l2=0.0,
-    droprate_init=0.3,
-    sample_per="batch",
-    seed=None,
-):
+    depth: int = 28,
+    width: int = 10,
+    dropout: float = 0.0,
+    input_shape: Sequence[int] = (32, 32, 3),
+    classes: int = 10,
+    gates: str | None = None,
+    l0: float = 0.0,
+    l2: float = 0.0,
+    droprate_init: float = 0.3,
+    sample_per: str = "batch",
+    seed: int | None = None,
+) -> keras.Model:
     """A wide residual network with pre-activation, WRN-28-10 by default.
 
     Three stages of (depth - 4) / 6 blocks with 16, 32 and 64 times `width`

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -11,29 +12,33 @@ from l0keras.placement.generated_gates import check_arguments
 
 
 def place_gates(
-    model,
-    behind,
-    l0=0.0,
-    dependence=None,
-    cost="params",
-    penalty="joint",
-    inputs=None,
-    droprate_init=1.0 / (1.0 + math.exp(3.0)),
-    sample_per="example",
-    seed=None,
-):
-    """Puts gates on a copy of a model behind layers that are named.
+    model: keras.Model,
+    behind: Sequence[str],
+    l0: float = 0.0,
+    dependence: str | None = None,
+    cost: str = "params",
+    penalty: str = "joint",
+    inputs: int | None = None,
+    droprate_init: float = 1.0 / (1.0 + math.exp(3.0)),
+    sample_per: str = "example",
+    seed: int | None = None,
+) -> keras.Model:
+    """Puts gates on a copy of a model behind the layers of given names.
 
-    Where `l0keras.sparsify` looks for everything that could be cut, this is
-    for networks whose gates have their places in a paper. A generator tells
-    all gates their `log_alpha`, and they are charged together.
+    `l0keras.sparsify` finds all places where channels can be cut; this
+    function takes the places from a paper. One generator makes `log_alpha`
+    for all gates, and they are charged together.
 
     Args:
         model: a built `Sequential` or functional model; only read.
         behind: the names of layers, in the order of the network. Whatever
             reads their outputs reads them gated, along the last axis.
-        l0, dependence, cost: as in `l0keras.sparsify`.
-        penalty: `"joint"` or `"reference"`, as there.
+        l0: the price of one unit of `cost`, at least 0. The lambda of Dep-L0
+            is not divided by the number of training examples.
+        dependence: `"forward"` or `"backward"` for gates that depend on each
+            other (Dep-L0), `None` for gates that do not (its baseline).
+        cost: `"params"` for weights, `"macs"` for multiply-accumulates.
+        penalty: `"joint"` or `"reference"`, as in `l0keras.sparsify`.
         inputs, droprate_init: as in `l0keras.GateGenerator`.
         sample_per: as in `l0keras.HardConcreteGate`.
         seed: an integer, from which each gate gets one of its own, or `None`.
@@ -44,6 +49,11 @@ def place_gates(
 
     Raises:
         ValueError: an argument out of its range, or a name of no layer.
+
+    Example:
+
+    >>> model = l0keras.models.vgg16()
+    >>> gated = l0keras.place_gates(model, ["block1_norm1", "block1_norm2"])
     """
     check_arguments(dependence, cost, penalty)
     if penalty == "separate":

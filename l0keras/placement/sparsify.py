@@ -28,15 +28,15 @@ _GATED = {
 
 
 def sparsify(
-    model,
-    l0=0.0,
-    rules=None,
-    droprate_init=0.05,
-    dependence=None,
-    cost="params",
-    penalty=None,
+    model: keras.Model,
+    l0: float = 0.0,
+    rules: dict[str, bool | dict] | None = None,
+    droprate_init: float = 0.05,
+    dependence: str | None = None,
+    cost: str = "params",
+    penalty: str | None = None,
     **gate_arguments,
-):
+) -> keras.Model:
     """Puts gates on a copy of a model wherever something could be cut.
 
     Channels that can only be cut together share one vector of gates: all
@@ -129,7 +129,8 @@ def sparsify(
     }
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
-    gates = {name: chooser.choice([name]) for name in inside}
+    gated_layers = {name: chooser.choice([name]) for name in inside}
+    gates = {}
     recurrent = {
         node.name
         for node in ties.graph.nodes
@@ -145,7 +146,7 @@ def sparsify(
         if choice is not None:
             gates[id(group)] = choice
         _log.info("%s: %s", group, reason or ("gated" if choice else "skipped"))
-    sparsifier = _Sparsifier(ties, gates, cost)
+    sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
     if generated:
         sparsifier.generate(arguments, dependence, penalty)
     return sparsifier.model()
@@ -154,10 +155,12 @@ def sparsify(
 class _Sparsifier(Builder):
     """Builds the copy, with gates where channels are read."""
 
-    def __init__(self, ties, gates, cost):
+    def __init__(self, ties, gates, gated_layers, cost):
         super().__init__(ties.graph)
         self.ties = ties
+        # Arguments of gates, by the id of a group and by the name of a layer.
         self.gates = gates
+        self.gated_layers = gated_layers
         self.cost = cost
         self.costs = ties.costs(cost)
         self.generated = None
@@ -332,7 +335,7 @@ class _Sparsifier(Builder):
     # === The copy ===
 
     def clone(self, node):
-        arguments = self.gates.get(node.name)
+        arguments = self.gated_layers.get(node.name)
         if arguments is None or type(node.layer) not in _GATED:
             return super().clone(node)
         config = {**live_arguments(node.layer), **arguments, "name": node.name}
