@@ -5,14 +5,14 @@ r"""Compares speeds within one run, the only way they can be compared.
     python -m trainers.benchmark --strip=ResNet50,ResNet101,ResNet152 --rounds=5
     python -m trainers.benchmark --prox=100000
 
-The first times training steps: of a gated network against the plain one, of
-`resnet56` with gates that depend on each other against gates that do not; the
-second the latency of LiteRT files, one example at a time; the
-third `strip` of networks of `keras.applications`, with half of their gates
-closed, against building them, and measures the memory that it takes; the
-fourth the prox of the group envelope against sorting. All candidates take
-turns, round by round, so that a busy machine slows them alike; ratios are
-taken within each round.
+The first command times training steps: of a gated network against the plain
+one, of `resnet56` with gates that depend on each other against gates that do
+not. The second times LiteRT files, one example at a time. The third times
+`strip` of networks of `keras.applications`, with half of their gates closed,
+against building them, and measures the memory that it takes. The fourth times
+the prox of the group envelope against sorting. All candidates take turns, round
+by round, so that a busy machine slows them alike; ratios are taken within each
+round.
 """
 
 import os

@@ -11,10 +11,11 @@ def benchmark_tflite(paths, thread_counts, rounds):
     Args:
         paths: a list of `.tflite` files, the one to compare with first.
         thread_counts: a list of numbers of threads of LiteRT.
-        rounds: how often each is timed; a time is the median of 100 runs.
+        rounds: the number of times that each is timed; a time is the median
+            of 100 runs.
 
     Returns:
-        A dictionary from each number of threads to what `summarize` returns,
+        A dictionary from each number of threads to a summary of `summarize`,
         for each path.
 
     Raises:
@@ -41,7 +42,7 @@ def benchmark_tflite(paths, thread_counts, rounds):
 
 
 def format_tflite_table(summary):
-    """Sets what `benchmark_tflite` returns as lines of text."""
+    """Sets the results of `benchmark_tflite` as lines of text."""
     return "\n\n".join(
         f"{count} thread{'s' if count > 1 else ''}\n{format_table(rows)}"
         for count, rows in summary.items()

@@ -19,10 +19,10 @@ def benchmark_prox(groups, rounds):
 
     Args:
         groups: how many there are.
-        rounds: how often each is timed.
+        rounds: the number of times that each is timed.
 
     Returns:
-        What `timing.summarize` returns.
+        A summary of `measure.summarize`.
 
     Raises:
         ValueError: too few groups to compare.

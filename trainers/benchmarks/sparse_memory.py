@@ -1,12 +1,12 @@
-r"""The memory that a huge layer with few connections is trained in.
+r"""Memory of the training of a huge layer with few connections.
 
     KERAS_BACKEND=jax python -m trainers.benchmarks.sparse_memory
     python -m trainers.benchmarks.sparse_memory --batch_size=32
 
 builds a `SparseDense` of 32,768 x 32,768 with 0.01 % of its connections, makes
-one training step with Adam and tells the peak of this process's resident
-memory, and what it was when all that it needs had been imported. As a dense
-layer its weights alone would be 4.3 GB, with Adam 13 GB.
+one training step with Adam and prints two peaks of this process's resident
+memory: after the imports and after the step. The weights of a dense layer alone
+would take 4.3 GB, with Adam 13 GB.
 """
 
 import keras
@@ -34,7 +34,7 @@ def define_flags(flag_values=FLAGS):
 
 
 def measure(batch_size, size=SIZE, connectivity=CONNECTIVITY):
-    """Builds and trains such a layer.
+    """Builds and trains a layer with few connections.
 
     Args:
         batch_size: examples in the step.

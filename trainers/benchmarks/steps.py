@@ -12,7 +12,7 @@ from l0keras.optimizers import DeepR
 from trainers.benchmarks.measure import interleave
 from trainers.benchmarks.measure import summarize
 
-# One price for all; what it is makes no difference to the time of a step.
+# One price for all: its value makes no difference to the time of a step.
 L0 = 0.1 / 60_000
 
 
@@ -75,8 +75,8 @@ def _storage(make_optimizer):
     }
 
 
-# What is timed against what, the one to compare with first: pairs of functions
-# without arguments that build a network and make its optimizer.
+# Candidates by name, the first the one that the others are compared with: pairs
+# of functions without arguments that build a network and make its optimizer.
 STEPS = {
     "lenet5": _gates(models.lenet5),
     "mlp": _gates(models.mlp),
@@ -124,16 +124,16 @@ def benchmark_training(name, batch_size, steps_per_execution, rounds):
     """Times training steps of networks against each other.
 
     All have the same metrics, and the same optimizer (Adam with averaged
-    weights for gates) unless that is what is compared.
+    weights for gates) unless optimizers are compared.
 
     Args:
         name: one of `STEPS`.
         batch_size: examples in a step.
         steps_per_execution: steps in one call of the training function.
-        rounds: how often each is timed.
+        rounds: the number of times that each is timed.
 
     Returns:
-        What `summarize` returns, for each network.
+        A summary of `summarize`, for each network.
     """
     candidates = {
         kind: training_steps(

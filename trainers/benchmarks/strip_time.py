@@ -24,7 +24,7 @@ def applications(names):
         A dictionary from the names to functions without arguments.
 
     Raises:
-        ValueError: no such function.
+        ValueError: an unknown name.
     """
     check_names("strip", names)
     known = architectures()
@@ -40,7 +40,7 @@ def benchmark_strip(builders, rounds):
         builders: a dictionary from names to functions without arguments that
             return a functional `keras.Model`, the most shallow first. Their
             modules have to be importable by name.
-        rounds: how often each is timed.
+        rounds: the number of times that each is timed.
 
     Returns:
         A dictionary from the names to the number of `layers`, the medians

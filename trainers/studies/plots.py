@@ -99,7 +99,7 @@ def _latency(result):
 
 
 def groups(results, titles):
-    """Draws what each run is left with, a marker for each method.
+    """Draws errors against sizes and speeds, a marker for each method.
 
     Args:
         results: a list of dicts with `name`, `test_error`, `params`, `macs`

@@ -1,4 +1,4 @@
-"""What is checked of one model, from its gates to its LiteRT file."""
+"""The checks of one model, from its gates to its LiteRT file."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ L0 = 0.1 / 50_000
 
 
 def prove(build, seed=0, dense_file=True):
-    """Gates, trains, strips and exports a model, and checks what comes out.
+    """Gates, trains, strips and exports a model, and checks the results.
 
     All weights but kernels are first moved off their initial values, and the
     statistics of `BatchNormalization` fitted to random images, so that nothing
@@ -112,16 +112,16 @@ def prove(build, seed=0, dense_file=True):
 
 
 def relative_difference(outputs, expected):
-    """How far outputs are off, measured by how much they say.
+    """The error of outputs in units of their variation.
 
     Args:
         outputs: an array of shape (examples, units).
-        expected: what they should be.
+        expected: the array that they should be.
 
     Returns:
         The largest absolute difference as a share of the largest deviation of
-        a unit of `expected` from its mean over the examples. What all
-        examples have in common, such as the last bias, does not hide errors.
+        a unit of `expected` from its mean over the examples. A part that all
+        examples share, like the last bias, does not hide errors.
     """
     expected = np.asarray(expected, "float64")
     deviation = np.max(np.abs(expected - np.mean(expected, axis=0)))
@@ -263,7 +263,7 @@ def _litert_bytes(model):
 
 
 def _wrong_widths(groups, gated, stripped):
-    """Says which layers kept more or fewer channels than have open gates.
+    """The layers with more or fewer channels than open gates.
 
     Counts on the layers' outputs, not by the graph that cut them.
     """
@@ -286,7 +286,7 @@ def _wrong_widths(groups, gated, stripped):
 
 
 def _changes(stripped):
-    """Says what stripping for a second time would change."""
+    """The changes that stripping for a second time would make."""
     again = l0keras.strip(stripped)
     if again.get_config() != stripped.get_config():
         return ["strip finds something to cut in its own result"]

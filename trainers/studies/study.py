@@ -78,7 +78,7 @@ class Study:
         self.name = name
         self.rows = rows
 
-    # === What a study is about ===
+    # === The parts of a study ===
 
     def result(self, row, seed, folder, where):
         """Trains one row with one seed, or reads the result that is there.
@@ -95,7 +95,7 @@ class Study:
         raise NotImplementedError
 
     def finish(self, results, workdir):
-        """Adds to the results of all runs what needs all of them."""
+        """Adds the measurements that need all runs to their results."""
         del workdir
         return results
 
@@ -193,7 +193,7 @@ class Study:
             The results.
 
         Raises:
-            ValueError: no such folder.
+            ValueError: no results in the folder.
         """
         path = os.path.join(folder, RESULTS)
         if not os.path.exists(path):
@@ -207,7 +207,7 @@ class Study:
         return results
 
     def run(self, flag_values=FLAGS):
-        """Does what the flags ask for; returns the results."""
+        """Follows the flags; returns the results."""
         if flag_values.again:
             return self.again(flag_values.again)
         if not flag_values.workdir:

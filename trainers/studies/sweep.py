@@ -173,7 +173,7 @@ class Run:
         self._data = data
 
     def result(self):
-        """Trains the network; returns what `Sweep.result` says."""
+        """Trains the network; returns the dict of `Sweep.result`."""
         start = time.monotonic()
         seed, method = self._seed, self._row.method
         keras.utils.set_random_seed(seed)
@@ -270,8 +270,8 @@ def summary(rows):
     Returns:
         A list of dicts, one for each network, method and price, in the order
         in which they first come, with `test_error`, `macs` and `params`
-        (means), `low` and `high` (the range of test errors) and `seeds` (how
-        many).
+        (means), `low` and `high` (the range of test errors) and `seeds` (their
+        number).
     """
     found = {}
     for row in rows:
@@ -295,7 +295,7 @@ def summary(rows):
 
 
 def table(points):
-    """The table of what `summary` returns, rows of strings."""
+    """The table of the points of `summary`, rows of strings."""
     lines = [
         [
             "network",

@@ -76,8 +76,8 @@ NOTES = (
     "strip, LiteRT: the largest difference between the outputs of the gated "
     "and the stripped network, and of that and its file, as a share of the "
     "largest deviation of a logit from its mean over the images; "
-    f"{proof.TOLERANCE:g} is allowed, or what rounding errors of the images "
-    "explain.",
+    f"{proof.TOLERANCE:g} is allowed, or as much as rounding errors of the "
+    "images explain.",
     "strip / build: the time of strip as a multiple of the time that building "
     "the network took just before, in the same process.",
     "GiB: the most memory that the process held, TensorFlow itself included.",
@@ -156,8 +156,8 @@ def make_row(name, prove):
 
     Args:
         name: the name for the row.
-        prove: a function without arguments that returns what `proof.prove`
-            does.
+        prove: a function without arguments that returns a row of
+            `proof.prove`.
 
     Returns:
         A dictionary for JSON.
