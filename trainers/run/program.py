@@ -136,19 +136,6 @@ def define_device_flags(flag_values=flags.FLAGS):
     )
 
 
-def start(argv):
-    """Refuses arguments that are not flags, and quietens the libraries.
-
-    Args:
-        argv: what `absl.app.run` hands to `main`.
-
-    Raises:
-        ValueError: `argv` has more than the program's name.
-    """
-    _quieten()
-    _refuse(argv[1:])
-
-
 def set_up(num_threads=0, num_logical_cpus=0):
     """Says how TensorFlow may use the machine; before it does anything else.
 

@@ -55,7 +55,9 @@ class Training:
         steps_per_execution=0,
     ):
         self._config = config
-        self._folder = Workdir(workdir, config.to_json())
+        self._folder = Workdir(
+            workdir, config.to_json(), type(config)().to_json()
+        )
         try:
             self.finished = self._finished()
             if self.finished is None:

@@ -12,13 +12,15 @@ class Workdir:
     Args:
         path: the folder, made where it does not exist.
         settings: what makes the experiment what it is, a dict for JSON.
+        defaults: the values of settings that the record of an older version
+            does not have yet.
 
     Raises:
         ValueError: the folder cannot be written to, holds another
             experiment, or another process is at work in it.
     """
 
-    def __init__(self, path, settings):
+    def __init__(self, path, settings, defaults=None):
         if not path:
             raise ValueError(
                 "Argument `workdir` must be a folder for what the run leaves "
@@ -26,6 +28,7 @@ class Workdir:
             )
         self.path = os.path.expanduser(path)
         self._settings = settings
+        self._defaults = defaults or {}
         self._lock_folder()
         try:
             self._check()
@@ -66,13 +69,13 @@ class Workdir:
             return
         try:
             with open(path) as file:
-                stored = json.load(file)
+                stored = {**self._defaults, **json.load(file)}
             differing = [
                 f"{name}={stored.get(name)} there, {value} now"
                 for name, value in self._settings.items()
                 if stored.get(name) != value
             ]
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise ValueError(
                 f"The file {path} is damaged ({error}). Nothing was changed."
             ) from None

@@ -1,5 +1,6 @@
 import dataclasses
 import glob
+import json
 import pathlib
 
 import pytest
@@ -8,7 +9,9 @@ from absl import flags
 from trainers import train
 from trainers.run import config as config_lib
 from trainers.run.config import Config
+from trainers.run.workdir import Workdir
 
+ROOT = pathlib.Path(config_lib.__file__).parents[2]
 EXPERIMENTS = pathlib.Path(config_lib.__file__).parents[1] / "experiments"
 
 
@@ -350,3 +353,34 @@ def test_there_are_the_papers_flagfiles():
         "cifar100_densenet40_wgsef",
         "imagenet2012_resnet50_wgsef",
     }
+
+
+def test_help_texts_begin_with_a_noun():
+    verbs = ("The", "A", "How", "What", "Which", "Whether", "Who", "Of")
+    for field in dataclasses.fields(Config):
+        text = field.metadata["text"]
+        assert text[0].isupper() and text.endswith(".")
+        assert text.split()[0] not in verbs, text
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(ROOT.glob("saved_models/*/report.json")),
+    ids=lambda p: p.parent.name,
+)
+def test_workdirs_of_older_versions_are_accepted(path, tmp_path):
+    record = json.loads(path.read_text())["config"]
+    config = Config.from_json(record)
+    # Nothing that was said is lost, also where settings came later.
+    assert record.items() <= config.to_json().items()
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    defaults = Config().to_json()
+    Workdir(tmp_path, config.to_json(), defaults).close()
+    other = dataclasses.replace(config, seed=99).to_json()
+    with pytest.raises(ValueError, match="differs in seed=. there, 99 now$"):
+        Workdir(tmp_path, other, defaults)
+
+
+def test_records_of_other_programs_are_refused():
+    with pytest.raises(ValueError, match=r"Received: \['lambda'\]"):
+        Config.from_json({"lambda": 1})
