@@ -1,4 +1,5 @@
 import json
+import math
 
 import keras
 import numpy as np
@@ -107,8 +108,8 @@ def report(before: keras.Model, after: keras.Model) -> Report:
 
     `strip` leaves a record on the model that it returns, with the reasons of
     everything that had to stay. A model that was loaded from a file has none,
-    as files hold plain Keras: then the reasons are found again, those of
-    `min_units` and `round_to` by comparing the widths.
+    as files hold plain Keras: then `before` is planned again, with the
+    `min_units` or `round_to` that gives `after` its widths.
 
     Args:
         before: the model that was stripped, unchanged since.
@@ -155,7 +156,7 @@ def report(before: keras.Model, after: keras.Model) -> Report:
     units = ""
     if gates_of(before):
         units = architecture_of(sources, sources_of(nodes_after))
-    record = read_record(after) or _reasons(before, rows_before, rows_after)
+    record = read_record(after) or _reasons(before, rows_after)
     return Report(
         architecture=units,
         layers=layers,
@@ -207,25 +208,63 @@ def _differences(before, after, rows_before, rows_after):
     return reasons
 
 
-def _reasons(before, rows_before, rows_after):
+def _reasons(before, rows_after):
     """The record that `strip` would leave, for a model without one."""
     graph = plan(before)
+    widths = _widths(graph, rows_after)
+    if _agree(widths):
+        return explain(graph)
+    for sizes in _sizes_for(widths):
+        asked = plan(before, **sizes)
+        if _agree(_widths(asked, rows_after)):
+            return explain(asked)
     record = explain(graph)
-    for node in graph.nodes:
-        row = rows_after.get(node.name)
-        if row is None or node.rule is BARRIER or len(node.outputs) != 1:
-            continue
-        fewest = len(node.output.kept)
-        if node.rule.creates(node) and fewest < row["units"]:
+    for name, (fewest, units, _) in widths.items():
+        if fewest < units:
             record["kept"].append(
                 {
-                    "layer": node.name,
-                    "reason": f"keeps {row['units']} of its units where "
-                    f"{fewest} would do: it was stripped with `min_units` or "
-                    "`round_to`",
+                    "layer": name,
+                    "reason": f"keeps {units} of its units where {fewest} "
+                    "would do: it was stripped with `min_units` and "
+                    "`round_to`, or changed since",
                 }
             )
     return record
+
+
+def _widths(graph, rows):
+    """The units of layers in a plan, in `rows`, and in the planned model."""
+    return {
+        node.name: (
+            len(node.output.kept),
+            rows[node.name]["units"],
+            node.output.size,
+        )
+        for node in graph.nodes
+        if node.name in rows
+        and node.rule is not BARRIER
+        and len(node.outputs) == 1
+        and node.rule.creates(node)
+    }
+
+
+def _agree(widths):
+    return all(planned == units for planned, units, _ in widths.values())
+
+
+def _sizes_for(widths):
+    """The arguments of `strip` that may have made layers wider."""
+    yield {
+        "min_units": max(
+            units for planned, units, _ in widths.values() if planned != units
+        )
+    }
+    # A layer that has fewer units in all is not rounded up.
+    step = math.gcd(
+        *(units for _, units, size in widths.values() if units < size)
+    )
+    if step > 1:
+        yield {"round_to": step}
 
 
 def _countable(layers, key):

@@ -1,7 +1,9 @@
 """The record that `strip` leaves on its result, for `report`."""
 
-# An attribute of the object alone: a file holds plain Keras, and nothing of
-# this library.
+# An attribute of the object alone. A file has no place for it: of a functional
+# model's config, Keras drops every key that it does not know when it loads the
+# file. Names and layers would come back, but those are the caller's. `report`
+# finds the sizes again by the widths.
 _NAME = "_l0keras_strip"
 
 

@@ -148,23 +148,65 @@ def closed(units=8, left=3):
     return model
 
 
-@pytest.mark.parametrize("sizes", [{"min_units": 6}, {"round_to": 5}])
-def test_units_that_were_asked_for_are_said(sizes, tmp_path):
-    model = closed()
+def two_hidden(left):
+    """Two layers of 8 units; the first `left` of each have weights.
+
+    The logits select what they read of the first input.
+    """
+    inputs = keras.Input((4, 2)), keras.Input((4,))
+    x = layers.Dense(8, activation="relu", name="one")(inputs[1])
+    x = layers.Dense(8, activation="relu", name="two")(x)
+    x = layers.Concatenate()([layers.Flatten()(inputs[0]), x])
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    for name, count in zip(("one", "two"), left):
+        kernel, bias = model.get_layer(name).get_weights()
+        kernel[:, count:] = 0
+        model.get_layer(name).set_weights([kernel, bias])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("sizes", "widths", "said"),
+    [
+        ({"min_units": 6}, [6, 6], "would lose all but 3 of its units; keeps"),
+        ({"round_to": 3}, [3, 6], None),
+        ({"round_to": 4}, [4, 8], None),
+        ({"min_units": 2, "round_to": 4}, [4, 8], None),
+    ],
+)
+def test_units_that_were_asked_for_are_said(sizes, widths, said, tmp_path):
+    model = two_hidden([3, 5])
     small = l0keras.strip(model, **sizes)
-    units = small.get_layer("hidden").units
-    assert units == (6 if "min_units" in sizes else 5)
-    small.compile("sgd", "mse")
-    small.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
-    said = {item["layer"]: item["reason"] for item in _kept(model, small)}
-    if "min_units" in sizes:
-        assert "keeps 6" in said["hidden"]
+    assert [small.get_layer(n).units for n in ("one", "two")] == widths
+    expected = l0keras.report(model, small).to_dict()
+    reasons = {item["layer"]: item["reason"] for item in expected["kept"]}
+    assert (said or "") in reasons.get("one", "")
+    assert said is None or "one" in reasons
     # A file is plain Keras, so the widths have to tell.
     small.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras")
-    (item,) = _kept(model, loaded)
-    assert item["layer"] == "hidden"
-    assert f"keeps {units} of its units where 3 would do" in item["reason"]
+    assert l0keras.report(model, loaded).to_dict() == expected
+
+
+def test_training_keeps_the_record():
+    model = closed()
+    small = l0keras.strip(model, min_units=6)
+    small.compile("sgd", "mse")
+    small.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
+    (item,) = _kept(model, small)
+    assert item == {
+        "layer": "hidden",
+        "reason": "would lose all but 3 of its units; keeps 6",
+    }
+
+
+def test_widths_that_no_single_size_explains_are_said():
+    model = two_hidden([1, 5])
+    small = l0keras.strip(model, min_units=3, round_to=2)
+    assert [small.get_layer(n).units for n in ("one", "two")] == [4, 6]
+    one, two = _kept(model, keras.models.clone_model(small))
+    assert "keeps 4 of its units where 1 would do" in one["reason"]
+    assert "keeps 6 of its units where 5 would do" in two["reason"]
 
 
 def _kept(before, after):
