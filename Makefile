@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python -m
 INSTALLED = $(VENV)/.installed
-# One process a core; whoever is done takes tests from the others.
-PYTEST = $(RUN) pytest -p no:cacheprovider -n auto --dist worksteal \
+# One process a core; whoever is done takes tests from the others. Pytest's
+# own `-n auto` counts two threads of one core as one.
+CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+PYTEST = $(RUN) pytest -p no:cacheprovider -n $(CORES) --dist worksteal \
 	--durations=20
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
