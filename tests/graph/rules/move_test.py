@@ -123,7 +123,7 @@ def test_broadcast(shape, left):
         (lambda x: ops.flip(x), "flips the batch"),
         (lambda x: ops.roll(x, 1), "rolls the channels"),
         (lambda x: ops.roll(x, 1, axis=-1), "rolls the channels"),
-        (lambda x: ops.repeat(x, 2), "along no axis"),
+        (lambda x: ops.repeat(x, 2), "the flattened tensor"),
         (lambda x: ops.tile(x, (2, 1, 1, 1)), "adds axes"),
         (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 1))), "pads the batch or"),
     ],
