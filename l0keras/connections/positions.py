@@ -1,27 +1,25 @@
-"""Where the connections of a sparse array lie: drawing, proposing, signs.
+"""Positions of connections: drawing, looking up and ordering them.
 
 A position is the index of an entry of a flattened array, an int32: JAX has no
-larger integers unless it is told to.
+larger integers by default.
 """
-
-import random
 
 import keras
 import numpy as np
 from keras import ops
 
-# Positions are int32, and so is one beyond the last.
+# The number of positions plus 1 still fits into an int32.
 MOST_POSITIONS = 2**31 - 2
 
 
 def draw_positions(size, count, rng):
-    """Distinct positions, every set of them as likely as any other.
+    """Draws distinct positions; all sets of `count` are equally likely.
 
-    Time and memory are those of `count` numbers, not of `size`.
+    Time and memory grow with `count` and not with `size`.
 
     Args:
-        size: how many positions there are.
-        count: how many to draw, at most `size`.
+        size: the number of positions.
+        count: the number of positions to draw, at most `size`.
         rng: a `numpy.random.Generator`.
 
     Returns:
@@ -31,26 +29,22 @@ def draw_positions(size, count, rng):
         return np.sort(rng.permutation(size)[:count]).astype("int32")
     drawn = np.empty(0, "int32")
     while len(drawn) < count:
-        # At most every other one is taken already.
+        # At most half of all positions are drawn already, so a block twice
+        # as large as the rest mostly completes it.
         block = rng.integers(0, size, 2 * (count - len(drawn)) + 8, "int32")
         drawn = np.concatenate([drawn, block])
-        # Of equal ones the first, and all in the order of the draws: cutting
-        # sorted ones would favour small positions.
+        # Duplicates go, and the order of the draws stays: a cut of sorted
+        # positions would favour small ones.
         _, first = np.unique(drawn, return_index=True)
         drawn = drawn[np.sort(first)][:count]
     return np.sort(drawn)
 
 
-def draw_seed():
-    """A seed from Python's generator, which Keras draws its own from."""
-    return random.randint(1, 10**9)
-
-
 def signs_at(positions, key):
     """A random but fixed sign for each position.
 
-    A function of position and key, so that a connection comes back with its
-    sign although nobody has stored it.
+    The sign is a function of position and key. So a connection comes back
+    with its former sign, although no array stores it.
 
     Args:
         positions: an int32 tensor.
@@ -66,34 +60,11 @@ def signs_at(positions, key):
     return 1 - 2 * ops.bitwise_and(ops.right_shift(x, 16), 1)
 
 
-class StepSeed(keras.random.SeedGenerator):
-    """A seed that is a function of a few numbers, tensors among them.
-
-    Draws from it need no state: steps that are repeated from a checkpoint,
-    and all replicas of a `tf.distribute` strategy, draw the same numbers.
-
-    Args:
-        stream: what tells apart the draws of one step.
-        step: the number of the step.
-    """
-
-    def __init__(self, stream, step):
-        # Without the state that a seed generator has.
-        self._parts = (stream, step)
-
-    def next(self, ordered=True):
-        seed = ops.stack([ops.cast(part, "int32") for part in self._parts])
-        return ops.cast(seed, _seed_dtype())
-
-
-def _seed_dtype():
-    return "uint32" if keras.backend.backend() == "jax" else "int32"
-
-
 def gather(values, indices):
-    """`values[indices]` for indices that are known to be in range."""
+    """`values[indices]` for indices that are in range."""
     if keras.backend.backend() == "tensorflow":
-        # What `ops.take` does for negative indices costs more than this.
+        # `ops.take` also handles negative indices, which takes longer than
+        # the gather itself.
         import tensorflow as tf
 
         return tf.gather(values, indices)
@@ -106,11 +77,11 @@ def scatter(indices, values, size):
 
 
 def sorted_order(positions, changed):
-    """The order in which positions ascend, where most of them do already.
+    """The order that sorts positions which are mostly sorted already.
 
     Args:
         positions: int32 `(slots,)`, distinct.
-        changed: bool `(slots,)`. Those that have not changed ascend.
+        changed: bool `(slots,)`. The positions that have not changed ascend.
 
     Returns:
         Integers `(slots,)`: `positions[order]` is sorted.
@@ -119,7 +90,7 @@ def sorted_order(positions, changed):
         return ops.argsort(positions)
     import tensorflow as tf
 
-    # A merge of the few changed ones into the others: sorting all of them
+    # Merges the few changed positions into the others: to sort all of them
     # would take longer than the rest of a training step.
     kept = tf.where(~changed)[:, 0]
     new = tf.where(changed)[:, 0]

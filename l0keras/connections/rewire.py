@@ -1,4 +1,4 @@
-"""Uniform draws of the connections that take the place of dead ones."""
+"""Uniform draws of new positions for dead connections."""
 
 from keras import ops
 from keras import random
@@ -10,26 +10,27 @@ from l0keras.connections.positions import scatter
 def rewire(positions, dead, slots, proposed, propose, size):
     """Gives each dead slot a position that no other slot has.
 
-    Rejection sampling in blocks: proposals are made uniformly, those that
-    are taken or come up twice in a block are refused, and the first that are
-    left fill the slots. Which are refused depends only on which are equal,
-    so every set of free positions is as likely as any other of its size.
+    This is rejection sampling in blocks. A block of proposals is drawn
+    uniformly; a proposal is refused if its position is taken or comes up
+    twice in the block; the first of the remaining proposals fill the slots.
+    A refusal depends only on which positions are equal, so all sets of free
+    positions of one size are equally likely.
 
     Args:
-        positions: int32 `(slots,)`, distinct except for dead slots. Those of
-            dead slots may be drawn again.
+        positions: int32 `(slots,)`. Live slots have distinct positions; the
+            position of a dead slot may be drawn again.
         dead: bool `(slots,)`.
-        slots: the `Groups` of the slots.
-        proposed: the `Groups` of the proposals; those of a group fill the
-            slots of the same group.
+        slots: the `Segments` of the slots.
+        proposed: the `Segments` of the proposals. Proposals of a segment
+            fill slots of the segment with the same index.
         propose: a function from the number of the round to int32 proposals
-            `(proposals,)`. Those of different groups must be different.
-        size: how many positions there are, if there is room for a vector of
-            so many bytes. Otherwise `None`, and the positions must ascend.
-            Which are drawn does not depend on it.
+            `(proposals,)`. Different segments have different positions.
+        size: the number of positions, if a vector of that many bytes fits
+            into memory. Otherwise `None`, and `positions` must ascend. The
+            result is the same in both cases.
 
     Returns:
-        The new positions, in which no two are equal.
+        The new positions, int32 `(slots,)`, all distinct.
     """
     behind = proposed.starts[-1] + proposed.counts[-1]
 
@@ -42,7 +43,7 @@ def rewire(positions, dead, slots, proposed, propose, size):
         free_number, free_counts = proposed.number(free)
         dead_number, _ = slots.number(dead)
         filled = ops.logical_and(dead, dead_number <= slots.spread(free_counts))
-        # The free ones of each group side by side, the others out of the way.
+        # Free proposals of a segment lie side by side, all others behind.
         place = ops.where(free, proposed.first + free_number - 1, behind)
         ordered = scatter(place, proposals, behind + 1)
         first = slots.spread(proposed.starts)
@@ -54,7 +55,8 @@ def rewire(positions, dead, slots, proposed, propose, size):
     def fill_by_order(number, positions, dead):
         return fill(number, positions, dead, _free_by_order)
 
-    # Mostly enough, and outside of a loop ten times as fast as in it.
+    # The first round is mostly enough, and it takes a tenth of the time
+    # outside of the loop.
     zero = ops.convert_to_tensor(0, "int32")
     if size is not None:
         state = fill(zero, positions, dead)
@@ -69,7 +71,7 @@ def rewire(positions, dead, slots, proposed, propose, size):
 
 
 def _free_by_count(proposals, positions, dead, size):
-    """Whether a proposal is the only one who has its position."""
+    """Whether a proposal alone has its position."""
     alive = ops.where(dead, size, positions)
     everyone = ops.concatenate([alive, proposals])
     ones = ops.ones(everyone.shape, "int8")
@@ -77,7 +79,7 @@ def _free_by_count(proposals, positions, dead, size):
 
 
 def _free_by_search(proposals, positions, dead):
-    """The same for ascending positions, of which there may be too many."""
+    """As `_free_by_count` for ascending positions, without a byte for each."""
     place = ops.cast(ops.searchsorted(positions, proposals), "int32")
     place = ops.minimum(place, positions.shape[0] - 1)
     alive = ops.logical_not(gather(dead, place))
@@ -92,7 +94,7 @@ def _free_by_search(proposals, positions, dead):
 
 
 def _free_by_order(proposals, positions, dead):
-    """The same for positions in any order."""
+    """As `_free_by_count` for positions in any order, without the bytes."""
     count = proposals.shape[0]
     order, ordered, twice = _sorted(proposals)
     alive = ops.where(dead, -1, positions)
@@ -105,7 +107,7 @@ def _free_by_order(proposals, positions, dead):
 
 
 def _sorted(proposals):
-    """Their order, they themselves in it, and whether neighbours equal."""
+    """The sorting order, the sorted proposals, and 1 or 2 for duplicates."""
     order = ops.cast(ops.argsort(proposals), "int32")
     ordered = gather(proposals, order)
     same = ops.cast(ops.equal(ordered[1:], ordered[:-1]), "int32")
@@ -113,21 +115,24 @@ def _sorted(proposals):
 
 
 def rewire_crowded(positions, dead, size, weights, seed):
-    """As `rewire`, for arrays that are small or whose positions are taken.
+    """As `rewire`, for arrays that are small or nearly full.
 
-    All positions that are free are put into random order, in O(size log
-    size), which no number of refused proposals can make longer.
+    All free positions are put into random order, in O(size log size). In
+    nearly full arrays `rewire` would refuse most of its proposals.
 
     Args:
         positions, dead: see `rewire`.
-        size: how many positions there are.
-        weights: float32 `(size,)`, how likely each position is to be the
-            next; or `None` where they are equally likely.
+        size: the number of positions.
+        weights: float32 `(size,)`, the relative probability of each
+            position; or `None` if all are equally likely.
         seed: a seed generator.
+
+    Returns:
+        The new positions, int32 `(slots,)`, all distinct.
     """
     uniform = random.uniform((size,), dtype="float32", seed=seed)
-    # The first of exponential variables is that of a position with the
-    # probability of its share in all rates, and so is the next one after it.
+    # Of exponential variables, each is the smallest with a probability in
+    # proportion to its rate; the same holds for the next among the others.
     order = -ops.log1p(-uniform)
     if weights is not None:
         order = order / weights

@@ -3,22 +3,22 @@ import math
 import numpy as np
 from keras import ops
 
-from l0keras.connections.choose import storage_of
-from l0keras.connections.initial import signs_of
-from l0keras.connections.initial import values_of
-from l0keras.connections.pools import Member
-from l0keras.connections.pools import Pool
+from l0keras.connections.initial_connections import signs_of
+from l0keras.connections.initial_connections import values_of
+from l0keras.connections.pool import Member
+from l0keras.connections.pool import Pool
 from l0keras.connections.positions import gather
 from l0keras.connections.positions import signs_at
 from l0keras.connections.positions import sorted_order
+from l0keras.connections.sparse_variables import storage_of
 
 
 class StoragePool(Pool):
-    """The connections of a variable that holds nothing else.
+    """The pool of one variable in sparse storage: it has active values only.
 
-    Positions and signs are the state of the layer that has the values. Its
-    slots are in the order of the positions, so the values and all that
-    belongs to them move when connections are replaced.
+    The layer keeps the positions and the signs. Slots are in the order of
+    the positions, so values, signs and moments move when connections are
+    replaced.
     """
 
     counts_positions = False
@@ -40,23 +40,25 @@ class StoragePool(Pool):
         """Makes the state.
 
         Args:
-            optimizer: whose state it is.
-            companions: variables of an entry for each connection, which
-                moves with it.
+            optimizer: the `keras.optimizers.Optimizer` that keeps the state.
+            companions: variables with an entry for each connection, such as
+                its moments. The entries move with the connections.
         """
         self._companions = companions
         self.rewired = optimizer.add_variable(
             (1,), "zeros", "int32", name="rewired"
         )
-        # Another optimizer may have turned some around.
+        # Training by another optimizer may have changed the sign of values.
         values = values_of(self.members[0].variable)
         self.signs.assign(signs_of(values, values_of(self.signs)))
 
     def read(self):
+        """The signs and the values of the slots, both `(slots,)`."""
         values = ops.convert_to_tensor(self.members[0].variable)
         return ops.cast(self.signs, self.dtype), values
 
     def write(self, positions, weights, dead):
+        """Moves the slots and sets their values, see `MaskedPool`."""
         count = ops.sum(ops.cast(dead, "int32"))
         self.rewired.assign_add(ops.expand_dims(count, 0))
         signs = ops.cast(signs_at(positions, self._key), "int8")
@@ -65,14 +67,48 @@ class StoragePool(Pool):
         self.positions.assign(gather(positions, order))
         self.signs.assign(gather(signs, order))
         self.members[0].variable.assign(gather(weights, order))
-        # What an optimizer knows of a connection dies with it.
+        # The moments of a connection die with it.
         for variable in self._companions:
             zero = ops.zeros((), variable.dtype)
             kept = ops.where(dead, zero, ops.convert_to_tensor(variable))
             variable.assign(gather(kept, order))
 
     def positions_of(self, index):
+        """The positions of the connections, which ascend."""
         return np.array(ops.convert_to_numpy(self.positions))
 
     def rewired_of(self, index):
+        """The number of replaced connections."""
         return int(ops.convert_to_numpy(self.rewired)[0])
+
+    def mask_of(self, index):
+        """`None`: a mask would be as large as the dense array."""
+        return None
+
+
+def companions_of(optimizer, variables, variable):
+    """The variables of an optimizer with an entry for each of a variable.
+
+    Args:
+        optimizer: a built `keras.optimizers.Optimizer`.
+        variables: the trainable variables that it was built with.
+        variable: one of them.
+
+    Returns:
+        A list of variables of the same shape, such as moments.
+    """
+    # Keras names moments after the path of the variable. Layers of the same
+    # name in nested models have the same path.
+    paths = [one.path.replace("/", "_") for one in variables]
+    own = next(i for i, one in enumerate(variables) if one is variable)
+    rank = paths[:own].count(paths[own])
+    by_name = {}
+    for other in optimizer.variables:
+        owners = [path for path in paths if other.name.startswith(f"{path}_")]
+        if owners and max(owners, key=len) == paths[own]:
+            by_name.setdefault(other.name, []).append(other)
+    return [
+        others[rank]
+        for others in by_name.values()
+        if tuple(others[rank].shape) == tuple(variable.shape)
+    ]

@@ -7,8 +7,8 @@ from keras import ops
 
 from l0keras.connections.positions import MOST_POSITIONS
 from l0keras.connections.positions import draw_positions
-from l0keras.connections.positions import draw_seed
 from l0keras.connections.positions import signs_at
+from l0keras.connections.seeds import draw_seed
 from l0keras.layers.sparse_matmul import sparse_matmul
 
 # What an optimizer finds as `sparse_storage` at the variable of the values:

@@ -1,6 +1,6 @@
 """Optimizers that Keras does not have."""
 
-from l0keras.connections.initial import init_sparse
+from l0keras.connections.initial_connections import init_sparse
 from l0keras.optimizers.deep_r import DeepR
 from l0keras.optimizers.hspg import HSPG
 from l0keras.optimizers.optimizer_groups import OptimizerGroups

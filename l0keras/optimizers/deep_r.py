@@ -2,14 +2,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.connections import choose
-from l0keras.connections.initial import initial_connections
-from l0keras.connections.initial import rng_of
-from l0keras.connections.initial import values_of
-from l0keras.connections.pools import MaskedPool
-from l0keras.connections.pools import joined
-from l0keras.connections.pools import members_of
+from l0keras.connections.arguments import check_at_least_0
+from l0keras.connections.arguments import check_connectivity
+from l0keras.connections.initial_connections import initial_connections
+from l0keras.connections.initial_connections import rng_of
+from l0keras.connections.initial_connections import values_of
+from l0keras.connections.masked_pool import MaskedPool
+from l0keras.connections.pool import divide_into_pools
+from l0keras.connections.pool import members_of
+from l0keras.connections.sparse_variables import sparse_variables
+from l0keras.connections.sparse_variables import storage_of
 from l0keras.connections.storage_pool import StoragePool
+from l0keras.connections.storage_pool import companions_of
 from l0keras.optimizers.wrapped_optimizer import RewiringOptimizer
 
 
@@ -22,76 +26,80 @@ class DeepR(RewiringOptimizer):
     its weight is s_k * theta_k while it is active and 0 while it is dormant.
     One step:
 
-    1. The inner optimizer makes its step; dormant weights are put back to 0.
+    1. The inner optimizer makes its step; dormant weights are set to 0 again.
     2. Active: theta <- theta - lr * l1 + sqrt(2 * lr * temperature) * noise,
-       with the learning rate of that step, so that a schedule applies.
+       with the learning rate of the current step, so schedules apply.
     3. An active connection with theta <= 0 becomes dormant.
     4. As many dormant connections become active with theta = 0, drawn
-       uniformly; those that have just died may be drawn again.
+       uniformly; connections that have just died may be drawn again.
 
     So exactly the same number of connections is active after every step. A
-    new connection, whose weight is 0, is gone again after its next step if
-    that goes against its sign, or nowhere, as in the authors' code.
+    new connection has the weight 0. As in the authors' code, it dies in the
+    next step if this step moves it against its sign or does not move it.
 
-    The weights at the start are the initial ones at positions drawn
-    uniformly, unless exactly the right number is not 0 already (see
-    `init_sparse`): then these are the active ones. Their scale is what the
-    initializer gave; the authors draw them from |N(0, 1 / inputs)|, which is
+    Active connections at the start are drawn uniformly and keep their initial
+    weights. If a model has exactly the right number of weights other than 0
+    (see `init_sparse`), these are the active ones. The initializer of a layer
+    sets the scale of its weights; the authors draw them from
+    |N(0, 1 / inputs)|, in Keras
     `keras.initializers.VarianceScaling(1, "fan_in", "untruncated_normal")`.
-    Signs are those of the initial weights, and random where these are 0.
+    Each connection has the sign of its initial weight, and a random sign if
+    this weight is 0.
 
     The inner optimizer gets the gradients of dormant connections too, as in
-    the authors' later code: its momenta are up to date when a connection
-    becomes active, but cannot open it. An optimizer that clips by a norm gets
-    gradients of active connections only, or else the far more dormant ones
-    would decide about the norm; so does a variable with a constraint.
+    the authors' later code: momenta are up to date when a connection becomes
+    active, but they cannot open it. Gradients of dormant connections are 0 in
+    two cases: if the inner optimizer clips by a norm, which the many dormant
+    connections would dominate, and if the variable has a constraint.
 
-    With `use_ema`, averages are those of active connections and 0 elsewhere,
-    so averaged weights obey the limit too.
+    With `use_ema`, averages of dormant connections are 0, so averaged weights
+    obey the limit too.
 
-    A `l0keras.layers.SparseDense` is rewired in its sparse storage, with the
-    connections that it has. Moments of a connection go with it: they start
-    from 0 for a new one. It comes with a sign that depends on its position,
-    and so returns with it; only signs that `from_dense` took over are
-    forgotten. (On JAX, `fit` cannot rewire it: Keras hands an optimizer no
-    other variables than the trainable ones there.)
+    A `l0keras.layers.SparseDense` is rewired in its sparse storage and keeps
+    its number of connections. The moments of a connection move with it and
+    start from 0 for a new one. The sign of a new connection depends on its
+    position only, so a connection returns with its former sign, except for
+    signs that `from_dense` took over. (On JAX, `fit` cannot rewire sparse
+    storage: there Keras hands an optimizer the trainable variables only.)
 
     Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018
     (arXiv:1711.05136), algorithm 1.
 
     Args:
-        inner: a `keras.optimizers.Optimizer` that is not yet built. Momenta,
-            schedules, weight decay, clipping and gradient accumulation are
-            its own; with the latter, connections change when weights do.
+        inner: a `keras.optimizers.Optimizer` that is not yet built. It brings
+            its momenta, schedule, weight decay, clipping and gradient
+            accumulation; with accumulation, connections change only when
+            weights do.
         connectivity: the share of active connections of each sparse variable,
             in (0, 1]; or rules: a list of pairs of a regular expression and a
-            share, or a dictionary. The first that is found in a variable's
-            `path` (by `re.search`) applies, and a variable that no rule
-            takes stays dense. A `SparseDense` has its own connectivity.
-        l1: the paper's alpha, at least 0: how much each step takes off theta,
-            times the learning rate.
+            share, or a dictionary. The first rule that is found in a
+            variable's `path` (by `re.search`) applies; a variable without a
+            rule stays dense. A `SparseDense` has its own connectivity.
+        l1: the paper's alpha, at least 0. Each step takes the learning rate
+            times `l1` off theta.
         temperature: the paper's T, at least 0. Its rule of thumb is
             lr * l1^2 / 18.
         budget: `"layer"`: each variable keeps its number of connections;
-            `"global"`: all together do. Where a connection is replaced, it
-            falls into a variable with a probability in proportion to that
-            variable's connectivity and number of dormant connections.
+            `"global"`: all variables together keep theirs. A new connection
+            then falls into a variable with a probability in proportion to the
+            connectivity of the variable times its number of dormant
+            connections.
         include: a regular expression for the paths of the sparse variables;
             the others stay dense. `None` chooses every trainable variable
             with `kernel` in its name and at least two axes, and the values of
             each `SparseDense`: kernels of dense, convolutional, recurrent and
-            attention layers. Biases and normalization are not among them;
-            nor are embeddings, whose rare rows get gradients so seldom that
-            they would lose their connections to the others.
-        seed: an integer that fixes what is drawn, or `None`.
+            attention layers. Biases and normalization stay dense. So do
+            embeddings: rows of rare tokens seldom get gradients, and would
+            lose their connections to other rows.
+        seed: an integer that fixes all random draws, or `None`.
         name: a string, or `None`.
         use_ema, ema_momentum: as in every Keras optimizer.
 
     Raises:
         ValueError: an argument out of its range. On build: a regular
-            expression that finds nothing, a variable that would be left
-            without a connection, or `budget="global"` with a `SparseDense`.
-            On loading: a checkpoint of other connections.
+            expression finds no variable, a variable would have no connection,
+            or `budget` is `"global"` with a `SparseDense`. On loading: the
+            checkpoint has other connections.
 
     Example:
 
@@ -115,9 +123,9 @@ class DeepR(RewiringOptimizer):
         use_ema=False,
         ema_momentum=0.99,
     ):
-        connectivity = choose.check_connectivity(connectivity)
-        l1 = choose.check_at_least_0("l1", l1)
-        temperature = choose.check_at_least_0("temperature", temperature)
+        connectivity = check_connectivity(connectivity)
+        l1 = check_at_least_0("l1", l1)
+        temperature = check_at_least_0("temperature", temperature)
         if budget not in ("layer", "global"):
             raise ValueError(
                 "Argument `budget` must be 'layer' or 'global'. "
@@ -134,21 +142,19 @@ class DeepR(RewiringOptimizer):
 
     def _build_sparse(self, variables):
         super()._build_sparse(variables)
-        chosen = choose.choose(variables, self.connectivity, self.include)
-        stored = [v for v, _ in chosen if choose.storage_of(v)]
+        chosen = sparse_variables(variables, self.connectivity, self.include)
+        stored = [v for v, _ in chosen if storage_of(v)]
         if stored and self.budget == "global":
             raise ValueError(
                 "Argument `budget` must be 'layer' for layers with sparse "
-                "storage, which have room for so many connections and no "
-                f"more. Received: budget='global' with {stored[0].path!r}"
+                "storage: their number of connections is fixed. "
+                f"Received: budget='global' with {stored[0].path!r}"
             )
-        counted = [
-            (v, count) for v, count in chosen if not choose.storage_of(v)
-        ]
+        counted = [(v, count) for v, count in chosen if not storage_of(v)]
         order = {self._var_key(v): index for index, (v, _) in enumerate(chosen)}
         pools = []
-        for group in joined(counted, self.budget):
-            members = members_of(group)
+        for pairs in divide_into_pools(counted, self.budget):
+            members = members_of(pairs)
             pinned = self.budget == "layer"
             pool = MaskedPool(members, pinned, stream=len(pools))
             rngs = [
@@ -159,7 +165,9 @@ class DeepR(RewiringOptimizer):
             pools.append(pool)
         for variable in stored:
             pool = StoragePool(variable, stream=len(pools))
-            pool.build(self, self._companions(variable))
+            pool.build(
+                self, companions_of(self, self._trainable_variables, variable)
+            )
             pools.append(pool)
         self._pools = tuple(pools)
         self._masked = {
@@ -183,25 +191,6 @@ class DeepR(RewiringOptimizer):
             own = own.reshape(array.shape)
             if not np.array_equal(array != 0, own):
                 member.variable.assign(np.where(own, array, 0))
-
-    def _companions(self, variable):
-        """What optimizers keep for each entry of a variable."""
-        # Keras names it after the path of the variable, which is that of
-        # others too where nested models have layers of the same names.
-        paths = [v.path.replace("/", "_") for v in self._trainable_variables]
-        keys = [self._var_key(v) for v in self._trainable_variables]
-        own = keys.index(self._var_key(variable))
-        rank = paths[:own].count(paths[own])
-        by_name = {}
-        for other in self.variables:
-            owners = [p for p in paths if other.name.startswith(f"{p}_")]
-            if owners and max(owners, key=len) == paths[own]:
-                by_name.setdefault(other.name, []).append(other)
-        return [
-            others[rank]
-            for others in by_name.values()
-            if tuple(others[rank].shape) == tuple(variable.shape)
-        ]
 
     # === Steps ===
 
@@ -243,7 +232,7 @@ class DeepR(RewiringOptimizer):
         if is_step is not True:
             change *= ops.cast(is_step, dtype)
         if self.l1 or self.temperature:
-            # Not s * (s * w + change): a weight that is 0 has a sign too.
+            # The stored signs: a weight of 0 has a sign too.
             weights = weights + signs * change
         dead = weights * signs <= 0
         if is_step is not True:
@@ -274,8 +263,8 @@ class DeepR(RewiringOptimizer):
         stored = [p for p in self._pools if isinstance(p, StoragePool)]
         if stored:
             raise ValueError(
-                "Sparse storage cannot be rewired by a stateless step, which "
-                "is how Keras trains on JAX: use a plain `Dense` there, whose "
+                "Keras trains on JAX with stateless steps, and a stateless "
+                "step cannot rewire sparse storage: use a plain `Dense`, whose "
                 "connections are masked, or another optimizer. Received: "
                 f"{stored[0].members[0].variable.path!r}"
             )
@@ -291,21 +280,20 @@ class DeepR(RewiringOptimizer):
             key = indices[id(pool.positions)]
             stored = np.array(store[key] if key in store.keys() else [])
             if stored.shape != (pool.slots,):
-                # The error for other shapes says more.
+                # `super` refuses other shapes with a longer message.
                 continue
-            inside = (stored >= 0) & (stored < pool.size)
-            if not inside.all() or len(np.unique(stored)) < len(stored):
+            if not pool.are_positions(stored):
                 raise ValueError(
                     f"The checkpoint does not fit the optimizer {self.name!r}: "
-                    "its positions are not distinct ones of "
+                    "it must have distinct positions of connections in "
                     f"{[m.variable.path for m in pool.members]}"
                 )
         super().load_own_variables(store)
 
-    # === What a caller can read ===
+    # === Reading the connections ===
 
     def _of_each(self, function):
-        """By path, in the order of the trainable variables."""
+        """Function values by path, in the order of the trainable variables."""
         self._check_built()
         found = {
             member.variable.path: function(pool, index, member)
@@ -316,12 +304,15 @@ class DeepR(RewiringOptimizer):
         return {path: found[path] for path in paths if path in found}
 
     def positions(self):
-        """Where the active connections are.
+        """The positions of the active connections.
 
         Returns:
             A dictionary from the path of each sparse variable to a sorted
-            int32 array: indices into the variable flattened; for a
-            `SparseDense`, into the kernel that it stands for.
+            int32 array of indices into the flattened variable; for a
+            `SparseDense`, into the flattened kernel that it represents.
+
+        Raises:
+            ValueError: the optimizer is not built.
         """
         return self._of_each(lambda pool, index, _: pool.positions_of(index))
 
@@ -330,14 +321,14 @@ class DeepR(RewiringOptimizer):
 
         Returns:
             A dictionary from the path of each masked variable to a boolean
-            array of its shape. Sparse storage is not among them: it would
-            need a dense array.
+            array of its shape. Sparse storage has no mask, which would be a
+            dense array.
+
+        Raises:
+            ValueError: the optimizer is not built.
         """
-        return {
-            path: mask
-            for path, mask in self._of_each(_mask_of).items()
-            if mask is not None
-        }
+        found = self._of_each(lambda pool, index, _: pool.mask_of(index))
+        return {path: mask for path, mask in found.items() if mask is not None}
 
     def active_shares(self):
         """The share of active connections, by path of the sparse variable."""
@@ -348,10 +339,11 @@ class DeepR(RewiringOptimizer):
         )
 
     def rewired(self):
-        """How many connections have been replaced since the start, by path.
+        """The number of connections replaced since the start, by path.
 
-        One that has been replaced by itself counts too. With a global budget
-        the variable is that of the new connection.
+        A connection that is drawn again at once counts as replaced. With a
+        global budget, a replacement counts for the variable of the new
+        connection.
         """
         return self._of_each(lambda pool, index, _: pool.rewired_of(index))
 
@@ -363,11 +355,3 @@ class DeepR(RewiringOptimizer):
             "temperature": self.temperature,
             "budget": self.budget,
         }
-
-
-def _mask_of(pool, index, member):
-    if not isinstance(pool, MaskedPool):
-        return None
-    mask = np.zeros(member.size, bool)
-    mask[pool.positions_of(index)] = True
-    return mask.reshape(member.variable.shape)

@@ -1,13 +1,13 @@
 import keras
 from keras import ops
 
-from l0keras.optimizers.proximal_sgd import HALF_SPACE
-from l0keras.optimizers.proximal_sgd import PROX
-from l0keras.optimizers.proximal_sgd import TOP_K
+from l0keras.optimizers.penalized_groups import HALF_SPACE
+from l0keras.optimizers.penalized_groups import PROX
+from l0keras.optimizers.penalized_groups import TOP_K
 from l0keras.optimizers.proximal_sgd import ProximalSGD
 from l0keras.optimizers.proximal_sgd import check_step
-from l0keras.optimizers.rules import apply_rules
-from l0keras.optimizers.rules import check_rules
+from l0keras.optimizers.regex_rules import apply_rules
+from l0keras.optimizers.regex_rules import check_rules
 from l0keras.replicas import num_replicas
 
 
@@ -15,28 +15,29 @@ from l0keras.replicas import num_replicas
 class HSPG(ProximalSGD):
     """Half-space stochastic projected gradient, after proximal steps.
 
-    Trains the same sum of a loss and penalties as `ProximalSGD`, and the
-    first `switch_at` steps are the same. In each of those that follow:
+    Trains the same sum of a loss and penalties as `ProximalSGD`, and makes
+    the same first `switch_at` steps. Each later step:
 
     1. The inner optimizer makes its step along the gradient of the loss and
        of the penalty, x -> y.
     2. A group that leaves the half-space of its last weights,
        <x_g, y_g> < epsilon * |x_g|^2, becomes 0.
-    3. A group that was 0 is 0 again: it stays so for ever.
+    3. A group that was 0 before the step is set to 0 again, so it stays 0.
 
     With `WGSEF` and `switch_at` after half of the steps this is the recipe of
     Refael, Arbel and Huleihel.
 
-    Source: Chen et al., half-space projection, as in Only-Train-Once, NeurIPS
-    2021 (arXiv:2107.07467), whose first stage has subgradient steps in the
-    place of proximal ones; for the recipe TMLR 2024 (arXiv:2212.12921).
+    Source: Chen et al., Only-Train-Once, NeurIPS 2021 (arXiv:2107.07467), for
+    the half-space projection; their first stage has subgradient steps, not
+    proximal ones. Refael, Arbel and Huleihel, TMLR 2024 (arXiv:2212.12921),
+    for the recipe.
 
     Args:
         inner, groups, regularizer, strength, keep_at, keep: see
             `ProximalSGD`.
-        epsilon: a number in [0, 1), or rules by the names of groups: 0 makes
-            a group 0 when its step crosses the hyperplane through 0, numbers
-            near 1 already if it shrinks a little.
+        epsilon: a number in [0, 1), or rules by the names of groups. With 0 a
+            group becomes 0 when its step crosses the hyperplane through 0;
+            with a number near 1 it becomes 0 when it shrinks a little.
         switch_at: the number of proximal steps, at least 0.
         name, use_ema, ema_momentum: as in every Keras optimizer.
 
@@ -73,8 +74,9 @@ class HSPG(ProximalSGD):
         epsilon = check_rules("epsilon", epsilon, _check_epsilon)
         if switch_at is None:
             raise ValueError(
-                "Argument `switch_at` must be a number of steps; without a "
-                "second stage there is `ProximalSGD`. Received: switch_at=None"
+                "Argument `switch_at` must be a number of steps; to train "
+                "without a second stage use `ProximalSGD`. "
+                "Received: switch_at=None"
             )
         switch_at = check_step("switch_at", switch_at)
         super().__init__(

@@ -3,25 +3,28 @@ import re
 
 import keras
 
+from l0keras.connections.arguments import check_regex
+
 
 @keras.saving.register_keras_serializable("l0keras")
 class OptimizerGroups(keras.optimizers.Optimizer):
-    """Trains groups of variables by optimizers of their own.
+    """Trains each group of variables by an optimizer of its own.
 
     Each trainable variable belongs to the first group whose regular
-    expression is found in the variable's `path` (by `re.search`), so `"."` as
-    the last group takes what is left. A group's optimizer brings its own
-    schedule, momentum, weight decay, clipping (norms are those of the group)
-    and averages of weights, and does what it would do alone.
+    expression is found in the variable's `path` (by `re.search`), so a last
+    group `"."` takes all other variables. The optimizer of a group brings its
+    own schedule, momentum, weight decay, clipping (by norms of its group) and
+    averages of weights, and makes the same steps as it would alone.
 
-    A path has the names of layers and of the variable, as `conv1/kernel` or
-    `conv1_gate/log_alpha`. In a new `Sequential` it starts with the model's
-    name, in the same model loaded from a file it does not: a regular
-    expression had better ask for neither (no `^`, and not that name).
+    A path has the names of layers and of the variable, such as `conv1/kernel`
+    or `conv1_gate/log_alpha`. The path in a new `Sequential` starts with the
+    name of the model, and the path in the same model loaded from a file does
+    not: write regular expressions that find both (without `^` and without the
+    name of the model).
 
-    Unlike `keras.optimizers.MultiOptimizer` it has no default: a variable
-    that no group takes is an error, and so is a group that takes none, which
-    mostly is a misspelled name.
+    Unlike `keras.optimizers.MultiOptimizer` it has no default optimizer: a
+    variable without a group is an error, and so is a group without a
+    variable, mostly a misspelled name.
 
     `learning_rate` is that of the first group, for callbacks that log one.
 
@@ -30,15 +33,15 @@ class OptimizerGroups(keras.optimizers.Optimizer):
 
     Args:
         groups: a list of pairs of a regular expression and a
-            `keras.optimizers.Optimizer`, each another one.
+            `keras.optimizers.Optimizer`. No two pairs share an optimizer.
         name: a string, or `None`.
 
     Attributes:
         optimizers: the optimizers, in the order of the groups.
 
     Raises:
-        ValueError: `groups` is something else. On build: a variable without a
-            group, or a group without a variable.
+        ValueError: `groups` is not as above. On build: a variable has no
+            group, or a group has no variable.
 
     Example:
 
@@ -53,10 +56,10 @@ class OptimizerGroups(keras.optimizers.Optimizer):
 
     def __init__(self, groups, name=None):
         groups = _checked(groups)
-        # A function, or else there would be a variable that nobody reads.
+        # For a number Keras would make a variable that nobody reads.
         super().__init__(lambda: groups[0][1].learning_rate, name=name)
-        # Keras looks into lists and saves the optimizers that it finds there;
-        # but they are saved already, among this one's variables.
+        # Keras finds optimizers in lists, and would save these a second time:
+        # `build` tracks their variables as own ones.
         self._groups = collections.deque(groups)
         self._group_of = {}
 
@@ -71,7 +74,7 @@ class OptimizerGroups(keras.optimizers.Optimizer):
     @learning_rate.setter
     def learning_rate(self, value):
         raise AttributeError(
-            "The groups have learning rates of their own: set "
+            "Each group has its own learning rate: set "
             "`optimizer.optimizers[i].learning_rate` instead. "
             f"Received: learning_rate={value}"
         )
@@ -88,7 +91,7 @@ class OptimizerGroups(keras.optimizers.Optimizer):
             for variable in own:
                 self._group_of[self._var_key(variable)] = index
         super().build(variables)
-        # Only now, or there would be averages twice.
+        # After `build`, which would make averages of its own.
         self.use_ema = any(one.use_ema for one in self.optimizers)
 
     def _members(self, variables):
@@ -114,8 +117,8 @@ class OptimizerGroups(keras.optimizers.Optimizer):
             raise ValueError(
                 "Argument `groups` must have a variable for each group. "
                 f"Received: {empty} match none of "
-                f"{[variable.path for variable in variables]} that an "
-                "earlier group has not taken"
+                f"{[variable.path for variable in variables]}, or only "
+                "variables that an earlier group takes"
             )
         return members
 
@@ -134,7 +137,7 @@ class OptimizerGroups(keras.optimizers.Optimizer):
 
     @property
     def _model_variables_moving_average(self):
-        """The averages, `None` for variables whose group keeps none."""
+        """The average of each variable, or `None` if its group has none."""
         averages = {}
         for optimizer in self.optimizers:
             if optimizer.use_ema:
@@ -182,8 +185,8 @@ class OptimizerGroups(keras.optimizers.Optimizer):
 
 
 def _skip_step(optimizer):
-    """A step without gradients, which `apply` refuses to make."""
-    # An average that never saw its variable would be 0.
+    """A step without gradients, which `apply` of Keras refuses."""
+    # Without this update the average would start from 0 in the next step.
     optimizer._update_model_variables_moving_average(
         optimizer._trainable_variables
     )
@@ -204,20 +207,14 @@ def _checked(groups):
                 f"Received: groups={groups}"
             )
         regex, optimizer = group
-        try:
-            re.compile(regex)
-        except re.error as error:
-            raise ValueError(
-                "Argument `groups` must have regular expressions. "
-                f"Received: {regex!r}, {error}"
-            ) from None
+        check_regex("groups", regex)
         scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if scales or optimizer.loss_scale_factor is not None:
             raise ValueError(
                 "Argument `groups` must have optimizers that do not scale the "
-                "loss, which is one for all of them: wrap the groups in a "
-                f"`LossScaleOptimizer` instead. Received: {optimizer.name!r} "
-                f"for {regex!r}"
+                "loss, because all groups train one loss: wrap this optimizer "
+                "in a `LossScaleOptimizer` instead. "
+                f"Received: {optimizer.name!r} for {regex!r}"
             )
     if not groups or len({id(one) for _, one in groups}) < len(groups):
         raise ValueError(
@@ -228,10 +225,10 @@ def _checked(groups):
 
 
 def checked(optimizer, grads, trainable_variables):
-    """What `apply` of an optimizer of optimizers begins with.
+    """Checks the arguments of `apply`, for an optimizer made of others.
 
-    As in Keras it builds the optimizer in its first step, and leaves out
-    variables without a gradient.
+    As in Keras, the first step builds the optimizer, and variables without a
+    gradient are left out.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`.
@@ -241,7 +238,8 @@ def checked(optimizer, grads, trainable_variables):
         Gradients and their variables, two lists of the same length.
 
     Raises:
-        ValueError: no variables, unknown ones, or not one gradient for each.
+        ValueError: the variables are missing or unknown, or their number is
+            not that of the gradients.
     """
     if trainable_variables is not None:
         trainable_variables = list(trainable_variables)
@@ -267,17 +265,18 @@ def checked(optimizer, grads, trainable_variables):
 
 
 def optimizers_of(optimizer, kinds):
-    """An optimizer, or those inside it, as far as they are of some kinds.
+    """Finds the built optimizers of a class, in an optimizer made of others.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`, which may be made of others.
         kinds: a class, or a tuple of classes.
 
     Returns:
-        A list, without optimizers that are not yet built.
+        A list. It may have `optimizer` itself, and it has no optimizer that
+        is not built.
     """
     if isinstance(optimizer, kinds):
-        # Before the first step there is nothing to read.
+        # An optimizer has no state before the first step.
         return [optimizer] if optimizer.built else []
     inner = getattr(optimizer, "optimizers", ())
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

@@ -1,22 +1,21 @@
 import collections
 
 import keras
-import numpy as np
 from keras import ops
 
-from l0keras.connections.choose import check_at_least_0
-from l0keras.optimizers.rules import apply_rules
-from l0keras.optimizers.rules import check_rules
+from l0keras.connections.arguments import check_at_least_0
+from l0keras.optimizers.penalized_groups import PROX
+from l0keras.optimizers.penalized_groups import STAGES
+from l0keras.optimizers.penalized_groups import TOP_K
+from l0keras.optimizers.penalized_groups import PenalizedGroups
+from l0keras.optimizers.regex_rules import apply_rules
+from l0keras.optimizers.regex_rules import check_rules
 from l0keras.optimizers.wrapped_optimizer import WrappedOptimizer
 from l0keras.regularizers import GroupRegularizer
 from l0keras.regularizers.group_regularizer import check_count
 from l0keras.regularizers.group_regularizer import count_of
 from l0keras.regularizers.group_regularizer import root
 from l0keras.regularizers.weight_groups import WeightGroups
-
-# What makes zeros, in the order in which it may.
-PROX, HALF_SPACE, TOP_K = range(3)
-STAGES = ("prox", "half_space", "top_k")
 
 
 @keras.saving.register_keras_serializable("l0keras")
@@ -27,42 +26,43 @@ class ProximalSGD(WrappedOptimizer):
 
     1. The inner optimizer makes its step along the gradient of the loss.
     2. The groups are replaced by the prox of lr * strength * regularizer,
-       with the learning rate of that step, so that a schedule applies.
+       with the learning rate of the current step, so schedules apply.
 
-    The inner optimizer may be any: `SGD` with momentum, Nesterov's or not, or
-    Adam with its variances, of which the prox knows nothing: it is that of
-    the Euclidean distance.
+    Any inner optimizer will do, such as `SGD` with or without momentum, or
+    Adam. The prox minimizes the Euclidean distance; it does not scale it by
+    the variances of Adam.
 
-    With `keep_at` there is a last stage: at that step exactly k groups stay,
-    those of the largest norms (as the regularizer weights them), or what is
-    left where that are fewer; all others are 0 from then on, and what stays is
-    trained without the penalty.
+    With `keep_at` there is a last stage. At this step the k groups with the
+    largest norms (weighted as in the regularizer) stay, or all groups that
+    are not 0 if these are fewer. All other groups are 0 from then on, and the
+    remaining ones are trained without the penalty.
 
     Source: Refael, Arbel and Huleihel, TMLR 2024 (arXiv:2212.12921), for the
-    envelope `WGSEF` (the listings of whose algorithms were not at hand); the
-    step itself is Xiao and Zhang, SIAM Journal on Optimization 24 (2014),
-    2057-2075, without their variance reduction.
+    envelope `WGSEF`; Xiao and Zhang, SIAM Journal on Optimization 24 (2014),
+    2057-2075, for the step, without their variance reduction. The former
+    paper served for the definition of the envelope, not for the listings of
+    its algorithms: its hyperparameters may need other values here.
 
     Args:
         inner: a `keras.optimizers.Optimizer` that is not yet built.
         groups: a list of `WeightGroups`, see `l0keras.weight_groups`.
         regularizer: a `GroupRegularizer`, such as `WGSEF` or `GroupLasso`; or
-            rules: a list of pairs of a regular expression and one, or a
-            dictionary. The first that is found in the name of a
+            rules: a list of pairs of a regular expression and a regularizer,
+            or a dictionary. The first rule that is found in the name of a
             `WeightGroups` (by `re.search`) applies.
         strength: lambda, a number of at least 0, or rules.
         keep_at: the number of steps after which exactly k groups stay, or
             `None` for never. Steps count from 0.
-        keep: k, a number of groups, an integer, or a share of them in (0, 1],
-            a float, or rules; `None` for the k of the regularizer.
+        keep: k, the number of groups, an integer, or their share in (0, 1],
+            a float; or rules for it. `None` for the k of the regularizer.
         name: a string, or `None`.
-        use_ema, ema_momentum: as in every Keras optimizer; averages of
-            groups that are 0 are 0.
+        use_ema, ema_momentum: as in every Keras optimizer; the averages of
+            a group that is 0 are 0.
 
     Raises:
-        ValueError: an argument out of its range. On build: a rule that takes
-            no groups, groups of variables that do not train, or a regularizer
-            that does not fit their number.
+        ValueError: an argument out of its range, a rule without groups, or a
+            regularizer that does not fit the number of groups. On build:
+            groups of variables that the model does not train.
 
     Example:
 
@@ -90,8 +90,8 @@ class ProximalSGD(WrappedOptimizer):
         groups = list(groups)
         if not groups or not all(isinstance(g, WeightGroups) for g in groups):
             raise ValueError(
-                "Argument `groups` must be a list of `WeightGroups`, as "
-                f"`l0keras.weight_groups` returns it. Received: groups={groups}"
+                "Argument `groups` must be a list of `WeightGroups`, from "
+                f"`l0keras.weight_groups`. Received: groups={groups}"
             )
         regularizer = check_rules(
             "regularizer", regularizer, _check_regularizer
@@ -119,9 +119,9 @@ class ProximalSGD(WrappedOptimizer):
             if keep_at is not None and asked[-1] is None:
                 raise ValueError(
                     "Argument `keep` must say how many groups to keep at "
-                    "`keep_at`, where the regularizer, unlike `WGSEF`, does "
-                    f"not. Received: keep=None with {type(own).__name__} for "
-                    f"{group.name!r}"
+                    "`keep_at`, unless the regularizer has a k, such as "
+                    f"`WGSEF`. Received: keep=None with {type(own).__name__} "
+                    f"for {group.name!r}"
                 )
         super().__init__(inner, name, use_ema, ema_momentum)
         self.regularizer = regularizer
@@ -138,21 +138,12 @@ class ProximalSGD(WrappedOptimizer):
     def _build_sparse(self, variables):
         penalized = []
         taken = {}
-        for groups, (regularizer, strength, asked) in zip(
-            self._groups, self._settings
-        ):
-            own = [_find(path, variables) for path in groups.paths]
-            for variable, index in zip(own, groups.indices):
-                _check_fits(variable, index, taken)
-            sizes = groups.weights([v.shape for v in own])
-            zeros = self.add_variable(
+        for groups, settings in zip(self._groups, self._settings):
+            own = PenalizedGroups(groups, variables, *settings, taken)
+            own.zeros = self.add_variable(
                 (len(STAGES),), "zeros", "int32", name=f"{groups.name}_zeros"
             )
-            penalized.append(
-                _Penalized(
-                    groups, own, regularizer, strength, asked, sizes, zeros
-                )
-            )
+            penalized.append(own)
         self._penalized = collections.deque(penalized)
 
     # === Steps ===
@@ -166,7 +157,7 @@ class ProximalSGD(WrappedOptimizer):
     def _correct(self, learning_rate, is_step):
         stage = self._stage()
         for index, penalized in enumerate(self._penalized):
-            values = [ops.convert_to_tensor(v) for v in penalized.variables]
+            values = penalized.values()
             norms = root(penalized.groups.dot(values, values))
             factors = self._factors(index, stage, values, norms, learning_rate)
             if is_step is not True:
@@ -179,7 +170,7 @@ class ProximalSGD(WrappedOptimizer):
             penalized.zeros.assign(ops.where(own, zeros, before))
 
     def _factors(self, index, stage, values, norms, learning_rate):
-        """What each group is multiplied by in the end of a step."""
+        """The factors that end a step, one for each group."""
         if isinstance(stage, int):
             return self._prox(index, norms, learning_rate)
         return ops.cond(
@@ -194,10 +185,10 @@ class ProximalSGD(WrappedOptimizer):
         return penalized.regularizer.shrink(norms, mu, penalized.sizes)
 
     def _keep(self, index, norms):
-        """All but the largest groups are 0; what was 0 before stays so."""
+        """1 for the largest groups, and 0 for groups that were 0 before."""
         penalized = self._penalized[index]
-        # Momentum may just have moved some that were 0. After the first time
-        # those that are left are the largest.
+        # Momentum may just have moved groups that were 0. Groups that stay
+        # in the first step are the largest in all others.
         alive = ops.cast(penalized.was > 0, norms.dtype)
         sizes = penalized.regularizer.weighted(norms) * alive
         rank = ops.argsort(ops.argsort(-sizes))
@@ -215,7 +206,7 @@ class ProximalSGD(WrappedOptimizer):
         return grads
 
     def _remember(self):
-        """The weights before the step, for what depends on them after it."""
+        """Keeps the weights before the step, for the end of the step."""
         for penalized in self._penalized:
             penalized.before = [
                 ops.convert_to_tensor(v) * 1 for v in penalized.variables
@@ -227,7 +218,7 @@ class ProximalSGD(WrappedOptimizer):
     def _correct_averages(self):
         averages = self._averages()
         for penalized in self._penalized:
-            values = [ops.convert_to_tensor(v) for v in penalized.variables]
+            values = penalized.values()
             alive = penalized.groups.dot(values, values) > 0
             factors = ops.cast(alive, values[0].dtype)
             for variable, own in zip(
@@ -236,18 +227,18 @@ class ProximalSGD(WrappedOptimizer):
                 average = averages[self._var_key(variable)]
                 average.assign(ops.convert_to_tensor(average) * own)
 
-    # === What a caller can read ===
+    # === Reading the groups ===
 
     def zero_groups(self):
-        """How many groups are 0, and in which stage they became it.
+        """Counts the groups that are 0, by the stage that set them to 0.
 
         Returns:
-            A list of dictionaries, one for each `WeightGroups`: `name`,
-            `groups` (how many there are), `asked` (how many `keep` or the
-            regularizer asks to keep, `None` if neither does), `kept`, and how
-            many became 0 by the steps of each stage, `prox`, `half_space` and
-            `top_k`. Groups that were 0 from the start count as of the first
-            stage.
+            A list of dictionaries, one for each `WeightGroups`, with `name`;
+            `groups`, the number of all groups; `asked`, the number of groups
+            to keep by `keep` or the regularizer, or `None`; `kept`, the number
+            of groups that are not 0; and `prox`, `half_space` and `top_k`, the
+            number of groups that each stage set to 0. Groups that were 0 from
+            the start count for the first stage.
 
         Raises:
             ValueError: the optimizer is not built.
@@ -282,42 +273,8 @@ class ProximalSGD(WrappedOptimizer):
         return super().from_config(config, custom_objects)
 
 
-class _Penalized:
-    """Groups of weights with all that is known of them in one training."""
-
-    def __init__(
-        self, groups, variables, regularizer, strength, asked, sizes, zeros
-    ):
-        self.groups = groups
-        # Not a list, in which Keras would look for state.
-        self.variables = collections.deque(variables)
-        self.regularizer = regularizer
-        self.strength = strength
-        # How many groups to keep, or None.
-        self.asked = asked
-        self.sizes = sizes
-        self.zeros = zeros
-        self.before = self.was = None
-
-    def counts(self):
-        values = [ops.convert_to_tensor(v) for v in self.variables]
-        norms = ops.convert_to_numpy(self.groups.dot(values, values))
-        found = {
-            "name": self.groups.name,
-            "groups": self.groups.size,
-            "asked": self.asked,
-            "kept": int(np.sum(norms > 0)),
-        }
-        before = 0
-        for stage, count in zip(STAGES, ops.convert_to_numpy(self.zeros)):
-            # A stage that did not happen has no count of its own.
-            found[stage] = max(int(count) - before, 0)
-            before = max(before, int(count))
-        return found
-
-
 def _asked(regularizer, keep, groups):
-    """How many groups to keep, `None` where nothing says it."""
+    """The number of groups to keep, or `None`."""
     if keep is not None:
         return count_of("keep", keep, groups)
     if hasattr(regularizer, "groups_to_keep"):
@@ -326,6 +283,7 @@ def _asked(regularizer, keep, groups):
 
 
 def check_step(name, step):
+    """The number of a step, or `None`; else a `ValueError`."""
     if step is None:
         return None
     whole = isinstance(step, int) and not isinstance(step, bool)
@@ -344,50 +302,6 @@ def _check_regularizer(regularizer):
             f"`WGSEF`, or rules for it. Received: regularizer={regularizer!r}"
         )
     return regularizer
-
-
-def _find(path, variables):
-    """The variable of a path; loaded models may lack their names in it."""
-    ends = [
-        v
-        for v in variables
-        if v.path == path
-        or v.path.endswith("/" + path)
-        or path.endswith("/" + v.path)
-    ]
-    exact = [v for v in ends if v.path == path] or ends
-    if len(exact) != 1:
-        raise ValueError(
-            "Argument `groups` must be groups of the trainable variables of "
-            "the model that is trained. Received: "
-            f"{path!r}, which is {len(exact)} of "
-            f"{[variable.path for variable in variables]}"
-        )
-    return exact[0]
-
-
-def _check_fits(variable, index, taken):
-    try:
-        fits = len(index.shape) == len(variable.shape) and (
-            np.broadcast_shapes(index.shape, tuple(variable.shape))
-            == tuple(variable.shape)
-        )
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            "Argument `groups` must fit the variables of the model that is "
-            f"trained. Received: groups of shape {index.shape} for "
-            f"{variable.path!r} of shape {tuple(variable.shape)}"
-        )
-    mask = taken.setdefault(variable.path, np.zeros(variable.shape, bool))
-    own = np.broadcast_to(index >= 0, mask.shape)
-    if np.any(mask & own):
-        raise ValueError(
-            "Argument `groups` must have each weight in one group at most. "
-            f"Received: several with weights of {variable.path!r}"
-        )
-    mask |= own
 
 
 def _serialized(regularizer):

@@ -4,38 +4,44 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.connections import choose
-from l0keras.connections.initial import rng_of
-from l0keras.connections.initial import signs_of
-from l0keras.connections.initial import values_of
-from l0keras.connections.positions import StepSeed
+from l0keras.connections.arguments import check_at_least_0
+from l0keras.connections.arguments import check_connectivity
+from l0keras.connections.initial_connections import rng_of
+from l0keras.connections.initial_connections import signs_of
+from l0keras.connections.initial_connections import values_of
 from l0keras.connections.positions import draw_positions
 from l0keras.connections.positions import signs_at
+from l0keras.connections.seeds import StepSeed
+from l0keras.connections.sparse_variables import sparse_variables
+from l0keras.connections.sparse_variables import storage_of
 from l0keras.optimizers.wrapped_optimizer import RewiringOptimizer
 
 
 @keras.saving.register_keras_serializable("l0keras")
 class SoftDeepR(RewiringOptimizer):
-    """Soft-DEEP R: connections come and go by themselves, without a limit.
+    """Soft-DEEP R: connections come and go, and their number is not fixed.
 
     As in `DeepR`, each potential connection has a sign that never changes and
-    a theta; its weight is sign * theta where theta > 0, else 0. Here dormant
-    ones have a theta too, which needs memory for all of them. One step:
+    a theta; its weight is sign * theta where theta > 0, else 0. Dormant
+    connections have a theta too, so memory grows with the potential
+    connections. One step:
 
-    1. The inner optimizer makes its step; dormant weights are put back to 0.
+    1. The inner optimizer makes its step; dormant weights are set to 0 again.
     2. Active: theta <- theta - lr * l1 + sqrt(2 * lr * T) * noise.
     3. Dormant: theta <- theta + sqrt(2 * lr * T) * noise, at least
        theta_min = -T * (1 - p) / (l1 * p).
 
-    A theta that crosses 0 becomes dormant or active by that. The lower bound
-    is where, without gradients, a share p would be active in the long run: an
-    exponential density of scale T / l1 above 0 against a flat one below.
+    A connection becomes active or dormant when its theta crosses 0. With this
+    lower bound and without gradients, a share p of the connections is active
+    in the long run: the density of theta is exponential with scale T / l1
+    above 0 and flat below.
 
-    The start has exactly the share p of connections active, drawn uniformly,
-    with the magnitudes of the initial weights, and theta uniform between
-    theta_min and 0 for the others. (The authors' code draws the active ones
-    from a normal distribution around 0, of which half are dormant at once.)
-    If some weights are 0 already and a share p is not, these are taken.
+    At the start exactly a share p of the connections is active. They are
+    drawn uniformly and have the magnitudes of their initial weights; theta of
+    the others is uniform between theta_min and 0. (The authors' code draws
+    thetas of active connections from a normal distribution around 0, so half
+    of them are dormant at once.) If exactly a share p of the initial weights
+    is not 0, these connections are the active ones.
 
     Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018
     (arXiv:1711.05136), algorithm 2; theta_min as in the authors' code.
@@ -49,8 +55,8 @@ class SoftDeepR(RewiringOptimizer):
             noise of a step is a third of what l1 takes.
 
     Raises:
-        ValueError: an argument out of its range, or a layer with sparse
-            storage among the sparse ones.
+        ValueError: an argument out of its range. On build: see `DeepR`, or a
+            layer with sparse storage is to be sparse.
 
     Example:
 
@@ -70,7 +76,7 @@ class SoftDeepR(RewiringOptimizer):
         use_ema=False,
         ema_momentum=0.99,
     ):
-        connectivity = choose.check_connectivity(connectivity)
+        connectivity = check_connectivity(connectivity)
         rules = connectivity
         if not isinstance(rules, list):
             rules = [(None, connectivity)]
@@ -80,12 +86,12 @@ class SoftDeepR(RewiringOptimizer):
                 "connection would ever be dormant. "
                 f"Received: connectivity={connectivity}"
             )
-        if not choose.check_at_least_0("l1", l1):
+        if not check_at_least_0("l1", l1):
             raise ValueError(
-                "Argument `l1` must be above 0: it is what holds the number "
-                f"of connections down. Received: l1={l1}"
+                "Argument `l1` must be above 0: it limits the number of "
+                f"connections. Received: l1={l1}"
             )
-        if temperature is not None and not choose.check_at_least_0(
+        if temperature is not None and not check_at_least_0(
             "temperature", temperature
         ):
             raise ValueError(
@@ -101,14 +107,14 @@ class SoftDeepR(RewiringOptimizer):
 
     def _build_sparse(self, variables):
         super()._build_sparse(variables)
-        chosen = choose.choose(variables, self.connectivity, self.include)
+        chosen = sparse_variables(variables, self.connectivity, self.include)
         sparse = []
         for index, (variable, count) in enumerate(chosen):
-            if choose.storage_of(variable):
+            if storage_of(variable):
                 raise ValueError(
                     "Soft-DEEP R needs a theta for every potential "
-                    "connection, for which sparse storage has no room: use "
-                    f"`DeepR`. Received: {variable.path!r}"
+                    "connection, and sparse storage has room for active ones "
+                    f"only: use `DeepR`. Received: {variable.path!r}"
                 )
             sparse.append(self._start(variable, count, index))
         # Keras would take the variables in a list or tuple for new state.
@@ -186,7 +192,7 @@ class SoftDeepR(RewiringOptimizer):
                 signs * variable - rate * self.l1 + noise,
                 old + noise,
             )
-            # What has just become dormant is not out of reach either.
+            # The bound also holds for connections that die in this step.
             new = ops.where(new > 0, new, ops.maximum(new, lowest))
             if is_step is not True:
                 new = ops.where(is_step, new, old)
@@ -209,7 +215,7 @@ class SoftDeepR(RewiringOptimizer):
             average.assign(ops.where(theta > 0, own, zero))
 
     def masks(self):
-        """Which connections are active, by path: boolean arrays."""
+        """Which connections are active: boolean arrays by path."""
         return self._of_each(
             lambda theta, _: np.asarray(ops.convert_to_numpy(theta)) > 0
         )
@@ -219,7 +225,7 @@ class SoftDeepR(RewiringOptimizer):
         return {path: float(mask.mean()) for path, mask in self.masks().items()}
 
     def rewired(self):
-        """How many times a connection has become active, by path."""
+        """The number of times that a connection became active, by path."""
         return self._of_each(
             lambda _, switched: int(ops.convert_to_numpy(switched))
         )

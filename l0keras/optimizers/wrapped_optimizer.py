@@ -3,18 +3,19 @@ import collections
 import keras
 from keras import ops
 
-from l0keras.connections.choose import check_regex
-from l0keras.connections.choose import check_seed
-from l0keras.connections.positions import draw_seed
+from l0keras.connections.arguments import check_regex
+from l0keras.connections.arguments import check_seed
+from l0keras.connections.seeds import draw_seed
 from l0keras.optimizers.optimizer_groups import OptimizerGroups
 from l0keras.optimizers.optimizer_groups import checked
 from l0keras.replicas import outside_of_functions
 
 
 class WrappedOptimizer(keras.optimizers.Optimizer):
-    """An optimizer that lets another one make the step, then corrects it.
+    """An optimizer that corrects the weights after each step of another one.
 
-    A subclass gives `_build_sparse`, `_prepared` and `_correct`.
+    A subclass defines `_build_sparse` and `_correct`, and may define
+    `_prepared` and `_correct_averages`.
 
     Args:
         inner: a `keras.optimizers.Optimizer`.
@@ -24,21 +25,20 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
 
     def __init__(self, inner, name, use_ema, ema_momentum):
         _check_inner(inner)
-        # A function, or else there would be a variable that nobody reads.
+        # For a number Keras would make a variable that nobody reads.
         super().__init__(
             lambda: inner.learning_rate,
             name=name,
             use_ema=use_ema,
             ema_momentum=ema_momentum,
         )
-        # Keras looks for optimizers in attributes and lists and saves them;
-        # but this one's variables are saved already, among its own.
+        # Keras finds optimizers in attributes and lists, and would save the
+        # inner one a second time: `build` tracks its variables as own ones.
         self._hidden = collections.deque([inner])
 
     @property
     def optimizers(self):
-        """The optimizer that makes the steps, as the only one."""
-        # Not as itself, see above.
+        """The inner optimizer, the only entry of a `collections.deque`."""
         return collections.deque(self._hidden)
 
     @property
@@ -58,16 +58,16 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
             self._track_variable(variable)
         super().build(variables)
         try:
-            # A step that is being traced would assign the start each time.
+            # A traced step would contain the assignments of the start.
             with outside_of_functions():
                 self._build_sparse(variables)
         except BaseException:
-            # Keras would go on with an optimizer that is half built.
+            # Else Keras would go on with an optimizer that is half built.
             self.built = False
             raise
 
     def _build_sparse(self, variables):
-        """Makes the state, and the weights obey the limit."""
+        """Makes the state, and sets weights to 0 so that they are sparse."""
         raise NotImplementedError
 
     def _prepared(self, grads, variables):
@@ -75,17 +75,17 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         return grads
 
     def _correct(self, learning_rate, is_step):
-        """What follows the step of the inner optimizer.
+        """Corrects the weights after the step of the inner optimizer.
 
         Args:
-            learning_rate: that of the step.
-            is_step: a boolean tensor: whether the inner optimizer has moved
-                the weights; or `True`.
+            learning_rate: the learning rate of the step, a scalar tensor.
+            is_step: whether the inner optimizer has moved the weights, a
+                boolean tensor; or `True`.
         """
         raise NotImplementedError
 
     def _correct_averages(self):
-        """What follows the update of the averages of weights."""
+        """Corrects the averages of weights after their update."""
 
     def _averages(self):
         """The average of each trainable variable, by `_var_key`."""
@@ -99,13 +99,14 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def _check_built(self):
         if not self.built:
             raise ValueError(
-                "The optimizer has something to show once it is built, by "
-                "`fit` or by `optimizer.build(model.trainable_variables)`."
+                "The optimizer has no connections or groups to count before "
+                "it is built: call `fit` or "
+                "`optimizer.build(model.trainable_variables)` first."
             )
 
     def apply(self, grads, trainable_variables=None):
         grads, variables = checked(self, grads, trainable_variables)
-        # Of this step: afterwards a schedule is one step further.
+        # Read before the step: afterwards a schedule is one step further.
         learning_rate = ops.convert_to_tensor(self._hidden[0].learning_rate) * 1
         is_step = True
         every = self._hidden[0].gradient_accumulation_steps
@@ -121,7 +122,7 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         self._iterations.assign_add(1)
 
     def load_own_variables(self, store):
-        """Refuses what was saved by an optimizer of other connections."""
+        """Refuses the state of an optimizer with other variables."""
         names = [variable.path for variable in self.variables]
         shapes = [tuple(variable.shape) for variable in self.variables]
         stored = [tuple(store[str(i)].shape) for i in range(len(store.keys()))]
@@ -171,8 +172,8 @@ def _check_inner(inner):
         )
     if inner.use_ema:
         raise ValueError(
-            "Argument `inner` must not average weights, which would be "
-            "averages from before connections die: give `use_ema` and "
+            "Argument `inner` must not average weights, because it averages "
+            "before this optimizer corrects them: give `use_ema` and "
             f"`ema_momentum` to this optimizer. Received: {inner.name!r} "
             "with use_ema=True"
         )
@@ -185,12 +186,12 @@ def _check_inner(inner):
     if inner.built:
         raise ValueError(
             "Argument `inner` must be an optimizer that is not yet built. "
-            f"Received: {inner.name!r}, which has variables of its own"
+            f"Received: {inner.name!r}, which has variables already"
         )
 
 
 class RewiringOptimizer(WrappedOptimizer):
-    """A `WrappedOptimizer` that draws which connections there are.
+    """A `WrappedOptimizer` that draws connections at random.
 
     Args:
         inner: a `keras.optimizers.Optimizer`.
@@ -207,7 +208,7 @@ class RewiringOptimizer(WrappedOptimizer):
         check_seed(seed)
         super().__init__(inner, name, use_ema, ema_momentum)
         self.include = include
-        # Kept, so that a copy of this optimizer draws the same.
+        # A drawn seed is kept, so a copy of this optimizer draws the same.
         self.seed = draw_seed() if seed is None else seed
 
     def _build_sparse(self, variables):
@@ -215,9 +216,10 @@ class RewiringOptimizer(WrappedOptimizer):
         self._seed.assign(self.seed)
 
     def _must_be_masked(self, variable):
-        """Whether dormant connections must have no gradient.
+        """Whether the gradients of dormant connections must be 0.
 
-        They would have a say in norms, and constraints would move them.
+        Dormant connections would count in norms of gradients, and
+        constraints would move them.
         """
         inner = self._hidden[0]
         clips = inner.clipnorm or inner.global_clipnorm

@@ -4,11 +4,11 @@ import pytest
 from keras import ops
 
 from l0keras.connections import rewire as module
-from l0keras.connections.pools import MaskedPool
-from l0keras.connections.pools import members_of
-from l0keras.connections.positions import StepSeed
+from l0keras.connections.masked_pool import MaskedPool
+from l0keras.connections.pool import members_of
 from l0keras.connections.rewire import rewire_crowded
-from l0keras.connections.segments import Groups
+from l0keras.connections.seeds import StepSeed
+from l0keras.connections.segments import Segments
 from l0keras.optimizers import DeepR
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import chi_square
@@ -59,8 +59,8 @@ def test_fills_in_the_order_of_the_proposals_of_each_group(size):
     found = module.rewire(
         positions,
         dead,
-        Groups([4, 3]),
-        Groups([3, 3]),
+        Segments([4, 3]),
+        Segments([3, 3]),
         lambda number: ops.take(rounds, ops.minimum(number, 2), axis=0),
         size,
     )

@@ -289,7 +289,7 @@ def test_wrong_calls_are_refused():
     optimizer = DeepR(sgd(), 0.1)
     with pytest.raises(ValueError, match="`trainable_variables` must be the"):
         optimizer.apply(gradients(variables, 0))
-    with pytest.raises(ValueError, match="once it is built"):
+    with pytest.raises(ValueError, match="before it is built"):
         optimizer.masks()
     optimizer.build(variables)
     with pytest.raises(ValueError, match="one gradient for each of the 1 var"):

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from l0keras import optimizers as ours
-from l0keras.connections.positions import StepSeed
+from l0keras.connections.seeds import StepSeed
 from l0keras.optimizers import DeepR
 from tests import covering
 from tests.optimizers.sparse_training import BACKEND

@@ -494,7 +494,9 @@ def test_groups_of_another_model():
     model = network()
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     optimizer = ProximalSGD(SGD(0.1), weight_groups(model), WGSEF(3))
-    with pytest.raises(ValueError, match="first/kernel', which is 0 of"):
+    with pytest.raises(
+        ValueError, match="first/kernel', which is the path of 0 of"
+    ):
         optimizer.build(other.trainable_variables)
     wider = keras.Sequential(
         [
@@ -518,5 +520,5 @@ def test_groups_that_overlap():
 
 def test_counts_before_there_are_any():
     model = network()
-    with pytest.raises(ValueError, match="once it is built"):
+    with pytest.raises(ValueError, match="before it is built"):
         recipe(model).zero_groups()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from l0keras.connections.positions import StepSeed
+from l0keras.connections.seeds import StepSeed
 from l0keras.layers import SparseDense
 from l0keras.optimizers import SoftDeepR
 from tests.optimizers.sparse_training import BACKEND

@@ -1,22 +1,28 @@
+"""Settings for `WeightGroups`: one value for all, or rules by their names.
+
+A rule is a pair of a regular expression and a value. The first rule whose
+expression is found in a name (by `re.search`) applies.
+"""
+
 import re
 
-from l0keras.connections.choose import check_regex
+from l0keras.connections.arguments import check_regex
 
 
 def check_rules(name, setting, check):
-    """One setting for all groups of weights, or rules, checked.
+    """Checks a value, or rules and all their values.
 
     Args:
-        name: of the argument.
-        setting: a value, or a list of pairs of a regular expression and a
-            value, or a dictionary.
+        name: the name of the argument, for errors.
+        setting: a value, or a list of rules, or a dictionary of them.
         check: a function of a value that returns it, or raises an error.
 
     Returns:
         The value, or a list of pairs.
 
     Raises:
-        ValueError: something else.
+        ValueError: `setting` is neither a value that passes `check` nor
+            rules for such values.
     """
     if isinstance(setting, dict):
         setting = list(setting.items())
@@ -38,15 +44,15 @@ def check_rules(name, setting, check):
 
 
 def apply_rules(name, setting, names):
-    """The setting of each groups of weights: the first rule that is found.
+    """Chooses the value for each name.
 
     Args:
-        name: of the argument.
-        setting: what `check_rules` returned.
-        names: of the groups of weights.
+        name: the name of the argument, for errors.
+        setting: the value or the rules that `check_rules` returned.
+        names: the names of the `WeightGroups`.
 
     Returns:
-        A list.
+        A list with a value for each name.
 
     Raises:
         ValueError: a name without a rule, or a rule without a name.
@@ -63,14 +69,14 @@ def apply_rules(name, setting, names):
         else:
             raise ValueError(
                 f"Argument `{name}` must have a rule for all groups of "
-                f"weights; a last one for '.' takes what is left. Received: "
+                f"weights; a last rule for '.' matches all others. Received: "
                 f"{own!r} matches none of {[regex for regex, _ in setting]}"
             )
     unused = [r for i, (r, _) in enumerate(setting) if i not in used]
     if unused:
         raise ValueError(
             f"Argument `{name}` must have groups for each of its rules. "
-            f"Received: {unused} match none of {names} that an earlier rule "
-            "has not taken"
+            f"Received: {unused} match none of {names}, or only names that "
+            "an earlier rule takes"
         )
     return found

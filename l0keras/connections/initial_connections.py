@@ -1,17 +1,25 @@
+"""The connections of DEEP R before the first step."""
+
+import keras
 import numpy as np
 from keras import ops
 
-from l0keras.connections import choose
+from l0keras.connections.arguments import check_connectivity
+from l0keras.connections.arguments import check_regex
+from l0keras.connections.arguments import check_seed
 from l0keras.connections.positions import draw_positions
-from l0keras.connections.positions import draw_seed
 from l0keras.connections.positions import signs_at
+from l0keras.connections.seeds import draw_seed
+from l0keras.connections.sparse_variables import sparse_variables
+from l0keras.connections.sparse_variables import storage_of
 
 
 def values_of(variable):
     """The values of a variable as an array.
 
     Raises:
-        RuntimeError: they cannot be read while a function is traced.
+        RuntimeError: a step is being traced, in which variables have no
+            values.
     """
     try:
         return np.array(ops.convert_to_numpy(variable))
@@ -24,7 +32,10 @@ def values_of(variable):
 
 
 def initial_connections(arrays, members, pinned, seed, rngs):
-    """The first active positions of a pool, and the signs of all.
+    """The active connections of a pool at the start, and all signs.
+
+    If the arrays have exactly the right number of entries that are not 0,
+    these are the active ones. Otherwise they are drawn.
 
     Args:
         arrays: the values of each member's variable.
@@ -34,7 +45,7 @@ def initial_connections(arrays, members, pinned, seed, rngs):
         rngs: a `numpy.random.Generator` for each member.
 
     Returns:
-        int32 positions `(slots,)` in the pool, and int8 signs `(size,)`.
+        Positions in the pool, int32 `(slots,)`, and signs, int8 `(size,)`.
     """
     nonzero = [np.flatnonzero(array).astype("int32") for array in arrays]
     counts = [member.count for member in members]
@@ -55,8 +66,8 @@ def initial_connections(arrays, members, pinned, seed, rngs):
 
 
 def signs_of(values, others):
-    """The signs of values as int8, and other ones where these are 0."""
-    # As int8 before they are joined: numpy joins no integers with bfloat16.
+    """The signs of values as int8, and the sign in `others` for a 0."""
+    # Cast first: numpy cannot join integers with bfloat16.
     own, others = (
         np.asarray(a).astype("int8") for a in (np.sign(values), others)
     )
@@ -64,18 +75,23 @@ def signs_of(values, others):
 
 
 def rng_of(seed, index):
-    """The draws for the start of one of the sparse variables."""
+    """The generator for the start of the sparse variable of an index."""
     return np.random.default_rng([seed, index])
 
 
-def init_sparse(model, connectivity=0.01, include=None, seed=None):
+def init_sparse(
+    model: keras.Model,
+    connectivity: float | list | dict = 0.01,
+    include: str | None = None,
+    seed: int | None = None,
+) -> dict[str, int]:
     """Makes the weights of a model sparse before it is trained.
 
-    It changes the model: of each variable that `DeepR` with the same
-    arguments would make sparse, all entries but a share are set to 0, at
-    positions drawn uniformly without replacement. The others keep their
-    values. `DeepR` then starts from exactly these connections. A baseline of
-    a fixed random mask starts from them as well.
+    It changes the model in place. In each variable that `DeepR` with the
+    same arguments would make sparse, a share `connectivity` of the entries,
+    drawn uniformly without replacement, keeps its values; all others are set
+    to 0. `DeepR` then starts from exactly these connections, and so can a
+    baseline with a fixed random mask.
 
     Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018
     (arXiv:1711.05136), where the start is a random sparse network.
@@ -87,16 +103,21 @@ def init_sparse(model, connectivity=0.01, include=None, seed=None):
 
     Returns:
         A dictionary from the path of each sparse variable to its number of
-        connections. A `SparseDense` has been sparse before, and is only
-        counted.
+        connections. A `SparseDense` is sparse already: it is counted and not
+        changed.
 
     Raises:
-        ValueError: see `DeepR`; or a model that is not built.
+        ValueError: see `DeepR`; or the model is not built.
+
+    Example:
+
+    >>> counts = init_sparse(model, connectivity=0.01, seed=0)
+    >>> model.compile(DeepR(keras.optimizers.SGD(0.05), 0.01), loss="mse")
     """
-    connectivity = choose.check_connectivity(connectivity)
+    connectivity = check_connectivity(connectivity)
     if include is not None:
-        choose.check_regex("include", include)
-    choose.check_seed(seed)
+        check_regex("include", include)
+    check_seed(seed)
     if not model.built:
         raise ValueError(
             "Argument `model` must be built, or it has no weights. "
@@ -104,11 +125,11 @@ def init_sparse(model, connectivity=0.01, include=None, seed=None):
         )
     if seed is None:
         seed = draw_seed()
-    chosen = choose.choose(model.trainable_variables, connectivity, include)
+    chosen = sparse_variables(model.trainable_variables, connectivity, include)
     found = {}
     for index, (variable, count) in enumerate(chosen):
         found[variable.path] = count
-        if choose.storage_of(variable) is not None:
+        if storage_of(variable) is not None:
             continue
         array = values_of(variable)
         keep = draw_positions(array.size, count, rng_of(seed, index))
