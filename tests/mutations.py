@@ -102,7 +102,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the count of rewired connections of DEEP R",
-        "connections/pools.py",
+        "connections/masked_pool.py",
         "self.rewired.assign_add(dead)",
         "self.rewired.assign(dead)",
         ("optimizers/deep_r_test.py",),

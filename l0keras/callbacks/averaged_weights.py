@@ -6,20 +6,19 @@ from keras import ops
 
 @contextlib.contextmanager
 def averaged_weights(model):
-    """Puts the averaged weights into a model for the length of a block.
+    """Gives a model its averaged weights within a `with` block.
 
-    The averages are those that Keras optimizers with `use_ema=True` keep of
-    all trainable variables, gates included. On leaving the block the model
-    has its own weights back, to the bit: Keras's `SwapEMAWeights` swaps by
-    adding and subtracting, so each of its evaluations rounds the weights
-    that training goes on with.
+    Keras optimizers with `use_ema=True` keep an average of each trainable
+    variable, gates included. After the block the model has exactly its own
+    weights again. Keras's `SwapEMAWeights` swaps by adding and subtracting,
+    so each of its evaluations rounds the weights of the training.
 
     Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
     section 4: "temporal averaging".
 
     Args:
-        model: a compiled model. One whose optimizer keeps no averages, or
-            has not made a step yet, is left as it is.
+        model: a compiled model. If its optimizer keeps no averages, or has
+            not made a step yet, its weights stay the same.
 
     Example:
 
@@ -54,10 +53,11 @@ def _pairs(model):
 
 
 class EvaluateAveraged(keras.callbacks.Callback):
-    """Evaluates on the averaged weights and trains on with the others.
+    """Evaluates a model with its averaged weights; training keeps its own.
 
-    For optimizers with `use_ema=True`; without, it changes nothing. See
-    `averaged_weights` for how this differs from Keras's `SwapEMAWeights`.
+    For optimizers with `use_ema=True`; with other optimizers it changes
+    nothing. Unlike Keras's `SwapEMAWeights` it does not round the weights,
+    see `averaged_weights`.
 
     Example:
 

@@ -13,26 +13,29 @@ from l0keras.callbacks.raise_on_nan import NonFiniteError
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or that is of another model."""
+    """A checkpoint is damaged or belongs to another model."""
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Saves the whole state of training after each epoch, in one file.
 
-    What `keras.callbacks.BackupAndRestore` saves lacks the states of seed
-    generators, so that a resumed run draws other noise than the straight
-    run would have; and it writes in place, so that a run killed while it
-    saves loses everything. This one saves all variables of the model (seed
-    generators, and with them gates and dropout, included) and of the
-    optimizer, with averages, and the logs of all epochs so far; the file
-    changes from one whole epoch to the next in one step.
+    The file has all variables of the model and its optimizer, with averages
+    and the states of seed generators (of gates and dropout), and the logs of
+    all epochs so far. Each save replaces the file in one step, so a killed
+    run keeps the last whole epoch. A resumed run computes the same as a run
+    without a break.
+
+    `keras.callbacks.BackupAndRestore` saves no states of seed generators, so
+    a resumed run draws other noise; and it writes in place, so a run that is
+    killed while it saves loses everything.
 
     Args:
-        path: where to save, a file name ending in `.npz`.
+        path: the name of the file, ending in `.npz`.
 
     Raises:
-        NonFiniteError: from `fit`, when a variable is NaN or infinite at
-            the end of an epoch; the file keeps the epoch before.
+        ValueError: `path` does not end in `.npz`.
+        NonFiniteError: from `fit`, if a variable is NaN or infinite at the
+            end of an epoch; the file keeps the epoch before.
 
     Example:
 
@@ -54,17 +57,17 @@ class Checkpoint(keras.callbacks.Callback):
         self._began = None
 
     def restore(self, model):
-        """Puts the saved state, if there is one, into a model.
+        """Gives a model the saved state; without a file it stays the same.
 
         Args:
             model: a built and compiled model.
 
         Returns:
-            The number of finished epochs, to be given to `fit` as
-            `initial_epoch`: 0 where nothing was saved yet.
+            The number of finished epochs, for the argument `initial_epoch`
+            of `fit`: 0 without a file.
 
         Raises:
-            CheckpointError: the file is damaged, or of another model.
+            CheckpointError: the file is damaged or belongs to another model.
         """
         variables = _variables(model)
         if not os.path.exists(self.path):
@@ -127,7 +130,7 @@ def _write(path, meta, values):
 
 def _read(path):
     try:
-        # numpy leaves a file open that it opened and could not read.
+        # Of a damaged file that it opens itself, numpy leaves the handle open.
         with open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)
             meta = json.loads(str(archive["meta"]))

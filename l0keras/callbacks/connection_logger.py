@@ -6,15 +6,21 @@ from l0keras.optimizers.optimizer_groups import optimizers_of
 
 
 class ConnectionLogger(keras.callbacks.Callback):
-    """Adds to each epoch's logs what DEEP R does to the connections.
+    """Adds the active and new connections of DEEP R to the logs of an epoch.
 
-    For a sparse variable these are `path_active`, the share of its
-    connections that are active, and `path_rewired`, how many were opened in
-    this epoch. Where an optimizer is not `DeepR` or `SoftDeepR`, nor has one
-    inside, there is nothing to add.
+    For each sparse variable, `path_active` is the share of its connections
+    that are active, and `path_rewired` is the number of connections that
+    became active in the epoch. The optimizer must be a `DeepR` or `SoftDeepR`
+    or contain one, as `OptimizerGroups` may; for other optimizers the logs
+    stay the same.
 
-    Callbacks further down the list (TensorBoard, `Checkpoint`) and the
-    history of `fit` get them as they get the metrics.
+    Later callbacks in the list (TensorBoard, `Checkpoint`) and the history of
+    `fit` see these entries like metrics.
+
+    Example:
+
+    >>> model.compile(DeepR(keras.optimizers.SGD(0.05)), loss="mse")
+    >>> model.fit(x, y, callbacks=[ConnectionLogger()])
     """
 
     def on_train_begin(self, logs=None):

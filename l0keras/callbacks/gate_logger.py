@@ -5,15 +5,19 @@ from l0keras.gates import HardConcreteGate
 
 
 class GateLogger(keras.callbacks.Callback):
-    """Adds to each epoch's logs what the gates of each layer are doing.
+    """Adds the numbers of open gates to the logs of an epoch.
 
-    For a gated layer `name` these are `name_open`, the number of gates that
-    are not 0 at test time, and `name_expected`, the expected number of gates
-    open in training, which is larger: see `hard_concrete`. Both are those of
-    the averaged weights where the optimizer keeps averages.
+    For a gated layer `name`, `name_open` is the number of gates that are not
+    0 at test time, and `name_expected` is the expected number of open gates
+    in training, which is larger: see `hard_concrete`. If the optimizer keeps
+    averages of weights, both are counted with the averaged weights.
 
-    Callbacks further down the list (TensorBoard, `Checkpoint`) and the
-    history of `fit` get them as they get the metrics.
+    Later callbacks in the list (TensorBoard, `Checkpoint`) and the history of
+    `fit` see these entries like metrics.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[GateLogger()])
     """
 
     def on_epoch_end(self, epoch, logs=None):
@@ -26,14 +30,15 @@ class GateLogger(keras.callbacks.Callback):
 
 
 def named_gates(model):
-    """The gates of a model by the name of the layer each belongs to.
+    """The gates of a model, by the name of the gated layer.
 
     Args:
         model: a built model.
 
     Returns:
-        A dict from layer name to `HardConcreteGate`, in the order of the
-        model's layers.
+        A dictionary from the name of a layer to its `HardConcreteGate`, in
+        the order of the model's layers. A gate that is a layer of its own is
+        found under its own name.
     """
     gates = {}
     for layer in _in_order(model):
@@ -47,7 +52,10 @@ def named_gates(model):
 
 
 def _in_order(layer):
-    """A layer and all within it; Keras's own walk turns nested models round."""
+    """A layer and all layers in it, in the order of the model.
+
+    The walk of Keras itself reverses the order in nested models.
+    """
     yield layer
     for inner in layer._layers:
         yield from _in_order(inner)

@@ -5,14 +5,18 @@ from l0keras.optimizers.optimizer_groups import optimizers_of
 
 
 class GroupLogger(keras.callbacks.Callback):
-    """Adds to each epoch's logs how many groups of weights are left.
+    """Adds the number of groups that are not 0 to the logs of an epoch.
 
-    For each `WeightGroups` of a `ProximalSGD` or `HSPG` that is `name_kept`.
-    Where an optimizer is neither, nor has one inside, there is nothing to
-    add.
+    The entry is `name_kept` for each `WeightGroups` of that name. The
+    optimizer must be a `ProximalSGD` or `HSPG` or contain one, as
+    `OptimizerGroups` may; for other optimizers the logs stay the same.
 
-    Callbacks further down the list (TensorBoard, `Checkpoint`) and the
-    history of `fit` get them as they get the metrics.
+    Later callbacks in the list (TensorBoard, `Checkpoint`) and the history of
+    `fit` see these entries like metrics.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[GroupLogger()])
     """
 
     def on_epoch_end(self, epoch, logs=None):

@@ -5,13 +5,17 @@ import numpy as np
 class RaiseOnNaN(keras.callbacks.Callback):
     """Ends training with an error as soon as the loss is not finite.
 
-    `keras.callbacks.TerminateOnNaN` ends `fit` as if training had gone well,
-    or with an error without a type of its own. This callback raises before
-    the callbacks at the end of the epoch run, so none of them saves a broken
-    model.
+    This callback raises before the callbacks at the end of the epoch run, so
+    none of them saves a broken model. `keras.callbacks.TerminateOnNaN` either
+    ends `fit` as if training had gone well, or raises an error without a type
+    of its own.
 
     Raises:
         NonFiniteError: from `fit`, with the epoch and the step.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[RaiseOnNaN()])
     """
 
     def __init__(self):

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 
 from l0keras.export.bridge.tfmot import import_tfmot
@@ -10,37 +11,37 @@ from l0keras.export.bridge.wrapped import wrap
 
 
 def cluster(
-    model,
+    model: keras.Model,
     data,
     *,
-    number_of_clusters=16,
-    epochs=1,
-    preserve_sparsity=False,
+    number_of_clusters: int = 16,
+    epochs: int = 1,
+    preserve_sparsity: bool = False,
     optimizer=None,
     loss=None,
     validation_data=None,
-    verbose="auto",
-):
+    verbose: int | str = "auto",
+) -> keras.Model:
     """Trains a model whose weights share few values, by tfmot.
 
-    The kernels of dense, convolutional, separable (pointwise) and embedding
-    layers that are trainable are clustered, each with values of its own; all
-    else is trained and not clustered. Files with few different weights
-    compress better, and `quantize_aware` can keep them few.
+    Clustered are the kernels of trainable dense, convolutional, separable
+    (pointwise) and embedding layers, each with values of its own. All other
+    weights are trained and not clustered. Files with few different weights
+    compress better, and `quantize_aware` can preserve the clusters.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates,
             trained already. It is not changed.
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, weights)`, or
-            such a tuple of arrays, in batches of 32 then.
+            such a tuple of arrays, which are trained in batches of 32.
         number_of_clusters: an integer, at least 2.
         epochs: an integer, at least 1.
         preserve_sparsity: whether weights that are 0 stay 0. One of the
-            clusters is 0 then.
+            clusters is then 0.
         optimizer: a Keras 3 optimizer or its name, translated to tf_keras
-            without its state; `None` for the one that the model is compiled
-            with, or else Adam at 1e-4.
-        loss: as in `compile`; `None` for what the model is compiled with.
+            without its state; `None` for the optimizer of the compiled model,
+            or Adam at 1e-4 if it has none.
+        loss: as in `compile`; `None` for the loss of the compiled model.
         validation_data: like `data`.
         verbose: as in `fit`.
 
@@ -52,8 +53,8 @@ def cluster(
         ImportError: tensorflow-model-optimization is not installed.
         ValueError: an argument is not as above, the model has masks, or
             `to_tf_keras` refuses it.
-        RuntimeError: a kernel has more values, or a zero that was to stay
-            did not.
+        RuntimeError: a kernel has more values than asked for, or
+            `preserve_sparsity` is `True` and zeros were lost.
 
     Example:
 
@@ -90,8 +91,8 @@ def cluster(
         values = len(np.unique(kernel))
         if values > number_of_clusters:
             raise RuntimeError(
-                f"The kernel of '{name}' has {values} values, where "
-                f"{number_of_clusters} are asked for."
+                f"The kernel of '{name}' has {values} values; at most "
+                f"{number_of_clusters} were asked for."
             )
         if preserve_sparsity and np.any(kernel[before[name] == 0]):
             raise RuntimeError(f"Zeros in the kernel of '{name}' were lost.")

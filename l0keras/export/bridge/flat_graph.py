@@ -1,3 +1,5 @@
+"""The calls of layers in a model and in all models nested in it."""
+
 import inspect
 
 import keras
@@ -9,15 +11,16 @@ from l0keras.graph.trace import trace
 
 
 class Call:
-    """One call of a layer or op, wherever in nested models it stands.
+    """One call of a layer or operation, in a model or in a nested model.
 
     Attributes:
-        name: the name of the layer, which no other layer has.
-        layer: the Keras layer or op.
-        args, kwargs: what it is given, with a `Value` in the place of each
-            tensor; without defaults, masks that come with the tensors, and
-            `training`, which Keras 3 overrides whenever it knows better.
-        node: its `Node`.
+        name: the name of the layer, unique in the whole graph.
+        layer: the Keras layer or operation.
+        args, kwargs: the arguments, with a `Value` in the place of each
+            tensor. Default values are left out; so are masks that belong to
+            the tensors, and `training`, which Keras 3 overrides in `fit`,
+            `evaluate` and `predict`.
+        node: the `Node` of the call.
     """
 
     def __init__(self, name, node):
@@ -41,7 +44,7 @@ class Call:
         return key in parameters and value is parameters[key].default
 
     def _implicit(self, mask):
-        """Whether a mask is that of the tensors that are given."""
+        """Whether a mask belongs to the tensors among the arguments."""
         own = [getattr(v.tensor, "_keras_mask", None) for v in self.values]
         own = {id(m) for m in own if m is not None}
         given = [m for m in keras.tree.flatten(mask) if m is not None]
@@ -56,15 +59,17 @@ class Call:
 
     @property
     def reads(self):
+        """The `Value`s among all arguments."""
         given = keras.tree.flatten((self.args, self.kwargs))
         return [x for x in given if isinstance(x, Value)]
 
 
 class FlatGraph:
-    """The calls of a model and all models in it, in topological order.
+    """The calls of a model and its nested models, in topological order.
 
     Attributes:
-        inputs, outputs: as nested as those of the model, of `Value`.
+        inputs, outputs: `Value`s, in the structure of the model's inputs and
+            outputs.
         calls: a list of `Call`.
     """
 
@@ -75,16 +80,17 @@ class FlatGraph:
         self._same = {}
 
     def resolve(self, value):
-        """The value that a value inside a nested model is the same as."""
+        """The value outside of nested models that equals a value."""
         while id(value) in self._same:
             value = self._same[id(value)]
         return value
 
     def join(self, value, same):
+        """Notes that `value` equals `same`."""
         self._same[id(value)] = same
 
     def drop_unread(self):
-        """Takes out calls that only make masks which come by themselves."""
+        """Removes calls whose outputs are read by implicit masks only."""
         needed = {id(self.resolve(v)) for v in keras.tree.flatten(self.outputs)}
         kept = []
         for call in reversed(self.calls):
@@ -95,15 +101,18 @@ class FlatGraph:
 
 
 def flat_graph(model, refuse):
-    """Reads the calls of a model and of the models in it.
+    """Reads the calls of a model and of the models nested in it.
 
-    Unlike `trace` it also opens models that are called with `training` or on
-    shapes other than their own.
+    Unlike `trace` it also opens nested models that are called with `training`
+    or on shapes other than their own.
 
     Args:
         model: a built `Sequential` or functional model.
-        refuse: a function of a name, a layer and a reason, for nested models
-            that cannot be opened.
+        refuse: a function of a name, a layer and a reason, called for each
+            nested model that cannot be opened.
+
+    Returns:
+        A `FlatGraph`.
     """
     return _Flattener(model, refuse).graph
 
@@ -111,12 +120,12 @@ def flat_graph(model, refuse):
 class _Flattener:
     def __init__(self, model, refuse):
         self.refuse = refuse
-        # What keeps the ids of values unique.
+        # Keeps all graphs alive, so ids of their values stay unique.
         self.traced = []
         self.names = {}
         traced = self._trace(model)
         self.graph = FlatGraph(traced.inputs, traced.outputs)
-        # The outermost layers keep their names, inner ones make way.
+        # Layers of the model keep their names; nested ones may get a new one.
         self.taken = {
             value.tensor._keras_history.operation.name
             for value in keras.tree.flatten(traced.inputs)
@@ -150,7 +159,7 @@ class _Flattener:
             inputs = keras.tree.flatten(inner.inputs)
             if given or len(inputs) != len(node.inputs):
                 self.refuse(
-                    node.name, node.layer, "it is not called on tensors alone"
+                    node.name, node.layer, "its call must have tensors only"
                 )
                 continue
             for value, outer in zip(inputs, node.inputs, strict=True):

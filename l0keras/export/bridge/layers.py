@@ -1,4 +1,4 @@
-"""Keras 3 layers in tf_keras: a table of what to change, by layer type."""
+"""Layers of Keras 3 in tf_keras: a table of changes by layer type."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from l0keras.export.bridge.translate import known_only
 from l0keras.export.bridge.translate import same_kind
 from l0keras.graph.trace import is_functional
 
-# Those whose configuration and weights mean the same in both.
+# Layers whose configuration and weights mean the same in both.
 SAME = {
     *("Activation", "ActivityRegularization", "Add", "AdditiveAttention"),
     *("AlphaDropout", "Attention", "Average", "CenterCrop", "Concatenate"),
@@ -40,28 +40,28 @@ SAME = {
 
 
 def adapt(layer, convert):
-    """What makes the layer of tf_keras that computes what a layer does.
+    """Finds the tf_keras equivalent of a layer.
 
     Args:
         layer: a Keras 3 layer that is built.
-        convert: a function that makes a tf_keras model of a Keras 3 model,
-            for models inside of layers.
+        convert: a function from a Keras 3 model to a tf_keras model, for
+            models inside of layers.
 
     Returns:
-        A function of a name that makes a new layer each time.
+        A function from a name to a new layer of tf_keras without weights.
 
     Raises:
-        Refused: there is none.
+        Refused: the layer has no equivalent.
     """
     kind = type(layer)
     name = kind.__name__
     if getattr(keras.layers, name, None) is not kind:
         raise Refused("it is not a layer of Keras")
     if name not in SAME and name not in _CHANGED:
-        raise Refused("tf_keras has no such layer, or another one")
+        raise Refused("tf_keras has no such layer, or one that differs")
     theirs = getattr(import_tf_keras().layers, name)
     with warnings.catch_warnings():
-        # Of functions in it that cannot be loaded.
+        # Keras warns of functions in it that cannot be loaded.
         warnings.simplefilter("ignore")
         config = dict(layer.get_config())
     config["dtype"] = _dtype(layer)
@@ -107,7 +107,7 @@ def _dtype(layer):
 
 
 def _made(value):
-    """Layers inside of layers are made anew with each layer around them."""
+    """Makes new inner layers, because each outer layer needs its own."""
     if isinstance(value, list):
         return [_made(element) for element in value]
     return value()
@@ -126,7 +126,7 @@ def _inner(layer, convert):
         kind = type(layer).__name__
         raise Refused(f"of the {kind} inside it {refusal}") from refusal
     name = layer.name
-    # tf_keras adds these itself.
+    # `Bidirectional` of tf_keras adds these prefixes itself.
     for prefix in ("forward_", "backward_"):
         name = name.removeprefix(prefix)
     return lambda: make(name)
@@ -137,8 +137,8 @@ def _leaky_relu(layer, config, convert):
 
 
 def _batch_normalization(layer, config, convert):
-    # Fused, it rounds otherwise than Keras 3 does, and its epsilon has a least
-    # value.
+    # The fused kernel rounds in another way than Keras 3, and it enlarges a
+    # small epsilon.
     config["fused"] = False
 
 

@@ -1,4 +1,4 @@
-"""Keras 3 operations without a layer, as layers of tf_keras."""
+"""Operations of Keras 3 without a layer, as layers of tf_keras."""
 
 import functools
 import numbers
@@ -19,8 +19,8 @@ _MERGES = {
     "Multiply": "Multiply",
     "Subtract": "Subtract",
 }
-# What a number on the right, and on the left, makes of a tensor: its factor
-# and what is added.
+# Operations with a tensor and a number c: the factor and the offset of the
+# tensor, for a number on the right and for a number on the left.
 _SCALINGS = {
     "Add": (lambda c: (1, c), lambda c: (1, c)),
     "Multiply": (lambda c: (c, 0), lambda c: (c, 0)),
@@ -56,17 +56,17 @@ _FUNCTIONS = {
 
 
 def adapt_op(node):
-    """What makes the layer of tf_keras that computes what an operation does.
+    """Finds the tf_keras layer that computes the same as an operation.
 
     Args:
         node: the `Node` of the operation.
 
     Returns:
-        A function of a name that makes a layer. It is to be called on the
-        tensor, or on the list of tensors, that the operation is given.
+        A function from a name to a new layer. The layer is called on the
+        input of the operation, or on the list of its inputs.
 
     Raises:
-        Refused: there is none.
+        Refused: the operation has no equivalent.
     """
     operation = node.layer
     name = type(operation).__name__
@@ -133,9 +133,9 @@ def _scaling(name, given):
     number, rule = (right, 0) if isinstance(left, Value) else (left, 1)
     rule = _SCALINGS[name][rule]
     if isinstance(number, Value) or not isinstance(number, numbers.Real):
-        raise Refused("one of its arguments is no number but an array")
+        raise Refused("one of its arguments is an array and not a number")
     if rule is None or (name.endswith("Divide") and number == 0):
-        raise Refused("it does not divide by a number other than 0")
+        raise Refused("it divides by a tensor or by 0")
     scale, offset = rule(float(number))
     return {"scale": scale, "offset": offset}
 
@@ -150,7 +150,7 @@ def _function(name, said):
 
 
 def _target(before, shape):
-    """The target of a `Reshape` layer, which cannot touch the batch."""
+    """The target of a `Reshape` layer, which cannot change the batch axis."""
     sizes = shape[1:]
     if before[0] != shape[0] or None in before[1:] or None in sizes:
         raise Refused("it may mix examples, or its sizes are not known")
@@ -168,14 +168,14 @@ def _permutation(axes, shape):
 def _selection(said, given):
     value, indices = given
     if not isinstance(value, Value) or isinstance(indices, Value):
-        raise Refused("what it takes is not known beforehand")
+        raise Refused("its indices are not constants")
     axis, indices = said["axis"], np.asarray(indices)
     if axis is None or axis % value.rank == 0:
         raise Refused("it takes examples out of the batch")
     size = value.shape[axis]
     if np.any(indices < 0):
         if size is None:
-            raise Refused("it counts from an end that is not known")
+            raise Refused("it counts from the end of an axis of free size")
         indices = np.where(indices < 0, indices + size, indices)
     return {"indices": indices.tolist(), "axis": axis}
 
@@ -185,7 +185,7 @@ def _pooling(name, said, value):
     axes = (axis,) if isinstance(axis, int) else axis
     axes = sorted(axis % value.rank for axis in axes or range(value.rank))
     if axes != list(range(1, value.rank - 1)) or not 3 <= value.rank <= 5:
-        raise Refused("it reduces over other axes than a global pooling")
+        raise Refused("it reduces over other axes than global pooling does")
     if said.get("initial") is not None:
         raise Refused("it has an initial value")
     pooling = {"Mean": "Average", "Max": "Max"}[name]
@@ -195,10 +195,10 @@ def _pooling(name, said, value):
 
 @functools.cache
 def take_class():
-    """A layer of tf_keras that takes entries along an axis.
+    """The class of a tf_keras layer that takes entries along an axis.
 
-    A class made late, because its base is imported late; registered, so that
-    tfmot can clone it.
+    The class is made at the first call, because its base class is imported
+    late. It is registered, so tfmot can clone its layers.
     """
     import tensorflow as tf
 

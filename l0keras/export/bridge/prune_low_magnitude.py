@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 
 from l0keras.export.bridge.tfmot import import_tfmot
@@ -11,38 +12,39 @@ SCHEDULES = ("polynomial", "constant")
 
 
 def prune_low_magnitude(
-    model,
+    model: keras.Model,
     data,
     *,
-    sparsity,
-    epochs=1,
-    schedule="polynomial",
+    sparsity: float,
+    epochs: int = 1,
+    schedule: str = "polynomial",
     optimizer=None,
     loss=None,
     validation_data=None,
-    verbose="auto",
-):
+    verbose: int | str = "auto",
+) -> keras.Model:
     """Trains a model while its smallest weights are set to 0, by tfmot.
 
-    The zeros are spread over the kernels of dense, convolutional, separable
-    (pointwise) and embedding layers that are trainable; all else is trained
-    and not pruned. Such zeros make no file smaller by themselves: `strip`
-    removes what is zero as a whole, and `quantize_aware` can keep the rest.
+    Pruned are the kernels of trainable dense, convolutional, separable
+    (pointwise) and embedding layers. All other weights are trained and not
+    pruned. Scattered zeros alone make no file smaller: `strip` removes units
+    whose weights are all 0, and `quantize_aware` can preserve other zeros.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates.
             It is not changed.
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, weights)`, or
-            such a tuple of arrays, in batches of 32 then.
+            such a tuple of arrays, which are trained in batches of 32.
         sparsity: a float between 0 and 1, the share of zeros in each kernel
             at the end.
         epochs: an integer, at least 1.
-        schedule: "polynomial", from none to `sparsity` in the first half of
-            the training, or "constant", `sparsity` from the first step on.
+        schedule: `"polynomial"`: the share of zeros grows from 0 to
+            `sparsity` in the first half of the training; `"constant"`: it is
+            `sparsity` from the first step on.
         optimizer: a Keras 3 optimizer or its name, translated to tf_keras
-            without its state; `None` for the one that the model is compiled
-            with, or else Adam at 1e-4.
-        loss: as in `compile`; `None` for what the model is compiled with.
+            without its state; `None` for the optimizer of the compiled model,
+            or Adam at 1e-4 if it has none.
+        loss: as in `compile`; `None` for the loss of the compiled model.
         validation_data: like `data`.
         verbose: as in `fit`.
 
@@ -85,13 +87,13 @@ def prune_low_magnitude(
     training.fit(wrapped, [pruning.UpdatePruningStep()])
     stripped = pruning.strip_pruning(wrapped)
     for name, kernel in kernels(stripped).items():
-        # tfmot rounds the number of weights that stay, and keeps one.
+        # tfmot rounds the number of weights that stay, and keeps at least 1.
         kept = max(1, np.round((1 - sparsity) * kernel.size))
         left = np.count_nonzero(kernel)
         if left > kept:
             raise RuntimeError(
                 f"The kernel of '{name}' has {left} weights that are not 0 "
-                f"among {kernel.size}, where {kept:.0f} are asked for."
+                f"among {kernel.size}; at most {kept:.0f} were asked for."
             )
     return copy_from_tf_keras(stripped, model)
 
@@ -105,12 +107,12 @@ def _schedule(pruning, name, sparsity, steps):
         final_sparsity=sparsity,
         begin_step=0,
         end_step=end,
-        # A mask is chosen anew about a hundred times, and at the end.
+        # The mask changes about a hundred times, and at the end.
         frequency=_divisor(end),
     )
 
 
 def _divisor(steps):
-    """The largest step width that leads from 0 to the end, in 100 or more."""
+    """The largest divisor of `steps` up to a hundredth of it, or 1."""
     widest = max(1, steps // 100)
     return next(width for width in range(widest, 0, -1) if steps % width == 0)

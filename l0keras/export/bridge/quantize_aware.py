@@ -9,18 +9,19 @@ from l0keras.export.bridge.tfmot import import_tfmot_module
 from l0keras.export.bridge.training import Training
 from l0keras.export.bridge.training import to_train
 
-# What tfmot knows how to quantize as the activation of a layer.
+# Activations of layers that tfmot can quantize.
 ACTIVATIONS = {
     *("gelu", "linear", "relu", "sigmoid", "softmax", "swish", "tanh")
 }
-# Those whose zeros and clusters it can keep.
+# Layers whose zeros and clusters tfmot can preserve.
 PRESERVED = ("Conv2D", "Dense")
-# More values than this it does not take for clusters.
+# The largest number of values that tfmot preserves as clusters.
 MOST_CLUSTERS = 1024
-# Layers that it makes others of, or part of those before them.
+# Layers that tfmot replaces by other layers.
 TRANSFORMED = ("SeparableConv1D", "SeparableConv2D")
+# Layers that tfmot folds a following normalization into.
 FOLDED_INTO = ("Conv2D", "DepthwiseConv2D", "Dense")
-# It knows them not, but what they compute may be quantized.
+# Layers unknown to tfmot whose outputs may be quantized.
 OUTPUT_ONLY = (
     *("Average", "BatchNormalization", "Maximum", "Minimum", "Multiply"),
     *("Rescaling", "Subtract"),
@@ -28,55 +29,55 @@ OUTPUT_ONLY = (
 
 
 def quantize_aware(
-    model,
+    model: keras.Model,
     data,
     *,
-    epochs=1,
+    epochs: int = 1,
     optimizer=None,
     loss=None,
     validation_data=None,
-    preserve_sparsity=False,
-    preserve_clusters=False,
-    verbose="auto",
+    preserve_sparsity: bool = False,
+    preserve_clusters: bool = False,
+    verbose: int | str = "auto",
 ):
     """Trains a model while it computes with 8 bit numbers, by tfmot.
 
-    Layers that tfmot cannot quantize compute in float and are converted so,
-    such as LSTM and, but for its output, a normalization that does not follow
-    a layer with weights. The others are wrapped, under their names. Of the
-    weights that are to be kept, tfmot can keep those of Dense and Conv2D
-    layers.
+    Layers that tfmot cannot quantize, such as LSTM, compute in float and are
+    converted to float. A normalization that does not follow a layer with
+    weights computes in float too, and only its output is quantized. All other
+    layers are wrapped and keep their names. tfmot preserves zeros and
+    clusters in Dense and Conv2D layers only.
 
-    The ranges of activations start at [-6, 6] and move by a thousandth with
-    each batch: larger values need some thousand batches.
+    The range of an activation starts at [-6, 6] and moves by a thousandth with
+    each batch. Models with larger activations need some thousand batches.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates,
             in float32, trained already. It is not changed.
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, weights)`, or
-            such a tuple of arrays, in batches of 32 then.
+            such a tuple of arrays, which are trained in batches of 32.
         epochs: an integer, at least 1.
         optimizer: a Keras 3 optimizer or its name, translated to tf_keras
-            without its state; `None` for the one that the model is compiled
-            with, or else Adam at 1e-4.
-        loss: as in `compile`; `None` for what the model is compiled with.
+            without its state; `None` for the optimizer of the compiled model,
+            or Adam at 1e-4 if it has none.
+        loss: as in `compile`; `None` for the loss of the compiled model.
         validation_data: like `data`.
         preserve_sparsity: whether weights that are 0 stay 0.
-        preserve_clusters: whether a kernel that has at most 1024 different
-            values, as `cluster` makes them, gets no more: in all for a Dense
-            layer, in each output channel for a Conv2D layer, which has scales
-            of its own.
+        preserve_clusters: whether a kernel with at most 1024 different
+            values, such as `cluster` makes, gets no more values. A Dense
+            kernel is counted as a whole, a Conv2D kernel in each output
+            channel, because each of its channels has its own scale.
         verbose: as in `fit`.
 
     Returns:
-        A compiled `tf_keras.Model` to make a file of:
+        A compiled `tf_keras.Model`, for
         `l0keras.export_tflite(aware, path, "int8")`.
 
     Raises:
         ImportError: tensorflow-model-optimization is not installed.
         ValueError: an argument is not as above, `to_tf_keras` refuses the
             model, or tfmot cannot quantize any of its layers.
-        RuntimeError: zeros or clusters that were to be kept were lost.
+        RuntimeError: zeros or clusters were lost that should be preserved.
 
     Example:
 
@@ -93,11 +94,11 @@ def quantize_aware(
     scheme = _scheme(preserve_sparsity, preserve_clusters)
     before = _kernels(converted)
     models = import_tf_keras().models
-    # It reads graphs whose inputs and outputs are flat.
+    # tfmot reads graphs with flat inputs and outputs only.
     flat = models.Model(converted.inputs, converted.outputs)
     annotated = _annotate(flat, registry, scheme)
     with quantization.quantize_scope(), warnings.catch_warnings():
-        # Such as of kernels without clusters, which then are none to keep.
+        # tfmot warns of kernels without clusters, which have none to preserve.
         warnings.simplefilter("ignore")
         aware = quantization.quantize_apply(
             annotated, scheme, quantized_layer_name_prefix=""
@@ -118,14 +119,14 @@ def quantize_aware(
         if preserve_clusters and values <= MOST_CLUSTERS:
             if _clusters(stored, each=stored.ndim == 4) > values:
                 raise RuntimeError(
-                    f"The kernel of '{name}' had {values} values and has "
-                    f"{_clusters(stored, each=stored.ndim == 4)} now."
+                    f"The kernel of '{name}' had {values} values and now has "
+                    f"{_clusters(stored, each=stored.ndim == 4)}."
                 )
     return aware
 
 
 def _separate(layer, registry):
-    """Whether a layer can be quantized if its activation is a layer."""
+    """Whether a layer can be quantized once its activation is a layer."""
     name = _activation(layer)
     known = registry.supports(layer) or type(layer).__name__ in TRANSFORMED
     return (
@@ -161,7 +162,7 @@ def _scheme(preserve_sparsity, preserve_clusters):
 
 
 def _annotate(model, registry, scheme):
-    """A clone with the layers marked that are to be quantized."""
+    """A clone of a model in which the layers to quantize are marked."""
     configs = import_tfmot_module(
         "quantization.keras.default_8bit.default_8bit_quantize_configs"
     )
@@ -179,7 +180,8 @@ def _annotate(model, registry, scheme):
         if known or kind in TRANSFORMED:
             return annotate(layer)
         if not layer.weights and type(keeping) is not type(registry):
-            # Those schemes take all layers without weights for known.
+            # The registries of the schemes that preserve weights claim to
+            # support every layer without weights.
             return annotate(layer, configs.NoOpQuantizeConfig())
         return layer
 
@@ -210,7 +212,7 @@ def _kernels(model):
 
 
 def _quantized_kernels(model):
-    """By layer, the kernel that is stored and the one it computes with."""
+    """The stored and the quantized kernel of each layer, by its name."""
     found = {}
     for wrapper in model.layers:
         for weight, quantizer, variables in getattr(

@@ -5,7 +5,7 @@ import importlib
 import os
 import warnings
 
-# Before anything that may change what Keras is.
+# Before tfmot, whose import may turn Keras into Keras 2.
 import keras  # noqa: F401
 
 LEGACY = "TF_USE_LEGACY_KERAS"
@@ -16,7 +16,7 @@ MISSING = (
 
 
 def import_tf_keras():
-    """The module `tf_keras`, or an `ImportError` that says how to get it."""
+    """The module `tf_keras`, or an `ImportError` with the way to install it."""
     with _as_before():
         try:
             import tf_keras
@@ -37,7 +37,7 @@ def import_tfmot():
 
 
 def import_tfmot_module(path):
-    """A module of tfmot that its public interface leaves out."""
+    """A module of tfmot that is not in its public interface."""
     import_tfmot()
     with _as_before():
         return importlib.import_module(
@@ -47,11 +47,11 @@ def import_tfmot_module(path):
 
 @contextlib.contextmanager
 def _as_before():
-    """Keeps what the imports do to the process, and warn of, to themselves."""
+    """Undoes the changes of an import to the process; hides its warnings."""
     import tensorflow as tf
 
-    # TensorFlow chooses when it is first asked. By then tfmot has set the
-    # variable, and `tf.keras` would be Keras 2 from there on.
+    # `tf.keras` chooses its version at its first use. After tfmot has set the
+    # variable it would be Keras 2 for the rest of the process.
     getattr(tf.keras, "version", None)
     legacy = os.environ.get(LEGACY)
     try:

@@ -13,21 +13,23 @@ from l0keras.graph.graph import Value
 from l0keras.graph.trace import as_functional
 
 
-def to_tf_keras(model):
+def to_tf_keras(model: keras.Model):
     """Makes the same model in tf_keras, which is Keras 2.
 
     It has the same weights, names of layers, inputs and outputs, shared
-    layers, dtype policies and `trainable` flags. Nested models become part of
-    it, as in `strip`. Operations without a layer, such as `x * y`, become
-    layers. Regularizers and constraints come along; initializers do not, as
-    the weights are copied; neither does what `compile` was given. Where a
-    layer is called with `training`, that is left out: Keras 3 itself goes by
-    what `fit`, `evaluate` and `predict` say.
+    layers, dtype policies and `trainable` flags. The layers of nested models
+    become layers of the model itself, as in `strip`. Operations without a
+    layer, such as `x * y`, become layers. Regularizers and constraints are
+    converted. Initializers are not, because the weights are copied, and the
+    arguments of `compile` are not. An argument `training` in the call of a
+    layer is left out: in Keras 3 too, `fit`, `evaluate` and `predict`
+    override it.
 
-    Activations that tf_keras does not have, or has otherwise, such as
-    `hard_silu`, are those of Keras 3 on the TensorFlow backend, registered in
-    the package "l0keras": to load such a model from a file, import
-    `l0keras.export` and convert any model that has them first.
+    Some activations are missing in tf_keras or differ there, such as
+    `hard_silu`. In their place the model has the functions of Keras 3, which
+    need the TensorFlow backend and are registered in the package "l0keras".
+    To load such a model from a file, first import `l0keras.export` and convert
+    any model with the same activations.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates.
@@ -38,8 +40,9 @@ def to_tf_keras(model):
 
     Raises:
         ImportError: tf_keras is not installed.
-        ValueError: `model` is not as above, or has layers that tf_keras does
-            not have. The message names them all, with the reasons.
+        ValueError: `model` is not as above, or tf_keras has no equivalent for
+            some of its layers. The message names all of them with the
+            reasons.
 
     Example:
 
@@ -51,18 +54,18 @@ def to_tf_keras(model):
 
 
 def convert(model, separate=None):
-    """`to_tf_keras`, with some activations as layers of their own.
+    """Makes the same model in tf_keras, see `to_tf_keras`.
 
     Args:
-        model: as there.
-        separate: a function of a new layer that says whether its activation
-            shall follow it as a layer, or `None` for never.
+        model: see `to_tf_keras`.
+        separate: a function from a new layer to whether its activation
+            becomes a layer behind it, or `None` for never.
     """
     as_functional(model)
     if gates_of(model):
         raise ValueError(
-            "Argument `model` must have no gates: tf_keras does not know "
-            "them. Call `l0keras.strip(model)` first. "
+            "Argument `model` must have no gates, which tf_keras does not "
+            "support. Call `l0keras.strip(model)` first. "
             f"Received: model '{model.name}' with {len(gates_of(model))} gates"
         )
     return _Converter(model, separate).model()
@@ -107,7 +110,7 @@ class _Converter:
     def tensor(self, value):
         return self.tensors[id(self.graph.resolve(value))]
 
-    # === Before any work ===
+    # === Checks before any work ===
 
     def _refuse(self, name, layer, reason):
         self.refusals.append(f"  '{name}' ({type(layer).__name__}): {reason}")
@@ -143,7 +146,7 @@ class _Converter:
             _refuse_arrays(value)
         _refuse_arrays(call.args)
 
-    # === The work ===
+    # === Conversion ===
 
     def _input(self, value):
         layer = value.tensor._keras_history.operation
@@ -199,14 +202,14 @@ class _Converter:
             or masked != wanted
         ):
             raise ValueError(
-                "Argument `model` must have an equivalent in tf_keras. There "
+                "Argument `model` must have an equivalent in tf_keras, where "
                 f"'{call.name}' ({type(call.layer).__name__}) has outputs of "
                 f"shape {tuple(tensor.shape)}, with a mask: {masked}. "
                 f"Received: shape {value.shape}, with a mask: {wanted}"
             )
 
     def _named(self, tensors):
-        """Outputs under their names, by which losses may be chosen."""
+        """The outputs with their names, which losses may refer to."""
         names = as_functional(self.source).output_names
         if len(tensors) == 1 or isinstance(self.graph.outputs, dict):
             return tensors

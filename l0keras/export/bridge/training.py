@@ -1,4 +1,4 @@
-"""Training a model of tf_keras with what belongs to Keras 3."""
+"""Training a tf_keras model with the arguments of Keras 3."""
 
 import keras
 import numpy as np
@@ -13,23 +13,27 @@ BATCH_SIZE = 32
 
 
 class Training:
-    """What the functions on top of tfmot are told, checked and translated.
+    """The arguments of a training, checked and translated to tf_keras.
 
     Args:
         model: the Keras 3 model, which may be compiled.
         data: a `tf.data.Dataset` of batches, or a tuple of arrays.
         epochs: an integer, at least 1.
-        optimizer, loss: as in `compile`, of Keras 3, or `None`.
+        optimizer, loss: as in `compile`, of Keras 3, or `None` for those of
+            the compiled model.
         validation_data: like `data`, or `None`.
         verbose: as in `fit`.
+
+    Raises:
+        ValueError: an argument is not as above, or tf_keras has no such
+            optimizer or loss.
     """
 
     def __init__(
         self, model, data, epochs, optimizer, loss, validation_data, verbose
     ):
-        if isinstance(epochs, bool) or not isinstance(epochs, int):
-            _refuse("epochs", "an integer of at least 1", epochs)
-        if epochs < 1:
+        whole = isinstance(epochs, int) and not isinstance(epochs, bool)
+        if not whole or epochs < 1:
             _refuse("epochs", "an integer of at least 1", epochs)
         _check_data("data", data)
         if validation_data is not None:
@@ -42,8 +46,8 @@ class Training:
         if loss is None:
             if not model.compiled or model.loss is None:
                 raise ValueError(
-                    "Argument `loss` must be given, as the model is not "
-                    f"compiled with one. Received: loss=None, model "
+                    "Argument `loss` must be given for a model that is not "
+                    "compiled with a loss. Received: loss=None, model "
                     f"'{model.name}'"
                 )
             loss = model.loss
@@ -69,11 +73,11 @@ class Training:
         if steps == -2:
             steps = sum(1 for _ in self.data)
         if steps < 1:
-            _refuse("data", "a set with an end, and not empty", self.data)
+            _refuse("data", "a finite data set with batches", self.data)
         return steps
 
     def fit(self, model, callbacks=()):
-        """Compiles and trains a model of tf_keras."""
+        """Compiles and trains a tf_keras model."""
         model.compile(
             optimizer=self._optimizer,
             loss=self.loss,
@@ -93,7 +97,7 @@ class Training:
 
 
 def to_train(model, separate=None):
-    """The model in tf_keras, for tfmot to wrap its layers."""
+    """Converts a model for tfmot, see `convert`, and refuses masks."""
     converted = convert(model, separate)
     for layer in converted.layers:
         for node in layer._inbound_nodes:
@@ -119,7 +123,7 @@ def _check_data(name, data):
         _refuse(name, wanted, type(data).__name__)
     lengths = {np.shape(array)[:1] for array in keras.tree.flatten(data)}
     if len(lengths) != 1 or lengths & {(), (0,)}:
-        _refuse(name, f"{wanted}, of the same length each", sorted(lengths))
+        _refuse(name, f"{wanted} of the same length", sorted(lengths))
 
 
 def _refuse(name, wanted, received):
@@ -145,9 +149,9 @@ def _loss(loss):
             raise Refused(f"its loss '{name}' is not in tf_keras")
         return theirs
     if callable(loss) and keras.backend.backend() == "tensorflow":
-        # A function of tensors is the same to both.
+        # A function of tensors works in both.
         return loss
-    raise Refused(f"{loss!r} is no loss")
+    raise Refused(f"{loss!r} is not a loss")
 
 
 def _optimizer(optimizer):
@@ -161,5 +165,5 @@ def _optimizer(optimizer):
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         changes["learning_rate"] = same_kind(rate, "optimizers.schedules")
     if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise Refused(f"{optimizer!r} is no optimizer of Keras 3")
+        raise Refused(f"{optimizer!r} is not an optimizer of Keras 3")
     return same_kind(optimizer, "optimizers", **changes)

@@ -1,4 +1,4 @@
-"""What Keras 3 says in a configuration, said to tf_keras."""
+"""Configurations of Keras 3 as configurations of tf_keras."""
 
 import functools
 import inspect
@@ -8,7 +8,7 @@ import keras
 
 from l0keras.export.bridge.tfmot import import_tf_keras
 
-# Functions of `keras.activations` that are the same there.
+# Functions of `keras.activations`, with the name of the same one in tf_keras.
 SAME_ACTIVATIONS = {
     "elu": "elu",
     "exponential": "exponential",
@@ -24,7 +24,7 @@ SAME_ACTIVATIONS = {
     "softsign": "softsign",
     "tanh": "tanh",
 }
-# Values that say nothing, of keys that are no arguments or have other defaults.
+# Values with no effect on the numbers, of keys that tf_keras may not know.
 HARMLESS = {
     "autocast": True,
     "data_format": "channels_last",
@@ -34,12 +34,12 @@ HARMLESS = {
 
 
 class Refused(Exception):
-    """The reason why something has no equivalent in tf_keras."""
+    """A layer or object has no equivalent in tf_keras; the text is why."""
 
 
 @functools.cache
 def arguments(kind):
-    """The arguments of a class and its parents, with their defaults."""
+    """The arguments of a class and its parents: a dictionary of defaults."""
     found = {}
     for parent in kind.__mro__:
         if parent is object or "__init__" not in vars(parent):
@@ -58,13 +58,20 @@ def arguments(kind):
 
 
 def known_only(config, source, target):
-    """The part of a configuration that the other class takes.
+    """The entries of a configuration that the class in tf_keras takes.
 
-    What it does not take may be left out where it says nothing.
+    Args:
+        config: the configuration of an object of the class `source`.
+        source: the class in Keras 3.
+        target: the class in tf_keras.
+
+    Raises:
+        Refused: another entry has neither its default value nor a harmless
+            one.
     """
     known = {*arguments(target), "activity_regularizer"}
     if issubclass(target, import_tf_keras().layers.RNN):
-        # It takes this one without naming it.
+        # The class takes this argument by `**kwargs`.
         known.add("zero_output_for_mask")
     defaults = {**arguments(source), **HARMLESS}
     kept = {}
@@ -85,7 +92,7 @@ def _same(value, default):
 
 
 def activation(function):
-    """The activation of tf_keras that computes what one of Keras 3 does."""
+    """The activation of tf_keras that equals an activation of Keras 3."""
     name = _names().get(function)
     if name is None:
         raise Refused(f"its activation {function!r} is not of Keras")
@@ -97,14 +104,15 @@ def activation(function):
 
 @functools.cache
 def carried(name, **arguments):
-    """A function of Keras 3 that tf_keras can save, load and clone.
+    """An activation of Keras 3 that tf_keras can save, load and clone.
 
-    Another function there may have the same name, such as `hard_sigmoid`.
+    A function of tf_keras may have the same name and compute something else,
+    such as `hard_sigmoid`.
     """
     if keras.backend.backend() != "tensorflow":
         raise Refused(
-            f"tf_keras has not the same activation '{name}', and that of "
-            "Keras 3 can be lent on the TensorFlow backend only"
+            f"tf_keras lacks the activation '{name}' of Keras 3, which it can "
+            "use on the TensorFlow backend only"
         )
     source = getattr(keras.activations, name)
 
@@ -126,12 +134,15 @@ def _names():
 
 
 def same_kind(thing, module, **changes):
-    """The equivalent of a regularizer, constraint, loss or the like.
+    """The tf_keras equivalent of a regularizer, constraint, loss or optimizer.
 
     Args:
         thing: an object of Keras 3 with a configuration, or `None`.
-        module: where both have it, such as "regularizers".
-        **changes: what its configuration shall say instead.
+        module: the module of its class in both, such as `"regularizers"`.
+        **changes: entries that replace those of its configuration.
+
+    Raises:
+        Refused: the object is not of Keras, or tf_keras has no equivalent.
     """
     if thing is None:
         return None

@@ -7,7 +7,12 @@ from l0keras.graph.trace import is_functional
 
 
 def copy_to_tf_keras(graph, model):
-    """Gives a model the weights of the layers that it was made from."""
+    """Copies the weights of a Keras 3 model to its tf_keras equivalent.
+
+    Args:
+        graph: the `FlatGraph` of the Keras 3 model.
+        model: the `tf_keras.Model`.
+    """
     for source, target in _pairs(graph, model):
         arrays = source.get_weights()
         _check_shapes(arrays, target.get_weights(), target)
@@ -15,17 +20,16 @@ def copy_to_tf_keras(graph, model):
 
 
 def copy_from_tf_keras(source, model):
-    """A copy of a Keras 3 model with the weights that training gave it.
+    """Copies a Keras 3 model, with the weights of its tf_keras equivalent.
 
     Args:
-        source: a `tf_keras.Model` with the layers of the model that
-            `to_tf_keras` made of `model`.
+        source: a `tf_keras.Model` with the layers of `to_tf_keras(model)`.
         model: the Keras 3 model. It is not changed.
 
     Returns:
         A clone of `model`, not compiled.
     """
-    # Unlike `clone_model` this keeps the names of inputs.
+    # `clone_model` would change the names of inputs.
     clone = type(model).from_config(model.get_config())
     clone.set_weights(model.get_weights())
     names = [call.name for call in flat_graph(model, _open).calls]
@@ -44,7 +48,7 @@ def _open(name, layer, reason):
 
 
 def _pairs(graph, model):
-    """Each Keras 3 layer without layers in it, and that of tf_keras."""
+    """Pairs of equivalent layers that have no layers with weights in them."""
     found = {}
     for call in graph.calls:
         if isinstance(call.layer, keras.Layer) and id(call.layer) not in found:
@@ -59,7 +63,7 @@ def _pairs(graph, model):
         if inner is not None:
             stack.extend(inner)
         elif type(layer).__name__ != "Normalization":
-            # That one computes with its arguments there.
+            # In tf_keras its mean and variance are arguments, not weights.
             yield layer, theirs
 
 
@@ -74,9 +78,10 @@ def _check_shapes(arrays, wanted, layer):
 
 
 def parts(layer, theirs):
-    """The layers inside a layer that have its weights, and their equivalents.
+    """Pairs of equivalent layers inside of two equivalent layers, or `None`.
 
-    The order of the weights of a layer made of others is not the same.
+    Weights of such a layer are copied by its inner layers, because their
+    order differs between Keras 3 and tf_keras.
     """
     name = type(layer).__name__
     if name == "Bidirectional":

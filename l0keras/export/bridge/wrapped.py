@@ -1,10 +1,10 @@
-"""Kernels that tfmot changes while a model of tf_keras trains."""
+"""Kernels that tfmot prunes or clusters while a tf_keras model trains."""
 
 import numpy as np
 
 from l0keras.export.bridge.tfmot import import_tf_keras
 
-# Where tfmot looks for weights to prune or cluster, by layer type.
+# The weights that tfmot prunes or clusters, by layer type.
 KERNELS = {
     "Conv1D": ["kernel"],
     "Conv2D": ["kernel"],
@@ -19,11 +19,15 @@ KERNELS = {
 
 
 def wrap(model, wrapper):
-    """A clone with its trainable layers that have a kernel wrapped.
+    """Clones a model with its trainable layers that have a kernel wrapped.
 
     Args:
-        model: a `tf_keras.Model`. It is used up.
-        wrapper: a function of a layer.
+        model: a `tf_keras.Model`. Its layers become part of the clone, so it
+            must not be used again.
+        wrapper: a function from a layer to the wrapped layer.
+
+    Raises:
+        ValueError: the model has no such layer.
     """
     found = [layer for layer in model.layers if _has_kernel(layer)]
     if not found:
@@ -39,7 +43,7 @@ def wrap(model, wrapper):
 
 
 def kernels(model):
-    """The kernels that `wrap` finds: arrays by layer name."""
+    """The kernels of the layers that `wrap` wraps: arrays by layer name."""
     return {
         layer.name: np.array(getattr(layer, name).numpy())
         for layer in model.layers

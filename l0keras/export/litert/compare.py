@@ -1,13 +1,13 @@
-"""Whether a LiteRT file computes what its model does."""
+"""The comparison of a LiteRT file with its model."""
 
 import numpy as np
 
 from l0keras.export.litert.quantization import HALF_PRECISION_TOLERANCE
 from l0keras.export.litert.quantization import QUANTIZATIONS
 
-# LiteRT sums in another order, and a hundred layers may make much of that. So
-# the file may also stray by as much as the model itself does, times a factor,
-# when its inputs change by a few roundings.
+# LiteRT sums in another order, and many layers may amplify the rounding. So
+# the outputs may also differ by this factor times the change of the model's
+# outputs when its inputs change by this share.
 ROUNDING = 1e-6
 ROUNDING_FACTOR = 10
 
@@ -18,17 +18,18 @@ def compare(outputs, source, quantization, inputs, batch_size):
     Args:
         outputs: a dictionary of arrays by the names of the outputs.
         source: the `Source` that the file was converted from.
-        quantization: how, a key of `QUANTIZATIONS`.
+        quantization: the quantization of the file, a key of `QUANTIZATIONS`.
         inputs: a dictionary of arrays by the names of the inputs.
-        batch_size: how many examples the model takes at once.
+        batch_size: the number of examples in a batch of the model.
 
     Returns:
         A pair of floats: the largest absolute difference, and the share of
-        argmaxes along the last axis that agree, or `None` where no output has
+        argmaxes along the last axis that agree, or `None` if no output has
         several classes there.
 
     Raises:
-        RuntimeError: an output strays too far, or is of another shape.
+        RuntimeError: an output differs by more than the tolerance, or has
+            another shape.
     """
     expected = _outputs(source, inputs, batch_size)
     shaken = {name: _shaken(array) for name, array in inputs.items()}
@@ -40,9 +41,9 @@ def compare(outputs, source, quantization, inputs, batch_size):
     for name, wanted in expected.items():
         if outputs[name].shape != wanted.shape:
             raise RuntimeError(
-                f"The LiteRT file of model '{source.name}' gives output "
-                f"'{name}' of shape {outputs[name].shape}, the model gives "
-                f"{wanted.shape}; it was not written."
+                f"The LiteRT file of model '{source.name}' has output "
+                f"'{name}' of shape {outputs[name].shape}, and the model has "
+                f"shape {wanted.shape}; the file was not written."
             )
         difference = np.max(np.abs(outputs[name] - wanted), initial=0.0)
         allowed = max(
@@ -53,9 +54,9 @@ def compare(outputs, source, quantization, inputs, batch_size):
         if not difference <= allowed:
             raise RuntimeError(
                 f"The LiteRT file of model '{source.name}' differs from the "
-                f"model by {difference:.3g} in output '{name}', where "
+                f"model by {difference:.3g} in output '{name}'; "
                 f"{allowed:.3g} is allowed with "
-                f"quantization={quantization!r}; it was not written."
+                f"quantization={quantization!r}. The file was not written."
             )
         largest = max(largest, float(difference))
         if wanted.ndim > 1 and wanted.shape[-1] > 1:
@@ -66,9 +67,9 @@ def compare(outputs, source, quantization, inputs, batch_size):
 
 
 def random_inputs(inputs, examples=8):
-    """Arrays by the names of inputs, normally distributed if floats.
+    """Random arrays by the names of inputs, for floats from a normal.
 
-    Unknown sizes, but for the batch, are those of a short sequence.
+    Free sizes, except for the batch, become 32.
     """
     rng = np.random.default_rng(0)
     arrays = {}

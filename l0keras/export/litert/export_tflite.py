@@ -20,29 +20,29 @@ from l0keras.export.litert.source import source
 from l0keras.export.litert.unsupported import explain
 from l0keras.export.litert.unsupported import tflite_ops
 
-# More would tell nothing new on one example at a time.
+# One example at a time gains nothing from more threads.
 THREADS = (1, 2, 4)
-# How many examples are compared at once.
+# The number of examples in a batch of the comparison.
 BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteFile:
-    """A LiteRT file, and what running it showed.
+    """A LiteRT file with its size, its latency and its errors.
 
     Attributes:
-        path: where it is, a string.
-        quantization: how its numbers are written, see `export_tflite`.
-        bytes: its size.
-        gzip_bytes: its size after gzip.
+        path: the path of the file, a string.
+        quantization: the way its numbers are written, see `export_tflite`.
+        bytes: its size in bytes.
+        gzip_bytes: its size in bytes after gzip.
         latency_us: the median time of one example in microseconds on this
             machine, a dictionary from the number of threads; empty if the file
             was not run.
-        max_difference: the largest absolute difference between its outputs
-            and the model's, or `None` if it was not run.
-        top1_agreement: the share of predictions, argmaxes over the last axis,
-            that are the model's; `None` for outputs without classes, and if it
-            was not run.
+        max_difference: the largest absolute difference between outputs of the
+            file and of the model, or `None` if the file was not run.
+        top1_agreement: the share of predictions (argmaxes over the last axis)
+            in which file and model agree; `None` for outputs without classes,
+            and if the file was not run.
     """
 
     path: str
@@ -69,7 +69,7 @@ class TFLiteFile:
             )
         if self.top1_agreement is not None:
             lines.append(
-                f"  same prediction as the model's for "
+                f"  same prediction as the model for "
                 f"{100 * self.top1_agreement:.2f} % of the examples"
             )
         return "\n".join(lines)
@@ -77,22 +77,21 @@ class TFLiteFile:
 
 def export_tflite(
     model,
-    path,
-    quantization=None,
+    path: str | os.PathLike,
+    quantization: str | None = None,
     representative_data=None,
-    sparse_encoding=False,
-    batch_size=None,
-    check=True,
-):
+    sparse_encoding: bool = False,
+    batch_size: int | None = None,
+    check: bool = True,
+) -> TFLiteFile:
     """Writes a model as a LiteRT file and checks the file by running it.
 
     A model with gates is stripped first. The file takes batches of any size,
     unless `batch_size` fixes it; its signature has the names of the model's
-    inputs and outputs. It is run with `ai_edge_litert` before it gets its
-    name, so that at `path` there is either a file that works or what was there
-    before.
+    inputs and outputs. The file is run with `ai_edge_litert` before it is
+    moved to `path`: a file that fails never replaces an older one.
 
-    | quantization | weights | what is computed | tolerance |
+    | quantization | weights | arithmetic | tolerance |
     | --- | --- | --- | --- |
     | `None` | float32 | float32 | 1e-5 |
     | `"float16"` | float16 | float32 | 0.01 |
@@ -100,49 +99,52 @@ def export_tflite(
     | `"int8"` | int8 | int8 only, inputs and outputs too | 0.2 |
     | `"int16x8"` | int8 | int16 only, inputs and outputs too | 0.1 |
 
-    The tolerance holds absolutely and as a share of the largest output; where
-    a layer computes in half precision it is at least 0.01. What rounding
-    errors of the inputs explain is allowed too.
+    The outputs of the file may differ from those of the model by the
+    tolerance, absolutely and as a share of the largest output. If a layer
+    computes in half precision, the tolerance is at least 0.01. A larger
+    difference is allowed if rounding errors of the inputs explain it.
 
     Args:
         model: a built `Sequential` or functional model, or a `tf_keras` model
             of `l0keras.export.to_tf_keras` or `quantize_aware`. It is not
             changed.
-        path: where to write, ending in `.tflite`, in a directory that exists.
+        path: the path of the file, ending in `.tflite`, in a directory that
+            exists.
         quantization: a row of the table above.
-        representative_data: examples of inputs, by which `"int8"` and
-            `"int16x8"` choose the range of each tensor (not needed for a model
-            of `quantize_aware`, which has learned them), and on which the file
-            is compared with the model; random ones are compared if `None`. An
-            array with a batch axis, for several inputs a dictionary of
-            arrays by their names; or a `tf.data.Dataset`, a generator or
-            another iterable of batches, or a function that returns one. Of
-            pairs, the second is taken for targets and left out. At least 32
-            examples, of which up to 500 are used.
-        sparse_encoding: whether to leave out zero weights. Only for models
-            with single zeros all over that `strip` cannot cut, and only for
-            floats. LiteRT computes some sparse layers wrongly whose number
-            of inputs is no multiple of 4, which is found out here:
-            `strip(model, round_to=4)` makes it one, but for a layer that
+        representative_data: examples of inputs, at least 32; up to 500 are
+            used. `"int8"` and `"int16x8"` choose the range of each tensor by
+            them, except for a model of `quantize_aware`, which has learned
+            its ranges. The file is compared with the model on them, or on
+            random inputs if `None`. They are an array with a batch axis, or
+            for several inputs a dictionary of arrays by their names; or a
+            `tf.data.Dataset`, a generator or another iterable of batches, or
+            a function that returns one. Batches may be pairs of inputs and
+            targets; the targets are ignored.
+        sparse_encoding: whether to leave out zero weights. This helps models
+            in floats with scattered zeros, which `strip` cannot remove. LiteRT
+            computes some sparse layers wrongly if their number of inputs is
+            not a multiple of 4; the check finds this. `strip(model,
+            round_to=4)` makes it a multiple of 4, except for a layer that
             reads a part of the model's inputs.
-        batch_size: an integer that fixes the size of a batch, for
-            microcontrollers and accelerators, which know no others. It also
-            lets recurrent layers of float files loop; otherwise they are
-            unrolled, which takes more bytes and, with many steps, time.
-        check: whether to run the file. Without, it may be one that does not
-            run or that computes something else.
+        batch_size: an integer that fixes the size of a batch, as
+            microcontrollers and accelerators need it. It also lets recurrent
+            layers of float files loop. Otherwise they are unrolled, which
+            takes more bytes and, for many steps, more time.
+        check: whether to run the file. A file that is not checked may not
+            run, or may compute other outputs than the model.
 
     Returns:
-        A `TFLiteFile`: size, latencies and how far it strays.
+        A `TFLiteFile` with the size, the latencies and the largest
+        difference.
 
     Raises:
         ImportError: ai-edge-litert is not installed, and `check` is `True`.
         ValueError: `path`, `model` or data are not as above; a weight is NaN
-            or infinite; recurrent layers that shall compute in integers have
-            no fixed number of steps; the backend is not TensorFlow.
-        RuntimeError: LiteRT has no place for an operation, which is named
-            with its layer; or the file's outputs are not finite or differ by
-            more than the tolerance.
+            or infinite; recurrent layers of an integer file have no fixed
+            number of steps; the backend is not TensorFlow.
+        RuntimeError: LiteRT does not support an operation, which is named
+            with its layer; or the outputs of the file are not finite or
+            differ by more than the tolerance.
 
     Example:
 
@@ -152,13 +154,13 @@ def export_tflite(
     path = _checked(path)
     check_quantization(quantization, sparse_encoding, batch_size)
     if check:
-        # Before any work, if it is not installed.
+        # Raises before any work if LiteRT is not installed.
         interpreter_class()
     origin = source(model)
     examples = _examples(origin, quantization, representative_data)
     settings = converter_settings(
         quantization,
-        # Ranges that were learned are better than those of a few examples.
+        # Learned ranges are better than ranges of a few examples.
         None if origin.has_ranges else _repeated(examples, batch_size),
         sparse_encoding,
     )
@@ -211,7 +213,7 @@ def _checked(path):
 def _examples(origin, quantization, data):
     mode = QUANTIZATIONS[quantization]
     if mode.optimize and not mode.float_type and origin.endless:
-        # The converter would take the whole process down.
+        # The converter would crash the whole process.
         raise ValueError(
             "Argument `model` must have a fixed number of steps for "
             f"quantization {quantization!r}. Received: any number of steps in "
@@ -220,7 +222,7 @@ def _examples(origin, quantization, data):
     if origin.has_ranges and quantization != "int8":
         raise ValueError(
             "Argument `quantization` must be 'int8' for a model of "
-            "`quantize_aware`, which was trained for that. "
+            "`quantize_aware`, which was trained in int8. "
             f"Received: quantization={quantization!r}"
         )
     if mode.io_type == "int16":
@@ -236,8 +238,8 @@ def _examples(origin, quantization, data):
     if mode.needs_data and not origin.has_ranges:
         raise ValueError(
             "Argument `representative_data` must be given for quantization "
-            f"{quantization!r}: examples of inputs, by which to choose the "
-            "ranges of tensors. Received: None"
+            f"{quantization!r}: examples of inputs, on which the ranges of "
+            "tensors are measured. Received: None"
         )
     return None
 
@@ -274,14 +276,14 @@ def _convert(origin, settings, batch_size):
             str(error), origin.layers, _float_ops(origin, settings, batch_size)
         )
         raise RuntimeError(
-            f"LiteRT cannot take model '{origin.name}': "
-            f"{reason or str(error).strip().splitlines()[0]}. Nothing was "
+            f"LiteRT does not support model '{origin.name}': "
+            f"{reason or str(error).strip().splitlines()[0]}. No file was "
             "written."
         ) from error
 
 
 def _float_ops(origin, settings, batch_size):
-    """The operations of the model's float file, if there can be one."""
+    """The operations of the model's float file, or none if this fails too."""
     if not settings["optimizations"]:
         return ()
     try:
@@ -289,7 +291,7 @@ def _float_ops(origin, settings, batch_size):
         content = origin.convert(settings, batch_size)
         return tflite_ops(open_tflite(content))
     except Exception:
-        # The error that led here is the one to report.
+        # The first error is the one to report.
         return ()
 
 

@@ -6,25 +6,31 @@ import numpy as np
 from l0keras.export.litert.run_tflite import open_tflite
 
 
-def measure_latency(paths, num_threads=1, runs=1000, max_seconds=2.0):
+def measure_latency(
+    paths,
+    num_threads: int = 1,
+    runs: int = 1000,
+    max_seconds: float = 2.0,
+) -> float | list[float]:
     """Times LiteRT files on random inputs, one example at a time.
 
-    Several files are run in turns, so that whatever else the machine does
-    weighs on all of them alike and their ratios mean something.
+    Several files run in turns. Other work of the machine then slows all of
+    them alike, so the ratios of their times can be trusted.
 
     Args:
         paths: the path of a `.tflite` file, or a list of paths.
         num_threads: an integer, at least 1.
-        runs: how often each file is run at most.
-        max_seconds: after about so many seconds for each file no further
-            runs are started, but there are at least 10.
+        runs: the largest number of runs of each file.
+        max_seconds: about the longest time for each file in seconds. Each
+            file runs 10 times even if that takes longer.
 
     Returns:
         The median time of a run in microseconds, a float; for a list of
         paths a list of floats.
 
     Raises:
-        ValueError: no such file, or an argument out of range.
+        ImportError: ai-edge-litert is not installed.
+        ValueError: a file does not exist, or an argument is out of range.
 
     Example:
 
@@ -43,7 +49,7 @@ def measure_latency(paths, num_threads=1, runs=1000, max_seconds=2.0):
             run()
     times = [[] for _ in programs]
     deadline = time.perf_counter() + max_seconds * len(programs)
-    # Short turns: long enough for the caches to be this file's own.
+    # Turns are just long enough to fill the caches with one file.
     turn = 10
     while len(times[0]) < runs:
         for run, spent in zip(programs, times):

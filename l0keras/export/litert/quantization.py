@@ -2,22 +2,23 @@
 
 import dataclasses
 
-# At least, where a layer of the model computes in float16 or bfloat16.
+# The least tolerance if a layer computes in float16 or bfloat16.
 HALF_PRECISION_TOLERANCE = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:
-    """One way.
+    """One way to write numbers.
 
     Attributes:
-        tolerance: how far the outputs of a file may stray from the model's,
-            absolutely and as a share of the largest output.
+        tolerance: the largest difference between outputs of the file and of
+            the model, absolutely and as a share of the largest output.
         ops: the operations that the converter may use, a name in
             `tf.lite.OpsSet`.
         optimize: whether weights are quantized.
         float_type: the type of weights that stay floats, a name in `tf`.
-        io_type: the type of inputs and outputs that would be floats, likewise.
+        io_type: the type in the place of float inputs and outputs, a name in
+            `tf`.
     """
 
     tolerance: float
@@ -28,7 +29,7 @@ class Quantization:
 
     @property
     def needs_data(self):
-        """Whether the range of each tensor has to be measured."""
+        """Whether ranges of tensors are measured on examples."""
         return self.io_type is not None
 
 
@@ -46,11 +47,11 @@ QUANTIZATIONS = {
 
 
 def check_quantization(quantization, sparse_encoding, batch_size=None):
-    """Refuses what cannot work, before any work.
+    """Checks three arguments of `export_tflite` before any work.
 
     Raises:
-        ValueError: no such quantization; sparse encoding of quantized
-            weights; a batch size below 1.
+        ValueError: the quantization is unknown, the sparse encoding is for
+            quantized weights, or the batch size is below 1.
     """
     if quantization not in QUANTIZATIONS:
         raise ValueError(
@@ -68,30 +69,32 @@ def check_quantization(quantization, sparse_encoding, batch_size=None):
             "Argument `sparse_encoding` must be False for quantized files: "
             "LiteRT converts them, but then either refuses to run them (its "
             "kernels read sparse weights as floats only) or computes wrong "
-            "numbers. Strip the model instead, so that no zeros are left to "
-            "encode, or leave the weights floats. Received: "
+            "numbers. Strip the model instead, which removes the zeros, or "
+            "keep the weights in floats. Received: "
             f"sparse_encoding=True, quantization={quantization!r}"
         )
 
 
 def converter_settings(quantization, examples, sparse_encoding):
-    """The attributes of `tf.lite.TFLiteConverter`.
+    """The settings of a `tf.lite.TFLiteConverter`.
 
     Args:
         quantization: a key of `QUANTIZATIONS`.
-        examples: a list of dictionaries, from the names of inputs to arrays
-            with a batch axis, by which to choose ranges; or `None`, for a
-            model that brings its ranges. What has none then stays in floats.
+        examples: the examples that the ranges of tensors are measured on, a
+            list of dictionaries from names of inputs to arrays with a batch
+            axis; or `None` for a model with learned ranges, whose tensors
+            without a range stay floats.
         sparse_encoding: whether to leave out zeros.
 
     Returns:
-        A dictionary from names to values; `target_spec` is one of its own.
+        A dictionary from the names of attributes to values. The value of
+        `target_spec` is again such a dictionary.
     """
     import tensorflow as tf
 
     mode = QUANTIZATIONS[quantization]
     settings = {"optimizations": [], "target_spec": {}}
-    # Integers only is what the converter allows for with examples alone.
+    # Without examples the converter refuses to use integers only.
     ops = "TFLITE_BUILTINS" if examples is None else mode.ops
     settings["target_spec"]["supported_ops"] = [getattr(tf.lite.OpsSet, ops)]
     if mode.optimize:

@@ -7,10 +7,10 @@ import warnings
 
 @contextlib.contextmanager
 def quiet():
-    """Keeps what C++ libraries write to stderr, and warnings, to itself.
+    """Silences warnings and C++ libraries that write to stderr, in a block.
 
-    Both are as they were afterwards. An error in the block gets the text as a
-    note, which tracebacks show.
+    Afterwards both are as before. An error in the block gets the hidden text
+    as a note, which tracebacks show.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())

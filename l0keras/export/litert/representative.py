@@ -1,4 +1,4 @@
-"""Examples by which the converter chooses the ranges of tensors."""
+"""Examples of inputs, on which the converter measures ranges of tensors."""
 
 import itertools
 
@@ -11,22 +11,23 @@ MAX_EXAMPLES = 500
 
 
 def representative_examples(data, inputs):
-    """Takes single examples out of whatever holds them.
+    """Reads single examples from arrays, data sets or iterables.
 
     Args:
-        data: an array with a batch axis; for several inputs a dictionary of
-            arrays by their names, or a list in their order. Or a
-            `tf.data.Dataset`, an iterable, or a function that returns one: of
-            batches of inputs, or of pairs of inputs and targets.
-        inputs: a list of the model's `keras.KerasTensor` inputs.
+        data: an array with a batch axis, or for several inputs a dictionary
+            of arrays by their names or a list in their order; or a
+            `tf.data.Dataset`, an iterable, or a function that returns one, of
+            batches of inputs or of pairs of inputs and targets.
+        inputs: the `Input`s of the model, a list.
 
     Returns:
         A list of dictionaries from the names of inputs to arrays `(1, ...)`
-        of the inputs' dtypes: all examples, or 500 of them; of arrays they
-        are evenly spread.
+        of the dtypes of the inputs. It has all examples or 500 of them: of
+        arrays evenly spread ones, of batches the first.
 
     Raises:
-        ValueError: fewer than 32 examples, or of another shape.
+        ValueError: there are fewer than 32 examples, or their shape does not
+            fit the inputs.
     """
     arrays = _by_name(data, inputs)
     if arrays is not None:
@@ -50,8 +51,8 @@ def representative_examples(data, inputs):
     if len(examples) < MIN_EXAMPLES:
         raise ValueError(
             "Argument `representative_data` must have at least "
-            f"{MIN_EXAMPLES} examples, to choose the ranges of tensors by. "
-            f"Received: {len(examples)}"
+            f"{MIN_EXAMPLES} examples: the ranges of tensors are measured on "
+            f"them. Received: {len(examples)}"
         )
     return examples
 
@@ -60,7 +61,7 @@ def _examples(batches, inputs):
     for batch in batches:
         arrays = _by_name(batch, inputs)
         if arrays is None and isinstance(batch, (tuple, list)):
-            # With targets, as `fit` takes them.
+            # A pair of inputs and targets, as for `fit`.
             arrays = _by_name(batch[0], inputs) if batch else None
         if arrays is None:
             raise ValueError(
@@ -74,7 +75,7 @@ def _examples(batches, inputs):
 
 
 def _by_name(data, inputs):
-    """A dictionary of arrays, or `None` if `data` is not of that kind."""
+    """The arrays in `data` by name, or `None` if it has no arrays."""
     names = _names(inputs)
     if isinstance(data, dict):
         if set(data) != set(names):
@@ -111,8 +112,8 @@ def _array(data):
 def _check(arrays, inputs):
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError(
-            "Argument `representative_data` must have as many examples for "
-            "each input. Received: "
+            "Argument `representative_data` must have the same number of "
+            "examples for each input. Received: "
             f"{ {name: len(array) for name, array in arrays.items()} }"
         )
     for tensor in inputs:

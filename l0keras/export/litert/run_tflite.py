@@ -3,28 +3,35 @@ import os
 import numpy as np
 
 
-def run_tflite(path, inputs, batch_size=None, num_threads=1):
+def run_tflite(
+    path: str | os.PathLike,
+    inputs,
+    batch_size: int | None = None,
+    num_threads: int = 1,
+) -> np.ndarray | dict[str, np.ndarray]:
     """Runs a LiteRT file on arrays.
 
-    Files that take or give quantized integers are run on floats too: inputs
-    are quantized and outputs dequantized by the scale and the zero point in
-    the file.
+    A file with quantized inputs or outputs runs on floats too: float inputs
+    are quantized, and quantized outputs become floats, by the scale and the
+    zero point in the file.
 
     Args:
         path: the path of a `.tflite` file written by `export_tflite`.
         inputs: an array with a leading batch axis, or for several inputs a
             dictionary of arrays by the names of the model's inputs.
-        batch_size: an integer, how many examples are run at once; `None` runs
-            all together. Files with a batch size of their own keep to that.
+        batch_size: the number of examples in a batch, an integer; `None` for
+            one batch of all. A file with a fixed batch size runs in batches
+            of that size.
         num_threads: an integer, at least 1.
 
     Returns:
-        A numpy array, or where the model has several outputs a dictionary of
-        arrays by their names.
+        A numpy array, or for several outputs a dictionary of arrays by their
+        names.
 
     Raises:
-        ValueError: no such file; `inputs` does not fit the file; an argument
-            out of range.
+        ImportError: ai-edge-litert is not installed.
+        ValueError: the file does not exist, `inputs` does not fit it, or an
+            argument is out of range.
 
     Example:
 
@@ -41,7 +48,7 @@ def run_tflite(path, inputs, batch_size=None, num_threads=1):
 
 
 def run_signature(interpreter, inputs, batch_size=None):
-    """Runs an interpreter; see `run_tflite`.
+    """Runs an interpreter on arrays, see `run_tflite`.
 
     Returns:
         A dictionary of arrays by the names of the outputs.
@@ -134,11 +141,15 @@ def _check(inputs, details):
 
 
 def open_tflite(file, num_threads=1):
-    """An `ai_edge_litert` interpreter for a file, or a `ValueError`.
+    """Opens a LiteRT file in an `ai_edge_litert` interpreter.
 
     Args:
-        file: the path of a `.tflite` file, or the bytes of one.
+        file: the path of a `.tflite` file, or its bytes.
         num_threads: an integer, at least 1.
+
+    Raises:
+        ImportError: ai-edge-litert is not installed.
+        ValueError: the file does not exist, or `num_threads` is below 1.
     """
     if not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(
@@ -151,24 +162,24 @@ def open_tflite(file, num_threads=1):
     path = os.fspath(file)
     if not os.path.isfile(path):
         raise ValueError(
-            f"Argument `path` must name a .tflite file. Received: {path!r}, "
-            "no such file"
+            "Argument `path` must be the path of a .tflite file. "
+            f"Received: {path!r}, no such file"
         )
     return Interpreter(model_path=path, num_threads=num_threads)
 
 
 def interpreter_class():
-    """The class that runs LiteRT files, imported late as it takes a while.
+    """The class that runs LiteRT files; its import takes long.
 
     Raises:
-        ImportError: ai-edge-litert is not installed. The message says how to
-            install it.
+        ImportError: ai-edge-litert is not installed. The message has the
+            command that installs it.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError(
-            "LiteRT files are run by ai-edge-litert. Install it with "
+            "ai-edge-litert runs LiteRT files. Install it with "
             "`pip install 'l0keras[litert]'`."
         ) from error
     return Interpreter

@@ -1,22 +1,26 @@
+import os
+
 import numpy as np
 
 from l0keras.export.litert.run_tflite import open_tflite
 
 
-def signature(path):
-    """What a LiteRT file takes and gives.
+def signature(path: str | os.PathLike) -> dict[str, dict]:
+    """Reads the inputs and outputs of a LiteRT file.
 
     Args:
         path: the path of a `.tflite` file.
 
     Returns:
-        A dictionary with the keys `"inputs"` and `"outputs"`, of dictionaries
-        from the names of tensors to their `dtype`, a string, `shape`, with
-        `None` for free sizes, and for integers that stand for
-        `scale * (integer - zero_point)` their `scale` and `zero_point`.
+        A dictionary with the keys `"inputs"` and `"outputs"`. Each value is a
+        dictionary from the name of a tensor to a dictionary with its `dtype`,
+        a string, and its `shape`, a tuple with `None` for free sizes. A
+        quantized tensor also has `scale` and `zero_point`: an integer in it
+        stands for the number `scale * (integer - zero_point)`.
 
     Raises:
-        ValueError: no such file.
+        ImportError: ai-edge-litert is not installed.
+        ValueError: the file does not exist.
 
     Example:
 

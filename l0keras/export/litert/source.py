@@ -1,4 +1,4 @@
-"""What the converter has to know of a model, be it of Keras 3 or tf_keras."""
+"""Models that the converter reads, of Keras 3 or of tf_keras."""
 
 import dataclasses
 import tempfile
@@ -23,7 +23,7 @@ class Input:
 
 
 def source(model):
-    """Makes a model ready for conversion; it stays as it is.
+    """Prepares a model for the converter and does not change it.
 
     Args:
         model: a Keras 3 model, with gates or without, or a `tf_keras.Model`.
@@ -32,8 +32,8 @@ def source(model):
         A `Source`.
 
     Raises:
-        ValueError: a model that is not functional, not built, or has weights
-            that are not finite.
+        ValueError: the model is not functional or not built, has weights that
+            are not finite, or its backend is not TensorFlow.
     """
     kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     if "tf_keras" in kinds:
@@ -59,8 +59,8 @@ class Source:
     Attributes:
         name: the model's name.
         outputs: the names of the outputs, in their order.
-        layers: the names of all layers, those inside of others too.
-        has_ranges: whether the model brings the ranges of its tensors.
+        layers: the names of all layers, with those in nested models.
+        has_ranges: whether the model has learned the ranges of its tensors.
     """
 
     has_ranges = False
@@ -87,7 +87,7 @@ class Source:
     @property
     def endless(self):
         """The names of recurrent layers whose number of steps is free."""
-        return []
+        return endless(self.flat_layers)
 
     @property
     def layers(self):
@@ -109,8 +109,8 @@ class Source:
         """Converts the model.
 
         Args:
-            settings: what `converter_settings` returns.
-            batch_size: that of the file, or `None` to leave it free.
+            settings: the settings from `converter_settings`.
+            batch_size: the batch size of the file, or `None` for any.
 
         Returns:
             The bytes of a LiteRT file. Its signature has the names of the
@@ -119,10 +119,11 @@ class Source:
         import tensorflow as tf
 
         with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
-            # Loops make smaller files, and with many steps faster ones, where
-            # LiteRT has them.
+            # Loops make smaller files, and for many steps faster ones, but
+            # LiteRT does not support them in all files.
             can_loop = batch_size is not None and not settings["optimizations"]
-            self.save(folder, self._signature(batch_size), can_loop)
+            with unrolled([] if can_loop else self.flat_layers):
+                self.save(folder, self._signature(batch_size))
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             for name, value in settings.items():
                 if name == "target_spec":
@@ -130,7 +131,7 @@ class Source:
                         setattr(converter.target_spec, key, entry)
                 else:
                     setattr(converter, name, value)
-            # As Keras does: recurrent layers keep state in variables.
+            # As in Keras: recurrent layers keep states in variables.
             converter.experimental_enable_resource_variables = True
             return converter.convert()
 
@@ -165,7 +166,7 @@ class KerasSource(Source):
         )
         self.outputs = _output_names(functional)
         outputs = dict(zip(self.outputs, functional.outputs, strict=True))
-        # The same layers, under names that the file can take over.
+        # The same layers with the names of the file's outputs.
         self._named = keras.Model(
             functional.inputs, outputs, name=functional.name
         )
@@ -174,10 +175,6 @@ class KerasSource(Source):
     def flat_layers(self):
         return list(self._named._flatten_layers(include_self=False))
 
-    @property
-    def endless(self):
-        return endless(self.flat_layers)
-
     def call(self, inputs):
         outputs = self._named(inputs, training=False)
         return {
@@ -185,20 +182,19 @@ class KerasSource(Source):
             for name, output in outputs.items()
         }
 
-    def save(self, folder, signature, can_loop):
+    def save(self, folder, signature):
         archive = keras.export.ExportArchive()
         archive.track(self._named)
-        with unrolled([] if can_loop else self.flat_layers):
-            archive.add_endpoint(
-                "serve",
-                lambda inputs: self._named(inputs, training=False),
-                input_signature=[signature],
-            )
-            archive.write_out(folder, verbose=False)
+        archive.add_endpoint(
+            "serve",
+            lambda inputs: self._named(inputs, training=False),
+            input_signature=[signature],
+        )
+        archive.write_out(folder, verbose=False)
 
 
 class TFKerasSource(Source):
-    """A functional `tf_keras.Model`, as the bridge to tfmot makes them."""
+    """A functional `tf_keras.Model`, such as the bridge to tfmot makes."""
 
     def __init__(self, model):
         super().__init__(
@@ -227,7 +223,7 @@ class TFKerasSource(Source):
         outputs = tf.nest.flatten(self.model(packed, training=False))
         return dict(zip(self.outputs, outputs, strict=True))
 
-    def save(self, folder, signature, can_loop):
+    def save(self, folder, signature):
         import tensorflow as tf
 
         function = tf.function(lambda *inputs: self.call(inputs), signature)
@@ -238,13 +234,13 @@ def _output_names(functional):
     if isinstance(functional.output, dict):
         flat = keras.tree.flatten(functional.output)
         if len(flat) == len(functional.output):
-            # `flatten` goes by sorted keys.
+            # `flatten` sorts the keys.
             return sorted(functional.output)
     return _unique(functional.output_names)
 
 
 def _unique(names):
-    """Appends numbers to names that come again."""
+    """Makes names unique by numbers at their ends."""
     found = {}
     for name in names:
         new, count = name, 0

@@ -1,4 +1,4 @@
-"""Recurrent layers as LiteRT takes them."""
+"""Recurrent layers without loops, for LiteRT."""
 
 import contextlib
 
@@ -7,13 +7,14 @@ import keras
 
 @contextlib.contextmanager
 def unrolled(layers):
-    """Lets recurrent layers repeat their operations instead of looping.
+    """Unrolls the loops of recurrent layers, within a `with` block.
 
-    LiteRT has loops for fixed batch sizes and floats only. Layers whose number
-    of steps is free go on looping. All are as they were afterwards.
+    LiteRT supports loops for fixed batch sizes and floats only. A layer with a
+    free number of steps keeps its loop. After the block all layers are as
+    before.
 
     Args:
-        layers: a list of Keras 3 layers.
+        layers: a list of layers. Only recurrent layers of Keras 3 change.
     """
     changed = [layer for layer in layers if _loops(layer) and _steps(layer)]
     try:
@@ -29,7 +30,7 @@ def endless(layers):
     """The names of recurrent layers that cannot be unrolled.
 
     Args:
-        layers: a list of Keras 3 layers.
+        layers: a list of layers. Only those of Keras 3 count.
     """
     return [
         layer.name for layer in layers if _loops(layer) and not _steps(layer)
@@ -41,7 +42,7 @@ def _loops(layer):
 
 
 def _steps(layer):
-    """The number of steps, or `None` where it is free."""
+    """The number of steps, or `None` if it is free."""
     config = layer.get_build_config()
     shape = (
         config.get("input_shape") or config["shapes_dict"]["sequences_shape"]

@@ -1,4 +1,4 @@
-"""Which operation of which layer LiteRT has no place for."""
+"""Operations that LiteRT does not support, and their layers."""
 
 import re
 
@@ -9,21 +9,20 @@ HINTS = {
 
 
 def explain(text, layers, graph_ops=()):
-    """Says which operations of which layers an error is about.
+    """Finds the operations in an error of the converter or of LiteRT.
 
     Args:
-        text: what TensorFlow's converter, or LiteRT, said.
+        text: the text of the error.
         layers: the names of the model's layers.
-        graph_ops: the operations of a file that was written, see
-            `tflite_ops`.
+        graph_ops: the operations of the model's file, see `tflite_ops`.
 
     Returns:
-        A string such as `operation Erf of layer 'gelu'`, or an empty one if
-        the text does not tell.
+        A string such as `operation Erf of layer 'gelu'`, or an empty string
+        if the text names no operation.
     """
     found = []
     for op, place in re.findall(r'fused\["(\w+):", "([^"@]+)', text):
-        # These only call other functions.
+        # Calls of functions stand for the operations in them.
         if "PartitionedCall" not in op:
             found.append((op, place))
     number = re.search(r"[Nn]ode number (\d+) \((\w+)\)", text)
@@ -45,7 +44,7 @@ def explain(text, layers, graph_ops=()):
 
 
 def layer_of(place, layers):
-    """The layer whose name is in the path of an operation, the innermost."""
+    """The innermost layer whose name is in the path of an operation."""
     for part in reversed(re.split(r"[/;]", place)):
         for name in (part, re.sub(r"_\d+$", "", part)):
             if name in layers:
@@ -54,7 +53,7 @@ def layer_of(place, layers):
 
 
 def tflite_ops(interpreter):
-    """Each operation of a file and the path of what it computes."""
+    """The operations of a file: pairs of a name and the path of the output."""
     tensors = {
         details["index"]: details["name"]
         for details in interpreter.get_tensor_details()

@@ -456,7 +456,7 @@ def test_all_refusals_are_named_at_once():
 def test_an_array_in_an_operation_is_refused():
     inputs = keras.Input(VECTOR)
     model = keras.Model(inputs, inputs + np.arange(6, dtype="float32"))
-    with pytest.raises(ValueError, match="no number but an array"):
+    with pytest.raises(ValueError, match="is an array and not a number"):
         to_tf_keras(model)
 
 

@@ -90,7 +90,7 @@ def test_free_sizes():
         ([X[0]] * 40, ONE, r"for input 'x'.*\(3,\)"),
         ({"y": X}, ONE, r"keys \['x'\].*\['y'\]"),
         (X, TWO, "for each of the inputs"),
-        ({"a": X, "b": B[:50]}, TWO, "as many examples"),
+        ({"a": X, "b": B[:50]}, TWO, "same number of examples"),
         (5, ONE, "arrays, a dataset or an iterable.*int"),
         (["text"] * 40, ONE, "batches for the inputs.*str"),
     ],
