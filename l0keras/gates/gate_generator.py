@@ -25,7 +25,8 @@ class GateGenerator(keras.layers.Layer):
     in the neighbouring layer. The gates are drawn independently given
     `log_alpha`. Without dependence, each `log_alpha` is a variable.
 
-    Each gate is told its part: `gate(x, log_alpha=generator(inputs)[0])`.
+    Each gate is called with its part of them, as
+    `gate(x, log_alpha=generator(inputs)[0])`.
     `l0keras.sparsify(dependence=...)` does so for a whole model, and
     `l0keras.strip` drops the generator.
 
@@ -167,7 +168,7 @@ class GateGenerator(keras.layers.Layer):
         return reversed(order) if self.dependence == "backward" else order
 
     def log_alphas(self):
-        """What the gates are told, a list of float32 tensors `(size,)`."""
+        """The `log_alpha` of all gates, float32 tensors `(size,)`."""
         if self.dependence is None:
             return [ops.convert_to_tensor(bias) for bias in self._biases]
         made = [None] * len(self.units)
@@ -184,7 +185,7 @@ class GateGenerator(keras.layers.Layer):
         return made
 
     def log_alpha(self, index):
-        """What the gates of one layer are told, a float32 tensor `(size,)`."""
+        """The `log_alpha` of one layer's gates, a float32 tensor `(size,)`."""
         return self.log_alphas()[index]
 
     def call(self, inputs):

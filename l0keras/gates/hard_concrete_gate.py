@@ -79,11 +79,11 @@ class HardConcreteGate(keras.layers.Layer):
     many of them exactly 0. A gate layer with `trainable = False` uses the
     test gates in training too, as a frozen `BatchNormalization` does.
 
-    A gate has a `log_alpha` of its own, or is told one with each call: the
-    tensor that a `GateGenerator` makes for it. Then it has no variables.
+    A gate has a `log_alpha` of its own, a variable, or it is generated: a
+    `GateGenerator` makes the tensor with which the gate is called.
 
     Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
-    section 2.2; told by a generator, Li and Ji, ECML-PKDD 2021
+    section 2.2; generated gates of Li and Ji, ECML-PKDD 2021
     (arXiv:2107.00070).
 
     Args:
@@ -162,8 +162,8 @@ class HardConcreteGate(keras.layers.Layer):
         )
         self.log_alpha = None
         self.supports_masking = True
-        # `call` casts the inputs, but not the `log_alpha` that it is told:
-        # near a threshold, half precision would round a gate shut.
+        # `call` casts the inputs, but not a generated `log_alpha`: near a
+        # threshold, half precision would round a gate shut.
         self.autocast = False
 
     @property
@@ -244,15 +244,15 @@ class HardConcreteGate(keras.layers.Layer):
             training: a boolean. True draws samples, unless the layer is
                 frozen; False gives the test gates.
             batch_size: the number of examples, for `sample_per="example"`.
-            log_alpha: a tensor, for a gate that is told it. `None` takes the
-                gate's own, or asks the generator that tells it.
+            log_alpha: a tensor, for a generated gate. `None` takes the
+                variable, or asks the generator.
 
         Returns:
             A tensor of the shape of `log_alpha`; where examples are sampled
             one by one, with a leading batch axis.
         """
         if log_alpha is None:
-            log_alpha = self._known_log_alpha()
+            log_alpha = self._current_log_alpha()
         log_alpha = ops.convert_to_tensor(log_alpha)
         constants = self.constants
         if not (training and self.trainable):
@@ -264,15 +264,16 @@ class HardConcreteGate(keras.layers.Layer):
             log_alpha, self.seed_generator, shape, **constants
         )
 
-    def _known_log_alpha(self):
+    def _current_log_alpha(self):
+        """The variable, or what the generator makes of its weights now."""
         if self.log_alpha is not None:
             return self.log_alpha
-        told = [log_alpha_of(call) for call in self._inbound_nodes]
-        history = getattr(told[-1], "_keras_history", None) if told else None
+        given = [log_alpha_of(call) for call in self._inbound_nodes[-1:]]
+        history = getattr(given[0], "_keras_history", None) if given else None
         if not hasattr(getattr(history, "operation", None), "log_alpha"):
             raise ValueError(
                 f"Gate '{self.name}' has no `log_alpha` of its own, and is in "
-                "no functional model where a `GateGenerator` tells it one."
+                "no functional model where a `GateGenerator` makes one for it."
             )
         return history.operation.log_alpha(history.tensor_index)
 
@@ -290,7 +291,7 @@ class HardConcreteGate(keras.layers.Layer):
         Returns:
             A numpy array of the shape of `log_alpha`.
         """
-        log_alpha = self._known_log_alpha()
+        log_alpha = self._current_log_alpha()
         prob = hard_concrete.prob_open(log_alpha, **self.constants)
         return ops.convert_to_numpy(prob)
 
@@ -307,7 +308,7 @@ class HardConcreteGate(keras.layers.Layer):
         return int(np.count_nonzero(self.test_gates()))
 
     def charge(self, log_alpha):
-        """Adds to the losses what a told `log_alpha` costs.
+        """Adds the price of a generated `log_alpha` to the losses.
 
         A variable's regularizer does it by itself, unless it is frozen.
         """
@@ -346,7 +347,7 @@ class HardConcreteGate(keras.layers.Layer):
 
 
 def log_alpha_of(call):
-    """The `log_alpha` that a gate is told.
+    """The `log_alpha` with which a gate is called.
 
     Args:
         call: a node of a Keras model whose operation is a gate.

@@ -1,7 +1,9 @@
 import keras
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import log_alpha_of
 from l0keras.layers import GatedLayer
 from l0keras.layers import SparseDense
 
@@ -13,10 +15,10 @@ def bake(call):
         call: a node of a Keras model.
 
     Returns:
-        The operation itself where it is no gate, or a gate that is told to
-        sample at test time too. For a gated layer its plain layer, for one
-        with sparse storage a dense one, both also inside `TimeDistributed`;
-        for a gate of its own a `Rescaling` by the test gates.
+        The operation itself where it has no gates, or samples them at test
+        time too. For a gated layer its plain layer, for one with sparse
+        storage a dense one, both also inside `TimeDistributed`; for a gate
+        of its own a `Rescaling` by the test gates.
     """
     layer = call.operation
     if call.arguments.kwargs.get("training"):
@@ -40,6 +42,22 @@ def bake(call):
     )
     rescaling.trainable = layer.trainable
     return rescaling
+
+
+def baked_arguments(call):
+    """The arguments of the call of what `bake` returns.
+
+    They are those of the call itself, without a `log_alpha` from a
+    `GateGenerator`, which is baked into the gates.
+    """
+    arguments = call.arguments
+    if not isinstance(call.operation, HardConcreteGate):
+        return arguments
+    if log_alpha_of(call) is None or arguments.kwargs.get("training"):
+        return arguments
+    kwargs = dict(arguments.kwargs)
+    kwargs.pop("log_alpha", None)
+    return SymbolicArguments(arguments.args[0], **kwargs)
 
 
 def _bake_inside(wrapper):

@@ -2,8 +2,8 @@ import keras
 from keras.src.models.functional import Functional
 
 from l0keras.gates import HardConcreteGate
-from l0keras.gates import log_alpha_of
 from l0keras.graph.bake import bake
+from l0keras.graph.bake import baked_arguments
 from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
@@ -28,7 +28,12 @@ def trace(model, baked=True):
     """
     functional = as_functional(model)
     inputs = keras.tree.map_structure(Value, functional.input)
-    tracer = _Tracer(functional, bake if baked else _as_it_is)
+    if baked:
+        tracer = _Tracer(functional, bake, baked_arguments)
+    else:
+        tracer = _Tracer(
+            functional, lambda call: call.operation, lambda call: call.arguments
+        )
     tracer.enter(functional, keras.tree.flatten(inputs))
     outputs = keras.tree.map_structure(tracer.value, functional.output)
     graph = Graph(model, inputs, outputs, tracer.nodes)
@@ -68,10 +73,6 @@ def is_functional(model):
     ).call in (Functional.call, keras.Sequential.call)
 
 
-def _as_it_is(call):
-    return call.operation
-
-
 def _fits(shape, wanted):
     """Whether a tensor of a shape may be given where another is wanted."""
     return len(shape) == len(wanted) and all(
@@ -80,8 +81,9 @@ def _fits(shape, wanted):
 
 
 class _Tracer:
-    def __init__(self, functional, source_of):
+    def __init__(self, functional, source_of, arguments_of):
         self.source_of = source_of
+        self.arguments_of = arguments_of
         self.nodes = []
         self.values = {}
         self.sources = {}
@@ -137,21 +139,9 @@ class _Tracer:
                 done.update(id(output) for output in call.outputs)
                 continue
             stack.append((tensor, True))
-            stack.extend((t, False) for t in reversed(self._inputs(call)))
+            inputs = self.arguments_of(call).keras_tensors
+            stack.extend((t, False) for t in reversed(inputs))
         return order
-
-    def _inputs(self, call):
-        """The tensors that a call reads, but for what bakes its gates."""
-        told = self._told(call)
-        return [tensor for tensor in call.input_tensors if tensor is not told]
-
-    def _told(self, call):
-        """The `log_alpha` that is baked into what stands for a gate."""
-        if self.source_of is not bake or call.arguments.kwargs.get("training"):
-            return None
-        if not isinstance(call.operation, HardConcreteGate):
-            return None
-        return log_alpha_of(call)
 
     def _source(self, call):
         """What stands in the graph for the layer that is called."""
@@ -191,17 +181,13 @@ class _Tracer:
         if key not in self.operations:
             self.operations[key] = self._operation(call, source, prefix)
         outputs = [Value(tensor) for tensor in call.outputs]
-        told = self._told(call)
 
         def value(x):
-            if x is told:
-                return None
             return self.value(x) if isinstance(x, keras.KerasTensor) else x
 
-        args, kwargs = call.arguments.convert(value)
-        if told is not None:
-            args, kwargs = args[:1], {**kwargs, "log_alpha": None}
-        inputs = [self.value(tensor) for tensor in self._inputs(call)]
+        arguments = self.arguments_of(call)
+        args, kwargs = arguments.convert(value)
+        inputs = [self.value(tensor) for tensor in arguments.keras_tensors]
         node = Node(self.operations[key], args, kwargs, inputs, outputs)
         for value in outputs:
             self.values[id(value.tensor)] = value

@@ -9,7 +9,7 @@ _CONSTANTS = ("temperature", "gamma", "zeta")
 
 
 class GeneratedGates:
-    """Tells the gates of a model that is being built their `log_alpha`.
+    """Makes `log_alpha` for the gates of a model that is being built.
 
     Args:
         sizes: how many gates each gate layer has: a dictionary from their
@@ -37,7 +37,7 @@ class GeneratedGates:
         }
         self._cost = cost
         self._penalty = penalty
-        self._told = None
+        self._log_alphas = None
         self.generator = GateGenerator(
             list(sizes.values()),
             dependence,
@@ -48,7 +48,7 @@ class GeneratedGates:
         )
 
     def log_alpha(self, name, anchor):
-        """What the gate of a name is told.
+        """The `log_alpha` with which to call the gate of a name.
 
         Args:
             name: the name of the gate layer.
@@ -57,9 +57,9 @@ class GeneratedGates:
         Returns:
             A `KerasTensor` of shape `(size,)`.
         """
-        if self._told is None:
-            self._told = self.generator(anchor)
-        return self._told[self._names.index(name)]
+        if self._log_alphas is None:
+            self._log_alphas = self.generator(anchor)
+        return self._log_alphas[self._names.index(name)]
 
     def charge(self, model):
         """Gives the generator the price of all gates of the built model."""

@@ -220,7 +220,7 @@ class _Sparsifier(Builder):
     # === Gates ===
 
     def generate(self, arguments, dependence, penalty):
-        """Lets a generator make what all gates are told."""
+        """Lets a generator make `log_alpha` for all gates."""
         groups = [g for g in self.ties.groups if id(g) in self.gates]
         if not groups:
             raise ValueError(
@@ -251,7 +251,7 @@ class _Sparsifier(Builder):
             self.generated.charge(model)
         return model
 
-    def _told(self, group):
+    def _call_arguments(self, group):
         """The arguments to call a gate with, beside its input."""
         if self.generated is None:
             return {}
@@ -280,7 +280,7 @@ class _Sparsifier(Builder):
         gate = HardConcreteGate(
             axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
         )
-        return self.own(gate)(tensor, **self._told(group))
+        return self.own(gate)(tensor, **self._call_arguments(group))
 
     def _vector(self, group, dtype):
         """The gates of a group, of shape (1 or batch, size)."""
@@ -293,7 +293,9 @@ class _Sparsifier(Builder):
                 gate = SharedGate(
                     group.size, dtype=dtype, **self._arguments(group)
                 )
-                vector = self.own(gate)(self._anchor(), **self._told(group))
+                vector = self.own(gate)(
+                    self._anchor(), **self._call_arguments(group)
+                )
             self.vectors[key] = vector
         return self.vectors[key]
 

@@ -133,7 +133,7 @@ def gated(dependence="forward", penalty=COST, **arguments):
     return keras.Model(inputs, x)
 
 
-def test_gates_are_what_they_are_told():
+def test_gates_are_those_of_the_generator():
     model = gated()
     first, second = numpy(model.get_layer("generator").log_alphas())
     for name, log_alpha in (("one", first), ("two", second)):
@@ -183,7 +183,7 @@ def test_penalty_is_that_of_the_log_alphas():
     assert not model.losses
 
 
-def test_told_gates_pay_for_themselves():
+def test_generated_gates_pay_for_themselves():
     model = gated(penalty=None, l0=0.1, group_size=5)
     model(np.zeros((2, 3), "float32"))
     probs = [model.get_layer(name).prob_open() for name in ("one", "two")]
@@ -218,13 +218,13 @@ def test_save_and_load(tmp_path):
 def test_half_precision_does_not_round_gates_shut(policy):
     inputs = keras.Input((1,))
     generator = GateGenerator([1], None, dtype=policy)
-    [told] = generator(inputs)
-    outputs = HardConcreteGate(dtype=policy)(inputs, log_alpha=told)
-    shared = SharedGate(1, dtype=policy)(inputs, log_alpha=told)
+    [log_alpha] = generator(inputs)
+    outputs = HardConcreteGate(dtype=policy)(inputs, log_alpha=log_alpha)
+    shared = SharedGate(1, dtype=policy)(inputs, log_alpha=log_alpha)
     model = keras.Model(inputs, [outputs, shared])
     # Half precision has no number between the threshold and this.
     generator.weights[0].assign([-math.log(11) + 4e-4])
-    assert told.dtype == "float32"
+    assert log_alpha.dtype == "float32"
     assert outputs.dtype == policy.removeprefix("mixed_")
     assert all(float(y[0, 0]) > 0 for y in model(np.ones((1, 1))))
 
@@ -240,15 +240,15 @@ def test_strip_drops_the_generator():
 
 def test_chain_that_does_not_match_the_gates():
     inputs = keras.Input((3,))
-    [told] = GateGenerator([4])(inputs)
+    [log_alpha] = GateGenerator([4])(inputs)
     message = r"`log_alpha` of gate 'one'.*\(3,\).*shape \(4,\)"
     with pytest.raises(ValueError, match=message):
-        HardConcreteGate(name="one")(inputs, log_alpha=told)
+        HardConcreteGate(name="one")(inputs, log_alpha=log_alpha)
     with pytest.raises(ValueError, match=message):
-        SharedGate(3, name="one")(inputs, log_alpha=told)
+        SharedGate(3, name="one")(inputs, log_alpha=log_alpha)
 
 
-def test_a_told_gate_alone_does_not_know():
+def test_a_generated_gate_outside_of_a_model_is_not_known():
     gate = HardConcreteGate(name="one")
     gate(np.ones((1, 3)), log_alpha=np.zeros(3, "float32"))
     with pytest.raises(ValueError, match="'one' has no `log_alpha`"):

@@ -42,7 +42,7 @@ def sampled(network, rng):
 
 
 def cost_of_open_gates(gated, cost):
-    names = told_names(gated)
+    names = generated_names(gated)
     arrays = GatedArrays(gated, names, cost)
     penalty = ExpectedCost(arrays.terms(), arrays.units)
     gates = [gated.get_layer(name).test_gates() for name in names]
@@ -50,7 +50,7 @@ def cost_of_open_gates(gated, cost):
     return float(penalty.cost([np.float32(gate > 0) for gate in gates]))
 
 
-def told_names(gated):
+def generated_names(gated):
     return [gate.name for gate in l0keras.gates_of(gated)]
 
 
@@ -109,7 +109,7 @@ def test_gates_that_do_not_count_are_open():
 
 def test_reference_form_takes_the_gated_layer_before():
     model = models.resnet(8, 4, input_shape=(8, 8, 3), gates="paper")
-    names = told_names(model)
+    names = generated_names(model)
     arrays = GatedArrays(model, names)
     assert arrays.reference_terms() == [
         (9, [(3, {}), (0, {0: 1})]),

@@ -52,15 +52,15 @@ def test_chain_is_in_the_order_of_the_network():
             w.path.split("/")[-1]: tuple(w.shape) for w in generator.weights
         }
         assert [kernels[f"kernel_{index}"] for index in range(3)] == shapes
-        told = [
+        histories = [
             l0keras.gates.log_alpha_of(gate._inbound_nodes[-1])._keras_history
             for gate in l0keras.gates_of(gated)
         ]
-        assert [h.operation is generator for h in told] == [True] * 3
-        assert [h.tensor_index for h in told] == [0, 1, 2]
+        assert [h.operation is generator for h in histories] == [True] * 3
+        assert [h.tensor_index for h in histories] == [0, 1, 2]
 
 
-def test_a_residual_stream_is_told_once():
+def test_a_residual_stream_has_one_vector_of_gates():
     model = models.resnet(14, 4, input_shape=(8, 8, 3), seed=0)
     gated = l0keras.sparsify(model, dependence="forward", sample_per="example")
     # Three streams in one, as the first channels of each are those before.
