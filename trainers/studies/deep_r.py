@@ -177,8 +177,6 @@ class DeepRStudy(study.Study):
                 "share",
                 "LiteRT bytes",
                 "sparse encoding",
-                "times faster than dense, same run",
-                "sparse encoding",
             ]
         ]
         for row in self.rows:
@@ -188,7 +186,7 @@ class DeepRStudy(study.Study):
             correct = [100 - result["test_error"] for result in own]
             middle = self.median_run(results, row)
             share = 100 * middle["connections"] / middle["potential"]
-            sizes, times = middle["bytes"], middle["latency_us"]
+            sizes = middle["bytes"]
             lines.append(
                 [
                     row.title,
@@ -198,12 +196,6 @@ class DeepRStudy(study.Study):
                     f"{share:.2f} %",
                     *(
                         f"{sizes[stage]:,}" if stage in sizes else "-"
-                        for stage in STAGES
-                    ),
-                    *(
-                        f"{times['dense'] / times[stage]:.1f}x"
-                        if {"dense", stage} <= set(times)
-                        else "-"
                         for stage in STAGES
                     ),
                 ]

@@ -51,10 +51,6 @@ def _difference(name):
     return lambda row: f"{row['max_difference'][name]:.0e}"
 
 
-def _slowness(row):
-    return f"{row['seconds']['strip'] / row['seconds']['build']:.1f}"
-
-
 # Titles, and functions from a row to a cell.
 COLUMNS = (
     ("network", lambda row: row["name"]),
@@ -66,7 +62,6 @@ COLUMNS = (
     ("MB LiteRT", _both(_millions, "bytes")),
     ("strip", _difference("stripped")),
     ("LiteRT", _difference("tflite")),
-    ("strip / build", _slowness),
     ("GiB", lambda row: f"{row['peak_gib']:.1f}"),
 )
 NOTES = (
@@ -78,8 +73,6 @@ NOTES = (
     "largest deviation of a logit from its mean over the images; "
     f"{proof.TOLERANCE:g} is allowed, or as much as rounding errors of the "
     "images explain.",
-    "strip / build: the time of strip as a multiple of the time that building "
-    "the network took just before, in the same process.",
     "GiB: the most memory that the process held, TensorFlow itself included.",
 )
 
