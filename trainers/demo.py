@@ -42,7 +42,7 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "workdir",
         os.path.join("runs", "demo"),
-        "The folder for everything that the demo leaves behind.",
+        "Folder for all files of the demo.",
         flag_values=flag_values,
     )
 

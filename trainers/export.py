@@ -133,29 +133,29 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "format",
         "litert",
-        f"What to write: one of {', '.join(FORMATS)}.",
+        f"Format of the file: one of {', '.join(FORMATS)}.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
-        "output", None, "The file to write.", flag_values=flag_values
+        "output", None, "File to write.", flag_values=flag_values
     )
     flags.DEFINE_string(
         "quantization",
         "float32",
-        f"How numbers are written: one of {', '.join(MODES)}.",
+        f"Numbers of the file: one of {', '.join(MODES)}.",
         flag_values=flag_values,
     )
     flags.DEFINE_boolean(
         "sparse_encoding",
         False,
-        "Whether to leave out zero weights, of models with single zeros that "
+        "Choice to leave out zero weights, for models with single zeros that "
         "strip cannot cut.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
         "fixed_batch_size",
         0,
-        "The batch size of the file; 0 leaves it free. Microcontrollers need "
+        "Batch size of the file; 0 leaves it free. Microcontrollers need "
         "1, and recurrent layers in floats are then smaller.",
         lower_bound=0,
         flag_values=flag_values,
@@ -176,7 +176,7 @@ def define_finetuning_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "clusters",
         defaults.clusters,
-        "How many values the weights of a layer share.",
+        "Number of values that the weights of a layer share.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -188,13 +188,13 @@ def define_finetuning_flags(flag_values=FLAGS):
     flags.DEFINE_boolean(
         "preserve_sparsity",
         defaults.preserve_sparsity,
-        "Whether zero weights stay zero in both.",
+        "Choice to keep zero weights zero in both.",
         flag_values=flag_values,
     )
     flags.DEFINE_float(
         "learning_rate",
         defaults.learning_rate,
-        "The learning rate of both.",
+        "Learning rate of both.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(

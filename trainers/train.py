@@ -13,7 +13,7 @@ r"""Trains a network to be sparse, strips it and exports it.
         --manual_dir=LDC93S1 --workdir=runs/timit
 
 The LSTM reads an image row by row, and classifies each frame of TIMIT's speech
-(see trainers.speech), whose files are bought from the LDC and not downloaded.
+(see trainers.data.speech), whose files are bought from the LDC and not downloaded.
 
 The same command again resumes a run that was stopped, whichever way, and
 shows the table of one that is finished.
@@ -37,7 +37,7 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "workdir",
         None,
-        "The folder for everything that the run leaves behind.",
+        "Folder for all files of the run.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(

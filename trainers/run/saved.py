@@ -17,7 +17,7 @@ def define_flags(flag_values=flags.FLAGS):
     flags.DEFINE_string(
         "input",
         None,
-        "A saved model, or the workdir of a training run.",
+        "Saved model, or the workdir of a training run.",
         flag_values=flag_values,
     )
 
@@ -27,14 +27,14 @@ def define_dataset_flags(flag_values=flags.FLAGS):
     flags.DEFINE_string(
         "dataset",
         None,
-        "The data that the model is for, see trainers.train; for a workdir "
+        "Data that the model is for, see trainers.train; for a workdir "
         "those that it was trained on if unset.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
         "image_size",
         None,
-        "The side to which images are resized, likewise; 0 leaves them.",
+        "Side to which images are resized, likewise; 0 leaves them.",
         flag_values=flag_values,
     )
 
