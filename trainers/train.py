@@ -13,7 +13,8 @@ r"""Trains a network to be sparse, strips it and exports it.
         --manual_dir=LDC93S1 --workdir=runs/timit
 
 The LSTM reads an image row by row, and classifies each frame of TIMIT's speech
-(see trainers.data.speech), whose files are bought from the LDC and not downloaded.
+(see trainers.data.speech). Its files are bought from the LDC and not
+downloaded.
 
 The same command again resumes a run that was stopped, whichever way, and
 shows the table of one that is finished.
