@@ -170,3 +170,14 @@ def test_the_zoo():
     assert {row["name"] for row in rows} == set(zoo.architectures())
     assert not any(row["errors"] for row in rows)
     assert included("zoo/table.md") in page("zoo")
+
+
+def test_speeds():
+    from trainers.benchmarks import speed
+    from trainers.run import tables
+
+    results = read(ROOT / "saved_models/speed/results.json")
+    saved = (ROOT / "saved_models/speed/table.md").read_text()
+    assert set(results) == set(speed.RUNS)
+    assert saved == tables.markdown(speed.cells(results)) + "\n"
+    assert included("speed/table.md") in page("speed")
