@@ -2,8 +2,7 @@ import keras
 from keras.src.models.functional import Functional
 
 from l0keras.gates import HardConcreteGate
-from l0keras.graph.bake import bake
-from l0keras.graph.bake import baked_arguments
+from l0keras.graph.bake import Baker
 from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
@@ -29,7 +28,8 @@ def trace(model, baked=True):
     functional = as_functional(model)
     inputs = keras.tree.map_structure(Value, functional.input)
     if baked:
-        tracer = _Tracer(functional, bake, baked_arguments)
+        baker = Baker()
+        tracer = _Tracer(functional, baker.source, baker.arguments)
     else:
         tracer = _Tracer(
             functional, lambda call: call.operation, lambda call: call.arguments
@@ -86,7 +86,6 @@ class _Tracer:
         self.arguments_of = arguments_of
         self.nodes = []
         self.values = {}
-        self.sources = {}
         self.operations = {}
         self.taken = set()
         # The outermost layers keep their names, inner ones make way.
@@ -102,7 +101,7 @@ class _Tracer:
         ):
             self.values[id(tensor)] = value
         for call in self._calls(functional):
-            source = self._source(call)
+            source = self.source_of(call)
             inner = self._nested(call, source)
             if inner is None:
                 self._add(call, source, prefix)
@@ -110,8 +109,8 @@ class _Tracer:
             outer = prefix
             if source is call.operation:
                 outer = prefix + call.operation.name + "_"
-            arguments = [self.value(tensor) for tensor in call.input_tensors]
-            self.enter(inner, arguments, outer)
+            tensors = self.arguments_of(call).keras_tensors
+            self.enter(inner, list(map(self.value, tensors)), outer)
             for tensor, result in zip(
                 call.outputs, keras.tree.flatten(inner.output), strict=True
             ):
@@ -143,21 +142,12 @@ class _Tracer:
             stack.extend((t, False) for t in reversed(inputs))
         return order
 
-    def _source(self, call):
-        """What stands in the graph for the layer that is called."""
-        key = id(call.operation)
-        if type(call.operation) is HardConcreteGate:
-            # What it is depends on the rank of its input.
-            key = id(call)
-        if key not in self.sources:
-            self.sources[key] = self.source_of(call)
-        return self.sources[key]
-
     def _nested(self, call, layer):
         """The functional model that a call enters, if it can be opened."""
         if not is_functional(layer):
             return None
-        given = dict(call.arguments.kwargs)
+        arguments = self.arguments_of(call)
+        given = dict(arguments.kwargs)
         if layer is not call.operation and not given.get("training"):
             # A plain layer is the same in training and at test time.
             given.pop("training", None)
@@ -166,9 +156,9 @@ class _Tracer:
         inner = layer
         if isinstance(layer, keras.Sequential):
             inner = layer._functional
-        if inner is None or len(call.arguments.args) != 1:
+        if inner is None or len(arguments.args) != 1:
             return None
-        given = call.input_tensors
+        given = arguments.keras_tensors
         wanted = keras.tree.flatten(inner.input)
         if len(given) != len(wanted):
             return None

@@ -3,6 +3,7 @@ import contextlib
 import keras
 from keras import ops
 
+from l0keras.gates import HardConcreteGate
 from l0keras.layers.gated_layer import GatedLayer
 from l0keras.layers.gated_weight import GatedWeight
 
@@ -52,9 +53,9 @@ class GatedRNN(GatedLayer):
     """What the gated recurrent layers share.
 
     It is the plain layer with the recurrent kernel's row of each unit, and
-    the outputs of that unit, multiplied by its gate. So a closed unit is read
-    neither by the next step nor by the next layer. All time steps of a call
-    have the same gates.
+    all that the layer gives out of that unit, multiplied by its gate. So a
+    closed unit is read neither by the next step nor by the next layer. All
+    time steps of a call have the same gates.
     """
 
     granularities = ("output",)
@@ -84,11 +85,6 @@ class GatedRNN(GatedLayer):
         self._sequences_shape = tuple(sequences_shape)
         self._build_gate()
 
-    @property
-    def _closes_units(self):
-        """Whether nothing of a unit is left once its gate is closed."""
-        return True
-
     def _gated_weights(self):
         cell = self.cell
         weights = [
@@ -103,7 +99,7 @@ class GatedRNN(GatedLayer):
         *others, columns = weight.shape
         return GatedWeight(
             weight,
-            axes=(-1,) if self._closes_units else (),
+            axes=(-1,),
             # Keras has the columns of all units for one gate of the cell,
             # then those for the next.
             view=(*others, columns // self.units, self.units),
@@ -120,10 +116,9 @@ class GatedRNN(GatedLayer):
                 mask=mask,
                 training=training,
             )
-        if not self.return_state:
-            return outputs * self._on_steps(gates, outputs)
-        outputs, h, *others = outputs
-        return outputs * self._on_steps(gates, outputs), h * gates, *others
+        return keras.tree.map_structure(
+            lambda tensor: tensor * self._on_steps(gates, tensor), outputs
+        )
 
     def _on_steps(self, gates, outputs):
         if len(gates.shape) == 2 and len(outputs.shape) == 3:
@@ -138,6 +133,35 @@ class GatedRNN(GatedLayer):
             "implementation": self.cell.implementation,
         }
 
+    def bake_apart(self):
+        """The plain Keras layer that this one is, without its outputs' gates.
+
+        Returns:
+            A built layer of the plain Keras type, with the name of this one
+            and the rows of its recurrent kernel scaled, and a list with a
+            `HardConcreteGate` for each output of the call, named
+            `"<name>_gates"`. Multiplied by the test gates of these, the
+            outputs of the plain layer are those of this one.
+        """
+        gate = self._gate_on(-1, self.gate.log_alpha)
+        return super().bake(), [gate] * (
+            1 + (len(self.state_size) if self.return_state else 0)
+        )
+
+    def _gate_on(self, axis, log_alpha):
+        """A gate of its own with the test gates of this layer."""
+        gate = HardConcreteGate(
+            axis=axis,
+            name=f"{self.name}_gates",
+            dtype=self.dtype_policy,
+            log_alpha_limit=None,
+            **self.gate.constants,
+        )
+        gate.build((None, *log_alpha.shape))
+        gate.log_alpha.assign(log_alpha)
+        gate.trainable = self.trainable
+        return gate
+
     def bake(self):
         """The plain Keras model that this layer is at test time.
 
@@ -146,10 +170,10 @@ class GatedRNN(GatedLayer):
             of this name and with the rows of its recurrent kernel scaled,
             and a `Rescaling` of its outputs, named `"<name>_gates"`. It is a
             `Sequential`, or with `return_state` a functional model, where
-            `"<name>_state_gates"` scales the state. It takes sequences alone,
-            not an `initial_state`.
+            `"<name>_state_gates"` scales the states. It takes sequences
+            alone, not an `initial_state`.
         """
-        plain = super().bake()
+        plain, _ = self.bake_apart()
         batch, steps, features = self._sequences_shape
         # The plain layer, too, takes other numbers of examples and steps
         # than it was built with, but for these.
@@ -161,17 +185,15 @@ class GatedRNN(GatedLayer):
             ),
             dtype=self.compute_dtype,
         )
+        rank = 3 if self.return_sequences else 2
+        gates = self._rescaling("gates", rank)
         if not self.return_state:
-            rank = 3 if self.return_sequences else 2
-            model = keras.Sequential(
-                [inputs, plain, self._rescaling("gates", rank)],
-                name=self.name,
-            )
+            model = keras.Sequential([inputs, plain, gates], name=self.name)
         else:
-            outputs, h, *others = plain(inputs)
-            outputs = self._rescaling("gates", len(outputs.shape))(outputs)
-            h = self._rescaling("state_gates", 2)(h)
-            model = keras.Model(inputs, (outputs, h, *others), name=self.name)
+            outputs, *states = plain(inputs)
+            state_gates = self._rescaling("state_gates", 2)
+            outputs = (gates(outputs), *map(state_gates, states))
+            model = keras.Model(inputs, outputs, name=self.name)
         model.trainable = self.trainable
         return model
 

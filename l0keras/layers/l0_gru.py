@@ -63,7 +63,7 @@ class L0GRU(GatedRNN, keras.layers.GRU):
     """A `keras.layers.GRU` with hard-concrete gates on its units.
 
     It is the plain layer with the recurrent kernel's row of each unit, and
-    what the layer puts out of it, sequence, last output and state `h`,
+    what the layer gives out of it, sequence, last output and state `h`,
     multiplied by the unit's gate. With every gate at 1 it is exactly the
     plain layer.
 

@@ -18,13 +18,12 @@ class L0LSTM(GatedRNN, keras.layers.LSTM):
     """A `keras.layers.LSTM` with hard-concrete gates on its units.
 
     It is the plain layer with the recurrent kernel's row of each unit, and
-    what the layer puts out of it, sequence, last output and state `h`,
+    what the layer gives out of it, sequence, last output and states,
     multiplied by the unit's gate. With every gate at 1 it is exactly the
     plain layer.
 
-    With `return_state`, the returned cell state `c` is not gated. As a closed
-    unit is still seen through it, one gate then closes its row of the
-    recurrent kernel alone; else also its columns of the kernel and its bias.
+    One gate closes the unit's row of the recurrent kernel, its columns of the
+    kernel and its bias.
 
     Source: Louizos, Welling and Kingma, ICLR 2018 (arXiv:1712.01312),
     section 2.2; the paper has no recurrent layer.
@@ -59,7 +58,3 @@ class L0LSTM(GatedRNN, keras.layers.LSTM):
 
     plain_class = keras.layers.LSTM
     cell_class = _LSTMCell
-
-    @property
-    def _closes_units(self):
-        return not self.return_state

@@ -1,4 +1,5 @@
 import keras
+import pytest
 
 from l0keras.layers import L0LSTM
 from tests.layers.gated_rnn_tests import GatedRNNTests
@@ -61,12 +62,9 @@ class TestL0LSTM(GatedRNNTests):
     }
 
 
-def test_group_size():
-    layer = L0LSTM(5)
+@pytest.mark.parametrize("return_state", [False, True])
+def test_group_size(return_state):
+    layer = L0LSTM(5, return_state=return_state)
     layer.build((None, None, 3))
     # Columns of the kernel, a row of the recurrent kernel, biases.
     assert layer.gate.group_size == 4 * 3 + 4 * 5 + 4
-    # A closed unit's `c` is still returned.
-    layer = L0LSTM(5, return_state=True)
-    layer.build((None, None, 3))
-    assert layer.gate.group_size == 4 * 5
