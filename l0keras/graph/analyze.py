@@ -39,8 +39,10 @@ def find_rules(graph):
             `split_apart`.
     """
     split_apart(graph)
+    # Pooling without weights may well be meant to go over the channels.
     channels_first = any(
-        getattr(node.layer, "data_format", None) == "channels_first"
+        getattr(node.layer, "weights", None)
+        and getattr(node.layer, "data_format", None) == "channels_first"
         for node in graph.nodes
     )
 

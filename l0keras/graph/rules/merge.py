@@ -4,6 +4,7 @@ from keras import tree
 
 from l0keras.gates import SharedGate
 from l0keras.graph.graph import Value
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 
 
@@ -26,7 +27,9 @@ class Merge(Rule):
         for value in node.inputs:
             # Tensors of lower rank are aligned at the last axis.
             if value.axis < 1 or value.axis - value.rank != axis - rank:
-                return "merges tensors whose channels lie along different axes"
+                return OtherAxis(
+                    "merges tensors whose channels lie along different axes"
+                )
             if value.rank < rank and axis != rank - 1:
                 return "merges tensors of different ranks"
         size = node.output.shape[axis]
@@ -226,6 +229,22 @@ class Binary(Merge):
         return np.full(node.output.size, np.nan)
 
 
+class Where(Merge):
+    """`ops.where`, with a condition for each number."""
+
+    def refuses(self, node):
+        if len(node.args) + len(node.kwargs) < 3 or any(
+            choice is None for choice in (*node.args, *node.kwargs.values())
+        ):
+            return "gives places, not numbers"
+        return super().refuses(node)
+
+    def function(self, node, operands):
+        condition, one, other = operands
+        chosen = np.where(condition, one, other)
+        return np.where(np.isnan(condition) & (one != other), np.nan, chosen)
+
+
 class Maximum(Merge):
     def function(self, node, operands):
         return np.max(operands, axis=0)
@@ -309,6 +328,28 @@ class _Positions(_Channels):
         constants = np.array([value.constants for value in node.inputs])
         same = np.all(constants == constants[:1], axis=0)
         return np.where(same, constants[0], np.nan)
+
+
+class Stack(_Positions):
+    """`ops.stack`: the new axis is one of positions."""
+
+    def _new(self, node):
+        return node.layer.axis % node.output.rank
+
+    def refuses(self, node):
+        value = node.input
+        if self._new(node) == 0:
+            return "stacks batches"
+        if any(
+            (v.axis, v.size) != (value.axis, value.size) for v in node.inputs
+        ):
+            return OtherAxis("stacks tensors of unlike channels")
+        if not all(v.selectable for v in node.inputs):
+            return "stacks tensors that carry a mask or are sparse"
+        return None
+
+    def output_axis(self, node):
+        return node.input.axis + (self._new(node) <= node.input.axis)
 
 
 class Concatenate(_Channels):

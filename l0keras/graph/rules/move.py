@@ -39,6 +39,34 @@ class Roll(_Copy):
         return None
 
 
+class Cumulative(Rule):
+    """`ops.cumprod` of positions, one after the other."""
+
+    per_call = True
+    # The numbers of which a cumulated constant stays that constant.
+    fixpoints = (0.0, 1.0)
+
+    def refuses(self, node):
+        axis = node.layer.axis
+        if axis is None or 0 in axes_of(node, axis):
+            return "cumulates over the batch"
+        if node.input.axis in axes_of(node, axis):
+            return "cumulates over the channels"
+        return None
+
+    def constants(self, node):
+        constants = node.input.constants
+        same = np.isin(constants, self.fixpoints)
+        return np.where(same, constants, np.nan)
+
+
+class CumulativeSum(Cumulative):
+    fixpoints = (0.0,)
+
+    def is_homogeneous(self, node):
+        return "float" in node.output.tensor.dtype
+
+
 class Repeat(_Copy):
     """`ops.repeat`, of positions or channels."""
 

@@ -124,6 +124,45 @@ class RMSNormalization(_SumOfSquares):
         node.params["scale"] = node.params["scale"] * scale
 
 
+class RMSNorm(_SumOfSquares):
+    """`ops.rms_normalization`, with a scale that is an array or none."""
+
+    with_arguments = True
+
+    def refuses(self, node):
+        if axes_of(node, node.layer.axis) != {node.input.axis}:
+            return "normalizes other axes than that of the channels"
+        if node.input.axis != node.input.rank - 1:
+            return "scales another axis than that of the channels"
+        return None
+
+    def _scale(self, node):
+        given = [*node.args[1:], *node.kwargs.values()]
+        if not given or given[0] is None:
+            return np.ones(node.input.size)
+        return np.broadcast_to(
+            ops.convert_to_numpy(given[0]).ravel(), (node.input.size,)
+        )
+
+    def constants(self, node):
+        constants = super().constants(node)
+        return np.where(self._scale(node) == 0, 0.0, constants)
+
+    def _ratio(self, node):
+        return node.input.size / len(node.got())
+
+    def shrink(self, node):
+        epsilon = node.layer.epsilon
+        epsilon = keras.config.epsilon() if epsilon is None else epsilon
+        return {"epsilon": epsilon * self._ratio(node)}, {}
+
+    def call(self, node, layer, args, kwargs):
+        if self._ratio(node) == 1:
+            return layer(*args, **kwargs)
+        scale = self._scale(node)[node.got()] * np.sqrt(self._ratio(node))
+        return layer(args[0], scale.astype(node.output.tensor.dtype))
+
+
 class UnitNormalization(_SumOfSquares):
     """`UnitNormalization`: divides by a norm, over the channels or not."""
 
@@ -146,10 +185,22 @@ class EachChannel(Rule):
     Such as a softmax or a `LayerNormalization` of each channel on its own.
     """
 
+    mixes = "each of its channels depends on all channels"
+
     def refuses(self, node):
         if node.input.axis in axes_of(node, node.layer.axis):
-            return "each of its channels depends on all channels"
+            return self.mixes
         return None
+
+
+class LayerNormalization(EachChannel):
+    """`LayerNormalization`, and `ops.layer_normalization` with arrays."""
+
+    with_arguments = True
+    mixes = (
+        "normalizes by the mean and the variance of all its channels, so that "
+        "none of them can go"
+    )
 
 
 class Normalization(Rule):

@@ -1,5 +1,6 @@
 import numpy as np
 
+from l0keras.graph.rules import reduce
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import channel_axis
@@ -35,7 +36,9 @@ class Upsampling(Positions):
 
 
 class Resize(Upsampling):
-    """`ops.image.resize`, which may pad too."""
+    """`Resizing` and `ops.image.resize`, which may pad too."""
+
+    ignores_training = True
 
     def constants(self, node):
         constants = super().constants(node)
@@ -51,6 +54,23 @@ class Resize(Upsampling):
 class GlobalPooling(Positions):
     def output_axis(self, node):
         return node.input.axis if node.layer.keepdims else 1
+
+
+class _AverageOfChannels(reduce.MeanOfChannels):
+    """Where the layer takes an axis of positions for that of the channels."""
+
+    def axes(self, node):
+        own = {0, channel_axis(node.layer, node.input)}
+        return set(range(node.input.rank)) - own
+
+    def refuses(self, node):
+        if not node.input.selectable:
+            return "averages the channels, and its input carries a mask"
+        return None
+
+
+class GlobalAveragePooling(GlobalPooling):
+    alternatives = (_AverageOfChannels(),)
 
 
 class ZeroPadding(Positions):

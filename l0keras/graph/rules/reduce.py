@@ -11,15 +11,15 @@ class Reduce(Rule):
     per_call = True
     homogeneous = True
 
-    def _axes(self, node):
+    def axes(self, node):
         if node.layer.axis is None:
             return set(range(node.input.rank))
         return axes_of(node, node.layer.axis)
 
     def refuses(self, node):
-        if 0 in self._axes(node):
+        if 0 in self.axes(node):
             return "reduces the batch"
-        if node.input.axis in self._axes(node):
+        if node.input.axis in self.axes(node):
             return "reduces the channels"
         if getattr(node.layer, "initial", None) is not None:
             return "reduces with an initial value"
@@ -29,13 +29,13 @@ class Reduce(Rule):
         axis = node.input.axis
         if node.layer.keepdims:
             return axis
-        return axis - sum(gone < axis for gone in self._axes(node))
+        return axis - sum(gone < axis for gone in self.axes(node))
 
     def constants(self, node):
         constants = node.input.constants
         sizes = [
             node.input.shape[axis]
-            for axis in self._axes(node)
+            for axis in self.axes(node)
             if axis != node.input.axis
         ]
         if None in sizes:
@@ -51,11 +51,11 @@ class Reduce(Rule):
         return constants
 
 
-class _OfChannels(Reduce):
+class SumOfChannels(Reduce):
     """A `sum` over channels, and maybe positions: without those that are 0."""
 
     def refuses(self, node):
-        if 0 in self._axes(node):
+        if 0 in self.axes(node):
             return "reduces the batch"
         return None
 
@@ -88,7 +88,7 @@ class _OfChannels(Reduce):
         return False
 
 
-class _MeanOfChannels(_OfChannels):
+class MeanOfChannels(SumOfChannels):
     """A `mean` over channels: of fewer, times their share."""
 
     def _reduced(self, constants, count):
@@ -108,14 +108,14 @@ class _MeanOfChannels(_OfChannels):
 
 
 class Sum(Reduce):
-    alternatives = (_OfChannels(),)
+    alternatives = (SumOfChannels(),)
 
     def _reduced(self, constants, count):
         return constants * count
 
 
 class Mean(Reduce):
-    alternatives = (_MeanOfChannels(),)
+    alternatives = (MeanOfChannels(),)
 
 
 class Product(Reduce):

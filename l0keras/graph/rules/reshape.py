@@ -3,7 +3,9 @@ import math
 
 import numpy as np
 
+from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
+from l0keras.graph.rules.rule import channel_axis
 
 _TORN = "reshapes the channels"
 
@@ -185,6 +187,49 @@ class Reshape(_Reshape):
 
     def sources(self, node):
         return [self._relation(node).outputs]
+
+    def constants(self, node):
+        return node.input.constants[self.sources(node)[0]]
+
+
+class DepthToSpace(_Regrouping):
+    """`ops.depth_to_space`: channel c of C is made of c, C + c, 2 C + c, ..."""
+
+    def _relation(self, node):
+        size, new_size = node.input.size, self._size(node)
+        channels = np.arange(size)
+        return Relation(channels, channels % new_size, size, new_size)
+
+    def _size(self, node):
+        return node.input.size // node.layer.block_size**2
+
+    def refuses(self, node):
+        if node.input.axis != channel_axis(node.layer, node.input):
+            return OtherAxis("moves along the axis of the channels")
+        if not node.input.selectable:
+            return "regroups channels, and its input carries a mask"
+        return None
+
+    def output_axis(self, node):
+        return node.input.axis
+
+    def shrink(self, node):
+        return {}, {}
+
+
+class SpaceToDepth(Rule):
+    """`ops.space_to_depth`: the inverse."""
+
+    per_call = True
+    homogeneous = True
+
+    def refuses(self, node):
+        if node.input.axis != channel_axis(node.layer, node.input):
+            return OtherAxis("moves along the axis of the channels")
+        return None
+
+    def sources(self, node):
+        return [np.arange(node.output.size) % node.input.size]
 
     def constants(self, node):
         return node.input.constants[self.sources(node)[0]]

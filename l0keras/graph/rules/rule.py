@@ -28,6 +28,8 @@ class Rule:
     inputs = 1
     # Whether calls may have further arguments than tensors.
     with_arguments = False
+    # Whether it does the same in training.
+    ignores_training = False
     # Rules to ask where this one refuses a call.
     alternatives = ()
     # Whether several calls may differ: no weights, no sizes in the config.

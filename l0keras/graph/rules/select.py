@@ -18,6 +18,11 @@ def _is_plain(key):
     )
 
 
+def _is_new(key):
+    """Whether a key makes a new axis: `None`, alias `np.newaxis`."""
+    return key is None
+
+
 def _is_all(key):
     return isinstance(key, slice) and (
         key.start in (None, 0) and key.stop is None and key.step in (None, 1)
@@ -29,26 +34,29 @@ class _GetItem(Rule):
     per_call = True
 
     def _keys(self, node):
-        """An integer or a slice for each axis, `None` for anything else."""
+        """An integer or a slice for each axis, and `None` for each new one."""
         given = [*node.args[1:], *node.kwargs.values()]
-        keys = given[0] if len(given) == 1 else None
+        keys = given[0]
         keys = list(keys) if isinstance(keys, (tuple, list)) else [keys]
         dots = [i for i, key in enumerate(keys) if key is Ellipsis]
         start = dots[0] if dots else len(keys)
         behind = keys[start + 1 :]
-        rest = node.input.rank - start - len(behind)
-        keys = keys[:start] + [slice(None)] * rest + behind
-        if len(keys) != node.input.rank or not all(map(_is_plain, keys)):
-            return None
-        return keys
+        own = [k for k in keys[:start] + behind if not _is_new(k)]
+        rest = [slice(None)] * (node.input.rank - len(own))
+        return keys[:start] + rest + behind
+
+    def _place(self, node, keys):
+        """Where among the keys that of the channels is."""
+        own = [i for i, key in enumerate(keys) if not _is_new(key)]
+        return own[node.input.axis]
 
     def refuses(self, node):
         keys = self._keys(node)
-        if keys is None:
+        if not all(_is_new(key) or _is_plain(key) for key in keys):
             return "takes by other than integers and slices"
         if not _is_all(keys[0]):
-            return "takes a part of the batch"
-        return self._refuses(node, keys, keys[node.input.axis])
+            return "takes a part of the batch, or moves it"
+        return self._refuses(node, keys, self._place(node, keys))
 
 
 class _Slice(_GetItem):
@@ -56,8 +64,9 @@ class _Slice(_GetItem):
 
     homogeneous = True
 
-    def _refuses(self, node, keys, key):
-        others = [k for a, k in enumerate(keys) if a != node.input.axis]
+    def _refuses(self, node, keys, place):
+        key = keys[place]
+        others = [k for i, k in enumerate(keys) if i != place]
         if key.step not in (None, 1) and not all(map(_is_all, others)):
             return "takes channels in steps, and positions too"
         if not len(range(*key.indices(node.input.size))):
@@ -65,12 +74,13 @@ class _Slice(_GetItem):
         return None
 
     def output_axis(self, node):
-        before = self._keys(node)[: node.input.axis]
-        return sum(isinstance(key, slice) for key in before)
+        keys = self._keys(node)
+        before = keys[: self._place(node, keys)]
+        return sum(_is_new(key) or isinstance(key, slice) for key in before)
 
     def sources(self, node):
-        key = self._keys(node)[node.input.axis]
-        return [np.arange(node.input.size)[key]]
+        keys = self._keys(node)
+        return [np.arange(node.input.size)[keys[self._place(node, keys)]]]
 
     def constants(self, node):
         return node.input.constants[self.sources(node)[0]]
@@ -80,36 +90,39 @@ class _Slice(_GetItem):
         return True
 
     def call(self, node, layer, args, kwargs):
-        keys, axis = self._keys(node), node.input.axis
-        if _is_all(keys[axis]):
+        keys = self._keys(node)
+        place = self._place(node, keys)
+        if _is_all(keys[place]):
             return layer(args[0], tuple(keys))
         got = node.got()
         indices = np.searchsorted(got, self.sources(node)[0][node.output.kept])
         start, stop = int(indices[0]), int(indices[-1]) + 1
         if not np.array_equal(indices, np.arange(start, stop)):
-            take = numpy_ops.Take(axis=axis, name=layer.name)
+            take = numpy_ops.Take(axis=node.input.axis, name=layer.name)
             return take(args[0], indices.tolist())
-        keys[axis] = slice(start, stop)
+        keys[place] = slice(start, stop)
         if stop - start == len(got) and all(
-            _is_all(key) for other, key in enumerate(keys) if other != axis
+            _is_all(key) for other, key in enumerate(keys) if other != place
         ):
             return args[0]
         return layer(args[0], tuple(keys))
 
 
 class GetItem(_GetItem):
-    """`x[:, 0, ..., 2:5]`, or one channel by its index.
+    """`x[:, 0, None, ..., 2:5]`, or one channel by its index.
 
     After the latter what is left are positions.
     """
 
     alternatives = (_Slice(),)
 
-    def _refuses(self, node, keys, key):
-        return "takes several channels" if isinstance(key, slice) else None
+    def _refuses(self, node, keys, place):
+        several = isinstance(keys[place], slice)
+        return "takes several channels" if several else None
 
     def _channel(self, node):
-        return self._keys(node)[node.input.axis] % node.input.size
+        keys = self._keys(node)
+        return keys[self._place(node, keys)] % node.input.size
 
     def output_axis(self, node):
         return node.output.axis
@@ -130,7 +143,7 @@ class GetItem(_GetItem):
     def call(self, node, layer, args, kwargs):
         keys = self._keys(node)
         channel = np.searchsorted(node.got(), self._channel(node))
-        keys[node.input.axis] = int(channel)
+        keys[self._place(node, keys)] = int(channel)
         return layer(args[0], tuple(keys))
 
 

@@ -42,7 +42,8 @@ _LAYERS = {
     normalization.RMSNormalization(): "RMSNormalization",
     normalization.UnitNormalization(): "UnitNormalization",
     normalization.Normalization(): "Normalization",
-    normalization.EachChannel(): "LayerNormalization Softmax",
+    normalization.LayerNormalization(): "LayerNormalization",
+    normalization.EachChannel(): "Softmax",
     elementwise.Identity(): (
         "ActivityRegularization AlphaDropout Dropout GaussianDropout "
         "GaussianNoise Identity SpatialDropout1D SpatialDropout2D "
@@ -63,11 +64,13 @@ _LAYERS = {
     ),
     pooling.Upsampling(): "UpSampling1D UpSampling2D UpSampling3D",
     pooling.ZeroPadding(): "ZeroPadding1D ZeroPadding2D ZeroPadding3D",
-    pooling.GlobalPooling(): (
-        "GlobalAveragePooling1D GlobalAveragePooling2D "
-        "GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
-        "GlobalMaxPooling3D"
+    pooling.GlobalAveragePooling(): (
+        "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D"
     ),
+    pooling.GlobalPooling(): (
+        "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
+    ),
+    pooling.Resize(): "Resizing",
     pooling.Flatten(): "Flatten",
     reshape.Reshape(): "Reshape",
     reshape.Permute(): "Permute",
@@ -95,8 +98,12 @@ _NUMPY_OPS = {
     merge.Minimum(): "Minimum",
     merge.Power(): "Power",
     merge.Binary(): (
-        "Arctan2 DivideNoNan FloorDivide Fmod Hypot Logaddexp Mod"
+        "Arctan2 DivideNoNan Equal FloorDivide Fmod Greater GreaterEqual "
+        "Hypot Less LessEqual Logaddexp LogicalAnd LogicalOr LogicalXor Mod "
+        "NotEqual"
     ),
+    merge.Where(): "Where",
+    merge.Stack(): "Stack",
     merge.Concatenate(): "Concatenate",
     reduce.Reduce(): "Amax Amin Max Median Min",
     reduce.Sum(): "Sum",
@@ -106,6 +113,8 @@ _NUMPY_OPS = {
     reduce.Variance(): "Var",
     move.Flip(): "Flip",
     move.Roll(): "Roll",
+    move.Cumulative(): "Cumprod",
+    move.CumulativeSum(): "Cumsum",
     move.Repeat(): "Repeat",
     move.Tile(): "Tile",
     move.BroadcastTo(): "BroadcastTo",
@@ -126,7 +135,11 @@ _NUMPY_OPS = {
 }
 _NN_OPS = {
     normalization.UnitNormalization(): "Normalize",
+    normalization.LayerNormalization(): "LayerNorm",
     normalization.EachChannel(): "LogSoftmax Softmax",
+    normalization.RMSNorm(): "RMSNorm",
+    reshape.DepthToSpace(): "DepthToSpace",
+    reshape.SpaceToDepth(): "SpaceToDepth",
     pooling.Positions(): (
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"
     ),
@@ -177,7 +190,7 @@ def rule_of(node):
     rule = RULES.get(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
-    if node.training:
+    if node.training and not rule.ignores_training:
         return BARRIER, "called in training mode"
     if node.arguments_beyond_input and not rule.with_arguments:
         return BARRIER, "called with further arguments"

@@ -25,8 +25,9 @@ from tests.graph.rules import checks
         lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0)), "symmetric"),
         lambda x: ops.image.resize(x, (3, 7)),
         lambda x: ops.image.resize(x, (3, 7), interpolation="nearest"),
+        layers.Resizing(3, 7, crop_to_aspect_ratio=True),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_channels_stay(step, tmp_path):
     rng = np.random.default_rng(0)
@@ -88,8 +89,10 @@ PADS = ((0, 0), (1, 2), (0, 1), (0, 0))
             ),
             [np.nan, 0.5],
         ),
+        (lambda x: ops.cumsum(x, axis=1), [0.0, np.nan]),
+        (lambda x: ops.cumprod(x, axis=2), [0.0, np.nan]),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_what_is_put_around(step, constants, tmp_path):
     rng = np.random.default_rng(0)
@@ -126,8 +129,10 @@ def test_broadcast(shape, left):
         (lambda x: ops.repeat(x, 2), "the flattened tensor"),
         (lambda x: ops.tile(x, (2, 1, 1, 1)), "adds axes"),
         (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 1))), "pads the batch or"),
+        (lambda x: ops.cumsum(x, axis=-1), "cumulates over the channels"),
+        (lambda x: ops.cumprod(x, axis=None), "cumulates over the batch"),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_what_is_a_barrier(step, text):
     rng = np.random.default_rng(0)

@@ -74,6 +74,14 @@ def test_over_channels_zeros_go(name, axis, keepdims, tmp_path):
     assert checks.closed(model, rng, bias=[0.0, 0.5]) == 5
 
 
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_pooling_over_channels_zeros_go(keepdims, tmp_path):
+    rng = np.random.default_rng(0)
+    pool = layers.GlobalAveragePooling2D("channels_first", keepdims)
+    model = checks.around(pool)
+    assert checks.closed(model, rng, tmp_path=tmp_path) == 4
+
+
 @pytest.mark.parametrize("name", ["sum", "mean"])
 def test_sums_of_constants_are_constant(name):
     rng = np.random.default_rng(0)

@@ -183,6 +183,46 @@ def test_a_channel_shuffle_is_cut_by_what_is_mixed(tmp_path):
     assert not checks.barriers(model)
 
 
+def by_hand(x):
+    *sizes, channels = x.shape[1:]
+    x = ops.reshape(x, (-1, *sizes, 2, 2, channels // 4))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, *(2 * size for size in sizes), channels // 4))
+
+
+@pytest.mark.parametrize(
+    "shuffle", [lambda x: ops.depth_to_space(x, 2), by_hand]
+)
+def test_a_channel_of_sub_pixels_goes_with_all_of_them(shuffle, tmp_path):
+    rng = np.random.default_rng(0)
+    model = build(
+        (4, 5, 3),
+        layers.Conv2D(12, 1, name="before"),
+        shuffle,
+        layers.Conv2D(3, 2, name="all_after"),
+    )
+    checks.randomize(model, rng, closed=0.0)
+    # Of channel 1 all four, of channel 2 three.
+    checks.close(model.get_layer("before"), [1, 4, 7, 10, 2, 5, 8], 0.5)
+    stripped = checks.check(model, rng, tmp_path)
+    assert stripped.get_layer("before").filters == 8
+    assert not checks.barriers(model)
+
+
+def test_positions_that_become_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    model = build(
+        (4, 6, 3),
+        layers.Conv2D(5, 1, name="before"),
+        lambda x: ops.space_to_depth(x, 2),
+        layers.Conv2D(3, 1, name="all_after"),
+    )
+    checks.randomize(model, rng, closed=0.0)
+    checks.close(model.get_layer("before"), [1, 3], [0.0, 0.5])
+    stripped = checks.check(model, rng, tmp_path)
+    assert stripped.get_layer("before").filters == 3
+
+
 @pytest.mark.parametrize(
     "shape, target, left",
     [

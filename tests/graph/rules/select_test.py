@@ -26,8 +26,11 @@ from tests.graph.rules import checks
         (lambda x: x[:, :, 1:, 3:], 2),
         (lambda x: x[..., 5], 1),
         (lambda x: x[:, :, 1:, -1], 1),
+        (lambda x: x[:, None, 1:, ..., None, 2:5], 2),
+        (lambda x: x[..., None], 4),
+        (lambda x: x[..., None, 2], 1),
     ],
-    ids=range(16),
+    ids=range(19),
 )
 def test_slices_and_integers(step, left, tmp_path):
     rng = np.random.default_rng(0)
@@ -83,14 +86,15 @@ def test_a_constant_channel_by_its_index():
     [
         (lambda x: x[0], "part of the batch"),
         (lambda x: x[:1, 1:], "part of the batch"),
-        (lambda x: x[:, None], "other than integers and slices"),
+        (lambda x: x[None, :], "part of the batch, or moves it"),
+        (lambda x: x[:, None, :, ::2], "takes channels in steps, and"),
         (lambda x: x[:, 1:, ::2], "takes channels in steps, and positions"),
         (
             lambda x: ops.slice(x, (0, 0, 1), (2, 4, 3)),
             "no rule for Slice",
         ),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_what_is_a_barrier(step, text):
     rng = np.random.default_rng(0)
