@@ -188,7 +188,11 @@ class Copier:
     def _container(self, thing):
         # TensorFlow wraps dictionaries that an object has.
         thing = getattr(thing, "__wrapped__", thing)
-        new = self._note(thing, copy.copy(thing))
+        if hasattr(thing, "tracker"):
+            # Filling one of Keras's may be refused: its layer is built.
+            new = self._note(thing, type(thing).__new__(type(thing)))
+        else:
+            new = self._note(thing, copy.copy(thing))
         if isinstance(thing, dict):
             pairs = [(self(k), self(v)) for k, v in dict.items(thing)]
             dict.clear(new)

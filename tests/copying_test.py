@@ -304,3 +304,17 @@ def test_vocabularies_come_along():
     expected = number(model(words))
     for copy in (l0keras.sparsify(model), l0keras.strip(model)):
         np.testing.assert_allclose(number(copy(words)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "Bidirectional"])
+def test_a_stateful_layer_has_states_of_its_own(layer):
+    rnn = layers.LSTM(3, stateful=True)
+    if layer == "Bidirectional":
+        rnn = layers.Bidirectional(rnn)
+    rnn(SEQUENCES)
+    copy = Copier().layer(rnn)
+    # Both go on from where the original was.
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            number(copy(SEQUENCES)), number(rnn(SEQUENCES))
+        )

@@ -85,7 +85,8 @@ def _assign(graph, barriers, free_axis):
         axis = node.rule.output_axis(node)
         if axis is not None:
             for value in node.outputs:
-                value.axis = axis
+                # The same, counted from the last one.
+                value.axis = axis - node.output.rank + value.rank
         if node.rule is not BARRIER:
             for value in node.outputs:
                 # Keras has any product with a number claim to be sparse.

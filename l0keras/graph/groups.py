@@ -145,10 +145,19 @@ class Ties:
                         self._numbers(node, other, others),
                     ]
                 )
+            edges.extend(self._parts(node))
             if node.operation.shared:
                 edges.extend(self._shared(node))
         rows, columns = np.concatenate(edges, axis=1)
         self._labels = _components(self._count, rows, columns)
+
+    def _parts(self, node):
+        """Several outputs of one node have the same channels."""
+        if len(node.outputs) > 1:
+            start = self._starts[id(node.output)]
+            for value, part in zip(node.outputs, node.rule.parts(node)):
+                channels = self._starts[id(value)] + np.arange(value.size)
+                yield [start + part, channels]
 
     def _shared(self, node):
         """Calls of one layer use the same weights for the same channels."""

@@ -243,7 +243,6 @@ def _widths(graph, rows):
         for node in graph.nodes
         if node.name in rows
         and node.rule is not BARRIER
-        and len(node.outputs) == 1
         and node.rule.creates(node)
     }
 
@@ -285,7 +284,7 @@ def _rows(nodes):
         sizes = [int(np.prod(weight.shape)) for weight in weights]
         rows[node.name] = {
             "type": type(node.layer).__name__,
-            "units": _channels(node) if len(node.outputs) == 1 else 0,
+            "units": _channels(node) if node.outputs else 0,
             "params": sum(sizes),
             "macs": macs.get(node.name, -1),
             "bytes": sum(

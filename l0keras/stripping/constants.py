@@ -34,4 +34,6 @@ def propagate_constants(graph):
         for value in node.outputs:
             value.constants = unknown(value.size)
         if node.rule is not BARRIER:
-            node.output.constants = node.rule.constants(node)
+            constants = node.rule.constants(node)
+            for value, part in zip(node.outputs, node.rule.parts(node)):
+                value.constants = constants[part]

@@ -24,8 +24,10 @@ def choose_kept(graph):
         else:
             for position in range(len(node.inputs)):
                 node.takes[position] = _selection(node, position)
-        node.output.kept = node.rule.keeps(node)
-        node.output.spare = _spare(node)
+        kept, spare = node.rule.keeps(node), _spare(node)
+        for value, part in zip(node.outputs, node.rule.parts(node)):
+            value.kept = np.flatnonzero(np.isin(part, kept))
+            value.spare = spare[part]
         _explain(node)
 
 

@@ -77,6 +77,10 @@ def _find_live(node, min_units, round_to, needed):
         for value in node.outputs:
             value.live[:] = True
     else:
+        parts = node.rule.parts(node)
+        for value, part in zip(node.outputs[1:], parts[1:]):
+            node.output.live[part] |= value.live
+            node.output.needed[part] |= value.needed
         node.made = node.rule.makes(node, node.output.live)
         _explain_more(node)
         if node.operation.shared:
@@ -84,7 +88,8 @@ def _find_live(node, min_units, round_to, needed):
             node.made = node.rule.makes(node, node.made | known)
             needed[id(node.operation)] = node.made
         _find_needs(node, _keep_some(node, min_units, round_to))
-        node.output.live = node.made
+        for value, part in zip(node.outputs, parts):
+            value.live = node.made[part]
     node.reads = node.rule.reads(node, node.made)
 
 

@@ -52,34 +52,64 @@ class Bidirectional(Recurrent):
             return mask, mask
         return np.split(mask, [self._layers(node)[0].units])
 
+    def _states(self, node):
+        positions = recurrent.initial_states(node)
+        halves = self._split(node, np.arange(node.output.size))
+        # Those of the first layer come first.
+        each = [half for half in halves for _ in range(len(positions) // 2)]
+        return list(zip(positions, each))
+
+    def parts(self, node):
+        halves = self._split(node, np.arange(node.output.size))
+        merged = 2 if node.layer.merge_mode is None else 1
+        states = (len(node.outputs) - merged) // 2
+        return [
+            *[np.arange(node.output.size)] * merged,
+            *(half for half in halves for _ in range(states)),
+        ]
+
+    def _zeros(self, node):
+        """The units of each layer that are 0, before they are merged."""
+        return [
+            cell.zeros(node.input.constants, half)
+            for cell, half in zip(
+                self._cells(node), self._split(node, self._starts(node))
+            )
+        ]
+
     def constants(self, node):
-        first, second = (
-            layer.zeros(node.input.constants) for layer in self._cells(node)
-        )
+        first, second = self._zeros(node)
         mode = node.layer.merge_mode
         if mode == "concat":
             zeros = np.concatenate([first, second])
+        elif mode == "mul" and len(node.outputs) == 1:
+            zeros = first | second
         else:
-            zeros = first | second if mode == "mul" else first & second
+            zeros = first & second
         return np.where(zeros, 0.0, np.nan)
 
     def makes(self, node, live):
         cells, constants = self._cells(node), node.constants()
+        starts = self._split(node, self._starts(node))
         if node.layer.merge_mode == "concat":
             halves = [
-                one.needs(half, constants)
-                for one, half in zip(cells, self._split(node, live))
+                cell.needs(half, constants, start)
+                for cell, half, start in zip(
+                    cells, self._split(node, live), starts
+                )
             ]
             counts = [half.sum() for half in halves]
             while counts[0] != counts[1]:
                 small = int(counts[1] < counts[0])
-                halves[small] = cells[small].one_more(halves[small], constants)
+                halves[small] = cells[small].one_more(
+                    halves[small], constants, starts[small]
+                )
                 counts[small] = halves[small].sum()
             return np.concatenate(halves)
         while True:
             more = live
-            for one in cells:
-                more = one.needs(more, constants)
+            for cell, start in zip(cells, starts):
+                more = cell.needs(more, constants, start)
             if np.array_equal(more, live):
                 return live
             live = more
@@ -89,6 +119,8 @@ class Bidirectional(Recurrent):
         masks[0] = np.zeros(node.input.size, bool)
         for one, half in zip(self._cells(node), self._split(node, made)):
             masks[0] |= one.reads(half, node.constants())
+        for position, channels in self._states(node):
+            masks[position] = made[channels]
         return masks
 
     def shrink(self, node):

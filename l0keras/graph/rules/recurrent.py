@@ -1,7 +1,10 @@
+import itertools
+
 import keras
 import numpy as np
 
 from l0keras.graph import activations
+from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
 
 # How many columns of the kernels a unit has, and which of them makes what is
@@ -17,10 +20,13 @@ class Recurrent(Rule):
     """`SimpleRNN`, `LSTM` and `GRU`: a unit goes with all of its gates.
 
     A unit stays if it is read, or if one that stays reads its state. A mask
-    only says which steps are left out, so nothing depends on it.
+    only says which steps are left out, so nothing depends on it. The states
+    that a call starts from, or gives out, have the units as channels. A
+    stateful layer starts from zeros.
     """
 
     inputs = None
+    several_outputs = True
     with_arguments = True
     shrinks_with_input = True
 
@@ -30,8 +36,16 @@ class Recurrent(Rule):
     def refuses(self, node):
         return refuses(node.layer) or refuses_call(node)
 
+    def _states(self, node):
+        """The inputs that are states: pairs of a position and its channels.
+
+        The channels are those of the output that are of the same units.
+        """
+        units = np.arange(node.output.size)
+        return [(position, units) for position in initial_states(node)]
+
     def channel_inputs(self, node):
-        return [0]
+        return [0, *initial_states(node)]
 
     def output_axis(self, node):
         return node.output.rank - 1
@@ -42,16 +56,37 @@ class Recurrent(Rule):
     def creates(self, node):
         return True
 
+    def takes_whole_sets(self, node):
+        # States have to be those of the units and no others.
+        return bool(initial_states(node))
+
+    def ties(self, node):
+        return [
+            (-1, channels, position, np.arange(len(channels)))
+            for position, channels in self._states(node)
+        ]
+
+    def _starts(self, node):
+        """Which channels of the output may start from something but zero."""
+        starts = np.zeros(node.output.size, bool)
+        for position, channels in self._states(node):
+            starts[channels] |= node.constants(position) != 0
+        return starts
+
     def constants(self, node):
-        zeros = self._cell(node).zeros(node.input.constants)
+        zeros = self._cell(node).zeros(node.input.constants, self._starts(node))
         return np.where(zeros, 0.0, np.nan)
 
     def makes(self, node, live):
-        return self._cell(node).needs(live, node.constants())
+        return self._cell(node).needs(
+            live, node.constants(), self._starts(node)
+        )
 
     def reads(self, node, made):
         masks = [np.ones(value.size, bool) for value in node.inputs]
         masks[0] = self._cell(node).reads(made, node.constants())
+        for position, channels in self._states(node):
+            masks[position] = made[channels]
         return masks
 
     def shrink(self, node):
@@ -109,11 +144,13 @@ class Cell:
         shares = np.tensordot(np.nan_to_num(constants), kernel, axes=1)
         return np.where(open_ones, np.nan, shares)
 
-    def zeros(self, constants):
+    def zeros(self, constants, starts):
         """Which units are 0 at every step, whatever the input.
 
         Args:
             constants: those of the input.
+            starts: a mask of the units that may start from another state
+                than 0.
         """
         activation = self.layer.activation
         if self.mixes or np.any(activations.apply(activation, np.zeros(1))):
@@ -122,6 +159,7 @@ class Cell:
         if self.bias is not None:
             bias = self.bias[..., self.candidate, :]
             zero &= np.all(bias.reshape(-1, self.units) == 0, axis=0)
+        zero &= ~starts
         # Of those, the ones that no other unit stirs. Induction over the
         # steps: what is 0 before a step and is stirred by nothing else is 0
         # after it.
@@ -132,24 +170,26 @@ class Cell:
                 return zero
             zero = calm
 
-    def needs(self, units, constants):
+    def needs(self, units, constants, starts):
         """The units whose states these units depend on, with themselves."""
         if self.mixes:
             return np.ones_like(units)
         feeds = np.any(self.recurrent != 0, axis=1)
-        feeds &= ~self.zeros(constants)[:, None]
+        feeds &= ~self.zeros(constants, starts)[:, None]
         while True:
             more = units | np.any(feeds[:, units], axis=1)
             if np.array_equal(more, units):
                 return units
             units = more
 
-    def one_more(self, units, constants):
+    def one_more(self, units, constants, starts):
         """These units and one more, the one that needs the fewest others."""
         more = [units.copy() for _ in np.flatnonzero(~units)]
         for mask, unit in zip(more, np.flatnonzero(~units)):
             mask[unit] = True
-        return min((self.needs(mask, constants) for mask in more), key=np.sum)
+        return min(
+            (self.needs(mask, constants, starts) for mask in more), key=np.sum
+        )
 
     def reads(self, units, constants):
         """The inputs that the bias cannot stand in for."""
@@ -215,8 +255,6 @@ def refuses(layer):
     """Why a layer cannot be a `Cell`, or `None`."""
     if type(layer) not in _GATES:
         return f"no rule for a recurrent {type(layer).__name__}"
-    if layer.stateful:
-        return "is stateful"
     return None
 
 
@@ -224,7 +262,29 @@ def refuses_call(node):
     """Why a call of a recurrent layer is not understood, or `None`."""
     if node.input.rank != 3 or node.input.axis != 2:
         return "reads along another axis than that of the channels"
-    further = {k for k, value in node.kwargs.items() if value is not None}
-    if len(node.args) != 1 or further - {"mask", "training"}:
-        return "called with an initial state"
+    states = initial_states(node)
+    if any(initial_states(other) != states for other in node.operation.nodes):
+        return "only some of its calls start from given states"
+    given = [node.inputs[position] for position in states]
+    if len(given) != len(_initial_state(node.args, node.kwargs)):
+        return "starts from states that are no tensors of the model"
+    if not all(v.rank == 2 and v.axis == 1 and v.selectable for v in given):
+        return "starts from states with channels elsewhere"
     return None
+
+
+def initial_states(node):
+    """The positions of the inputs that are states to start from."""
+    count = itertools.count()
+    args, kwargs = keras.tree.map_structure(
+        lambda x: next(count) if isinstance(x, Value) else None,
+        (node.args, node.kwargs),
+    )
+    state = _initial_state(args, kwargs)
+    return [position for position in state if position is not None]
+
+
+def _initial_state(args, kwargs):
+    """The argument of that name, a list."""
+    state = args[1] if len(args) > 1 else kwargs.get("initial_state")
+    return [] if state is None else keras.tree.flatten(state)

@@ -26,6 +26,8 @@ class Rule:
 
     # How many inputs it takes, `None` for any number.
     inputs = 1
+    # Whether it may have several outputs, see `parts`.
+    several_outputs = False
     # Whether calls may have further arguments than tensors.
     with_arguments = False
     # Whether it does the same in training.
@@ -61,6 +63,17 @@ class Rule:
     def output_axis(self, node):
         """The channel axis of the output."""
         return node.input.axis
+
+    def parts(self, node):
+        """Which channels of the first output each output has.
+
+        All other questions about channels of the output are about those of
+        the first, which has all of them.
+
+        Returns:
+            An integer array for each output, without duplicates.
+        """
+        return [np.arange(node.output.size)] * len(node.outputs)
 
     def sources(self, node):
         """Which input channels an output channel is made of.

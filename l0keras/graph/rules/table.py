@@ -194,7 +194,8 @@ def rule_of(node):
         return BARRIER, "called in training mode"
     if node.arguments_beyond_input and not rule.with_arguments:
         return BARRIER, "called with further arguments"
-    if rule.inputs not in (None, len(node.inputs)) or len(node.outputs) != 1:
+    alone = len(node.outputs) == 1 or rule.several_outputs
+    if rule.inputs not in (None, len(node.inputs)) or not alone:
         return BARRIER, "does not map one tensor to one"
     inputs = [node.inputs[i] for i in rule.channel_inputs(node)]
     if not all(value.size for value in inputs):

@@ -196,16 +196,32 @@ def test_the_scale_of_a_gate_goes_into_both_kernels():
     assert len(stripped.layers) == 3
 
 
-@pytest.mark.parametrize(
-    "flags, mode, reason",
-    [
-        ({"return_state": True}, "concat", "does not map one tensor to one"),
-        ({"stateful": True}, "concat", "is stateful"),
-        ({}, None, "does not map one tensor to one"),
-    ],
-)
-def test_barriers(flags, mode, reason):
-    inputs = keras.Input((5, 4), batch_size=3)
-    rnn = layers.LSTM(UNITS, **flags)
-    x = layers.Bidirectional(rnn, merge_mode=mode, name="both")(inputs)
-    assert reason in checks.reasons(keras.Model(inputs, x))["both"]
+@pytest.mark.parametrize("mode", ["concat", "sum", "mul", None])
+@pytest.mark.parametrize("kind", list(GATES))
+def test_states_are_cut_with_their_halves(kind, mode, tmp_path):
+    """Unit 1 of the first layer and 2 of the second are read nowhere."""
+    rng = np.random.default_rng(0)
+    inputs, given = keras.Input((6, 4)), keras.Input((UNITS,))
+    rnn = getattr(layers, kind)(UNITS, return_state=True)
+    both = layers.Bidirectional(rnn, merge_mode=mode, name="both")
+    count = 2 if kind == "LSTM" else 1
+    outputs = both(inputs, initial_state=[given] * 2 * count)
+    x, states = outputs[: -2 * count], outputs[-2 * count :]
+    states = layers.Concatenate()([states[0], states[count]])
+    parts = [layers.Dense(3)(part) for part in (*x, states)]
+    model = keras.Model([inputs, given], parts)
+    checks.spread(model, rng)
+    unread(both.forward_layer, [1])
+    unread(both.backward_layer, [2])
+    gone = [1] if mode == "concat" else [1, 2]
+    for layer, part in zip(model.layers[-len(parts) :], parts, strict=True):
+        rows = [1, 5 + 2] if mode == "concat" else [1, 2]
+        shut_rows(layer, rows)
+    shut_rows(model.layers[-1], [1, 5 + 2])
+    if mode != "concat":
+        shut_rows(model.layers[-1], [2, 5 + 1])
+        for half in (both.forward_layer, both.backward_layer):
+            unread(half, [1])
+            unread(half, [2])
+    stripped = checks.check(model, rng, tmp_path)
+    assert units_of(stripped) == (UNITS - len(gone),) * 2

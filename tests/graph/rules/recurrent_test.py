@@ -303,21 +303,82 @@ def test_all_units_unread_keeps_one():
     assert stripped.count_params() < model.count_params()
 
 
-@pytest.mark.parametrize(
-    "flags, reason",
-    [
-        ({"return_state": True}, "does not map one tensor to one"),
-        ({"stateful": True}, "is stateful"),
-    ],
-)
-def test_barriers(flags, reason):
-    rnn = layers.LSTM(UNITS, name="rnn", **flags)
-    inputs = keras.Input((5, 4), batch_size=3)
-    model = keras.Model(inputs, rnn(inputs))
-    assert reason in checks.reasons(model)["rnn"]
+@pytest.mark.parametrize("needed", [False, True])
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_states_go_from_an_encoder_to_a_decoder(kind, more, needed, tmp_path):
+    """The decoder does without units 1 and 5, the encoder may need 5."""
+    rng = np.random.default_rng(0)
+    rnn = getattr(layers, kind)
+    a, b = keras.Input((5, 4)), keras.Input((3, 2))
+    _, *states = rnn(UNITS, name="encoder", return_state=True, **more)(a)
+    x = rnn(UNITS, name="decoder", return_sequences=True, **more)(
+        b, initial_state=states
+    )
+    model = keras.Model([a, b], layers.Dense(3, name="after")(x))
+    checks.spread(model, rng)
+    others = [0, 2, 3, 4]
+    shut_rows(model.get_layer("after"), [1, 5])
+    unread(model.get_layer("decoder"), [1, 5], others)
+    encoder = model.get_layer("encoder")
+    if needed:
+        unread(encoder, [1], [*others, 5])
+    else:
+        unread(encoder, [1, 5], others)
+    stripped = checks.check(model, rng, tmp_path)
+    assert stripped.get_layer("decoder").units == 4
+    assert stripped.get_layer("encoder").units == (5 if needed else 4)
 
 
-def test_an_initial_state_is_a_barrier():
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_all_that_a_layer_gives_out_is_read(kind, more):
+    """Units 1 and 5 are read nowhere, 2 in a state and 3 in the sequence."""
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((5, 4))
+    rnn = getattr(layers, kind)(
+        UNITS, name="rnn", return_sequences=True, return_state=True, **more
+    )
+    x, *states = rnn(inputs)
+    x = layers.Flatten()(layers.Dense(3, name="after")(x))
+    last = layers.Dense(3, name="last")(states[-1])
+    model = keras.Model(inputs, [x, last])
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("after"), [1, 2, 5])
+    shut_rows(model.get_layer("last"), [1, 3, 5])
+    unread(rnn, [1, 5], [0, 2, 3, 4])
+    assert checks.check(model, rng).get_layer("rnn").units == 4
+
+
+def test_units_that_start_from_something_are_not_zero():
+    rng = np.random.default_rng(0)
     a, b = keras.Input((5, 4)), keras.Input((UNITS,))
-    x = layers.GRU(UNITS, name="rnn")(a, initial_state=b)
-    assert "initial state" in checks.reasons(keras.Model([a, b], x))["rnn"]
+    rnn = layers.GRU(UNITS, name="rnn")
+    x = layers.Dense(3)(rnn(a, initial_state=b))
+    model = keras.Model([a, b], x)
+    checks.spread(model, rng)
+    arrays = checks.weights_of(rnn)
+    for array in arrays.values():
+        by_unit(array)[..., 2, 1] = 0.0
+    checks.assign(rnn, arrays)
+    assert checks.check(model, rng).get_layer("rnn").units == UNITS
+
+
+@pytest.mark.parametrize("kind, more", KINDS, ids=str)
+def test_a_stateful_layer_remembers_what_is_left(kind, more):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input(batch_shape=(3, 5, 4))
+    rnn = getattr(layers, kind)(UNITS, name="rnn", stateful=True, **more)
+    model = keras.Model(inputs, layers.Dense(3, name="after")(rnn(inputs)))
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("after"), [1, 5])
+    unread(rnn, [1, 5], [0, 2, 3, 4])
+    stripped = l0keras.strip(model)
+    assert stripped.get_layer("rnn").units == 4
+    for _ in range(3):
+        x = checks.inputs_for(model, rng)
+        checks.same(checks.outputs_of(stripped, x), checks.outputs_of(model, x))
+
+
+def test_an_initial_state_of_numbers_is_a_barrier():
+    a = keras.Input((5, 4), batch_size=2)
+    x = layers.GRU(3, name="rnn")(a, initial_state=np.ones((2, 3)))
+    assert "no tensors" in checks.reasons(keras.Model(a, x))["rnn"]
