@@ -296,7 +296,12 @@ def live_arguments(layer, copier=None, config=None):
             # Of functions that it cannot name, which are replaced below.
             warnings.simplefilter("ignore")
             config = layer.get_config()
-    arguments = {**config, "dtype": layer.dtype_policy}
+    policy = layer.dtype_policy
+    if type(policy) is keras.DTypePolicy:
+        # Layers without a configuration of their own note what they were
+        # given, and can be saved if it is a name.
+        policy = policy.name
+    arguments = {**config, "dtype": policy}
     for key, value in arguments.items():
         if key in ("name", "dtype", "trainable"):
             continue

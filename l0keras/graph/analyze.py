@@ -52,9 +52,10 @@ def find_rules(graph):
     for value in graph.values:
         value.axis = free_axis(value)
     barriers = set()
+    common = _common_weights(graph)
     # Where a layer finds the channels along another axis than its own, it is
     # better that what put them there loses sight of them.
-    while moved := _assign(graph, barriers, free_axis):
+    while moved := _assign(graph, barriers, common, free_axis):
         barriers |= moved
     for node in graph.nodes:
         # Calls of one layer have to agree, so what refuses one refuses all.
@@ -67,7 +68,26 @@ def find_rules(graph):
             node.rule = BARRIER
 
 
-def _assign(graph, barriers, free_axis):
+def _common_weights(graph):
+    """Layers that have weights of other layers, and the names of those.
+
+    Such as an embedding that a layer which is not known holds, too: cut for
+    itself, it would not fit there any more.
+
+    Returns:
+        A dictionary from operations to strings.
+    """
+    owners, common = {}, {}
+    for operation in dict.fromkeys(node.operation for node in graph.nodes):
+        for weight in getattr(operation.source, "weights", ()):
+            owner = owners.setdefault(id(weight), operation)
+            if owner is not operation:
+                common[operation] = owner.name
+                common[owner] = operation.name
+    return common
+
+
+def _assign(graph, barriers, common, free_axis):
     """Gives nodes their rules; returns which moved channels out of place."""
     moved = set()
     for node in graph.nodes:
@@ -78,6 +98,10 @@ def _assign(graph, barriers, free_axis):
         if node in barriers:
             node.rule = BARRIER
             reason = "moves channels to where a later layer has other ones"
+        elif node.operation in common and node.rule is not BARRIER:
+            node.rule = BARRIER
+            other = common[node.operation]
+            reason = f"has weights in common with '{other}'"
         if reason:
             node.reasons.append(f"kept as it is: {reason}")
         if isinstance(reason, OtherAxis):

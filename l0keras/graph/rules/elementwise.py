@@ -6,6 +6,7 @@ from l0keras.graph import activations
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import along
+from l0keras.graph.rules.rule import channel_axis
 from l0keras.graph.rules.rule import per_channel
 
 
@@ -207,10 +208,22 @@ class BatchNormalization(Rule):
 
 
 class LayerScale(Rule):
-    """The `LayerScale` of Keras's ConvNeXt: one factor a channel."""
+    """Layers such as `LayerScale` of Keras's ConvNeXt: a factor a channel.
+
+    Args:
+        width: the constructor's argument for the number of channels.
+    """
 
     shrinks_with_input = True
     homogeneous = True
+
+    def __init__(self, width="projection_dim"):
+        self._width = width
+
+    def refuses(self, node):
+        if node.input.axis != channel_axis(node.layer, node.input):
+            return OtherAxis("scales another axis than that of the channels")
+        return None
 
     def _factors(self, node):
         (factors,) = node.params.values()
@@ -222,7 +235,7 @@ class LayerScale(Rule):
 
     def shrink(self, node):
         params = {k: array[node.got()] for k, array in node.params.items()}
-        return {"projection_dim": len(node.got())}, params
+        return {self._width: len(node.got())}, params
 
     def weights(self, node):
         return [(1, [(-1, np.arange(node.output.size))])]

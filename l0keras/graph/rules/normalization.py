@@ -93,35 +93,64 @@ class RMSNormalization(_SumOfSquares):
 
     If C' of C channels are left and the others are 0, that is sqrt(C' / C)
     times sqrt(sum of squares / C' + epsilon C / C').
+
+    Args:
+        epsilon, width: the names of the arguments of the constructor for
+            epsilon and, if there is one, for the number of channels.
+        plus: what is added to the weights before they scale.
     """
 
     shrinks_with_input = True
 
+    def __init__(self, epsilon="epsilon", width=None, plus=0.0):
+        self._epsilon = epsilon
+        self._width = width
+        self._plus = plus
+
     def refuses(self, node):
-        if axes_of(node, node.layer.axis) != {node.input.axis}:
+        if not node.layer.weights:
+            return "has no weights to make up for channels that are gone"
+        axis = getattr(node.layer, "axis", -1)
+        if axes_of(node, axis) != {node.input.axis}:
             return "normalizes other axes than that of the channels"
         if node.input.axis != node.input.rank - 1:
             return "scales another axis than that of the channels"
         return None
 
+    def _factors(self, node):
+        (weights,) = node.params.values()
+        return weights + self._plus
+
+    def _set_factors(self, node, factors):
+        (name,) = node.params
+        node.params[name] = factors - self._plus
+
     def constants(self, node):
         constants = super().constants(node)
-        return np.where(node.params["scale"] == 0, 0.0, constants)
+        return np.where(self._factors(node) == 0, 0.0, constants)
 
     def shrink(self, node):
         got = node.got()
         ratio = node.input.size / len(got)
-        scale = node.params["scale"][got] * np.sqrt(ratio)
-        return {"epsilon": node.layer.epsilon * ratio}, {"scale": scale}
+        (name,) = node.params
+        factors = self._factors(node)[got] * np.sqrt(ratio)
+        config = {self._epsilon: getattr(node.layer, self._epsilon) * ratio}
+        if self._width and getattr(node.layer, self._width):
+            config[self._width] = len(got)
+        return config, {name: factors - self._plus}
 
     def weights(self, node):
         return [(1, [(-1, np.arange(node.output.size))])]
+
+    def output_weights(self, node):
+        # With a weight of 0 it is not 0 if something is added.
+        return {} if self._plus else super().output_weights(node)
 
     def takes_output_scale(self, node):
         return True
 
     def scale_output(self, node, scale):
-        node.params["scale"] = node.params["scale"] * scale
+        self._set_factors(node, self._factors(node) * scale)
 
 
 class RMSNorm(_SumOfSquares):

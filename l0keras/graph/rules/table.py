@@ -15,6 +15,7 @@ from l0keras.graph.rules import einsum
 from l0keras.graph.rules import elementwise
 from l0keras.graph.rules import embedding
 from l0keras.graph.rules import gates
+from l0keras.graph.rules import keras_hub
 from l0keras.graph.rules import linear
 from l0keras.graph.rules import merge
 from l0keras.graph.rules import move
@@ -83,6 +84,7 @@ _LAYERS = {
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
     embedding.Embedding(): "Embedding",
+    embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
     recurrent.Recurrent(): "SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
@@ -150,7 +152,8 @@ _NN_OPS = {
         "SparseSigmoid Squareplus TanhShrink Threshold"
     ),
 }
-# By exact type: a subclass may do anything.
+# By exact type: a subclass may do anything. Classes of packages that need not
+# be installed stand here with their names.
 RULES = {
     getattr(place, name): rule
     for place, table in (
@@ -173,8 +176,14 @@ RULES.update(
         core.Cast: elementwise.Cast(),
         core.SaturateCast: elementwise.Cast(),
         image.Resize: pooling.Resize(),
+        **keras_hub.RULES,
     }
 )
+
+
+def rule_for(kind):
+    """The rule for a type of layer or op, `None` if there is none."""
+    return RULES.get(kind, RULES.get(f"{kind.__module__}.{kind.__qualname__}"))
 
 
 def rule_of(node):
@@ -187,7 +196,7 @@ def rule_of(node):
         A rule and a string, or a rule and `None`.
     """
     kind = type(node.layer)
-    rule = RULES.get(kind)
+    rule = rule_for(kind)
     if rule is None:
         return BARRIER, f"no rule for {kind.__name__}"
     if node.training and not rule.ignores_training:

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import l0keras
 from tests.graph.rules import checks
@@ -88,3 +89,41 @@ def test_lora_is_a_barrier():
     model = model_of()
     model.get_layer("embedding").enable_lora(2)
     assert "LoRA" in checks.reasons(model)["embedding"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_reversible_embedding(tied, tmp_path):
+    embedding = layers.ReversibleEmbedding(4, 6, tie_weights=tied, name="e")
+    inputs = keras.Input((7,), dtype="int32")
+    x = embedding(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="dense")(x))
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("dense"), [0, 4])
+    stripped = checks.check(model, rng, tmp_path)
+    assert stripped.get_layer("e").embeddings.shape == (4, 4)
+    x = embedding(layers.Dense(6, name="before")(x), reverse=True)
+    model = keras.Model(inputs, x)
+    checks.check(model, rng, tmp_path)
+    assert "called in reverse" in checks.reasons(model)["e"]
+
+
+def test_an_embedding_that_another_layer_holds_stays_whole():
+    embedding = layers.Embedding(4, 6, name="embedding")
+    inputs = keras.Input((7,), dtype="int32")
+    x = layers.Dense(3, name="dense")(embedding(inputs))
+    model = keras.Model(inputs, Tied(embedding, name="tied")(x))
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("dense"), [1, 2])
+    checks.check(model, rng)
+    assert "in common with 'tied'" in checks.barriers(model)["embedding"]
+
+
+class Tied(layers.Layer):
+    def __init__(self, embedding, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = embedding
+        self.scale = self.add_weight(shape=())
+
+    def call(self, x):
+        kernel = ops.convert_to_tensor(self.embedding.embeddings)
+        return ops.matmul(x, ops.transpose(kernel)[:3]) * self.scale
