@@ -107,6 +107,10 @@ class Copier:
 
     def _constructed(self, layer, name, changes):
         arguments = {**live_arguments(layer, self), "name": name, **changes}
+        if type(layer.dtype_policy) is keras.DTypePolicy:
+            # Layers without a configuration of their own note what they were
+            # given, and can only be saved if it is a name.
+            arguments["dtype"] = layer.dtype_policy.name
         new = type(layer)(**arguments)
         self._note(layer, new)
         for key, value in vars(layer).items():
@@ -296,12 +300,7 @@ def live_arguments(layer, copier=None, config=None):
             # Of functions that it cannot name, which are replaced below.
             warnings.simplefilter("ignore")
             config = layer.get_config()
-    policy = layer.dtype_policy
-    if type(policy) is keras.DTypePolicy:
-        # Layers without a configuration of their own note what they were
-        # given, and can be saved if it is a name.
-        policy = policy.name
-    arguments = {**config, "dtype": policy}
+    arguments = {**config, "dtype": layer.dtype_policy}
     for key, value in arguments.items():
         if key in ("name", "dtype", "trainable"):
             continue
