@@ -51,10 +51,12 @@ class Copier:
     Args:
         copy_model: a function of a layer and this copier that copies layers
             which are models with a graph, and gives `None` for others.
+        share_variables: whether copies have the variables of the originals.
     """
 
-    def __init__(self, copy_model=None):
+    def __init__(self, copy_model=None, share_variables=False):
         self._copy_model = copy_model
+        self._share_variables = share_variables
         self._copies = {}
         # Ids are those of living objects only.
         self._originals = []
@@ -126,6 +128,10 @@ class Copier:
         """Lets copies have another layer where the original has `layer`."""
         self._note(layer, new)
 
+    def originals(self):
+        """What was copied, by the ids of the copies, a dictionary."""
+        return {id(self._copies[id(thing)]): thing for thing in self._originals}
+
     def knows(self, thing):
         """Whether a thing has been copied, or replaced."""
         return id(thing) in self._copies
@@ -145,6 +151,8 @@ class Copier:
 
     def _copy(self, thing):
         if isinstance(thing, _VARIABLE):
+            if self._share_variables:
+                return thing
             return _copy_variable(thing, self)
         if isinstance(thing, KerasSaveable):
             model = self._copy_model and self._copy_model(thing, self)

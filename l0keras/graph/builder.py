@@ -5,7 +5,6 @@ import keras
 from l0keras.copying import Copier
 from l0keras.graph.graph import Value
 from l0keras.graph.graph import weights_by_name
-from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import is_functional
 from l0keras.graph.trace import trace
 
@@ -16,6 +15,13 @@ _COMPILED = {
     "_l0keras_strip",
     *("_eval_epoch_iterator", "_functional", "history", "optimizer"),
     *("stop_evaluating", "stop_predicting", "stop_training"),
+}
+
+# Methods that say how a model is made, which its graph knows.
+_MAKING = {
+    *("build", "call", "compute_mask", "compute_output_shape"),
+    *("compute_output_spec", "from_config", "get_build_config", "get_config"),
+    *("build_from_config",),
 }
 
 
@@ -104,7 +110,7 @@ class Builder:
         for node in self.graph.nodes:
             if node.alive:
                 self._call(node)
-        names = iter(as_functional(source).output_names)
+        names = iter(self.graph.output_names)
         outputs = keras.tree.map_structure(
             lambda value: self._output(value, next(names)), self.graph.outputs
         )
@@ -119,19 +125,26 @@ class Builder:
         """Gives a model the class of another, and what that one has set.
 
         A functional model of a class of its own may train in a way of its
-        own, with attributes that are for that.
+        own, with attributes that are for that. A warning says what of it is
+        lost, where that cannot be.
         """
-        try:
-            if isinstance(source, keras.Sequential):
-                raise TypeError("a Sequential model has no graph")
-            model.__class__ = type(source)
-        except TypeError as error:
-            warnings.warn(
-                f"Model '{source.name}' is a {type(source).__name__}, and its "
-                "copy a plain functional model, without methods such as "
-                f"`train_step` of that class: {error}.",
-                stacklevel=2,
-            )
+        reason = "its `call` became a graph"
+        if isinstance(source, keras.Sequential):
+            reason = "copies of Sequential models are functional"
+        elif is_functional(source):
+            try:
+                model.__class__ = type(source)
+            except TypeError as error:
+                reason = str(error)
+        if type(model) is not type(source):
+            lost = _own_methods(type(source))
+            if lost:
+                warnings.warn(
+                    f"Model '{source.name}' is a {type(source).__name__}, and "
+                    "its copy a plain functional model, which does not have "
+                    f"the {', '.join(lost)} of that class: {reason}.",
+                    stacklevel=2,
+                )
             return
         for key, value in vars(source).items():
             if key not in vars(model) and key not in _COMPILED:
@@ -142,7 +155,7 @@ class Builder:
 
         Of several calls of a gate only one can have its name.
         """
-        names = as_functional(self.graph.model).output_names
+        names = self.graph.output_names
         values = keras.tree.flatten(self.graph.outputs)
         for value, name in zip(values, names, strict=True):
             node = value.producer
@@ -228,11 +241,25 @@ class Builder:
             self.place(value, self.name(tensor, f"{node.name}_op"))
 
 
+def _own_methods(kind):
+    """What classes by others than Keras say, beside how a model is made."""
+    names = set()
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] == "keras":
+            break
+        names.update(
+            name
+            for name, value in vars(base).items()
+            if callable(value) or isinstance(value, property)
+        )
+    return sorted(name for name in names - _MAKING if name[0] != "_")
+
+
 def _copy_model(layer, copier):
     """A copy of a nested model with a graph of its own, `None` for others."""
     if not is_functional(layer) or _unbuilt(layer):
         return None
-    builder = Builder(trace(layer, baked=False))
+    builder = Builder(trace(layer, baked=False, opened=False))
     builder.copier = copier
     return builder.model()
 

@@ -75,11 +75,13 @@ class Operation:
         nodes: the nodes that call it.
         gate: whether it stands for a gate of its own in the model.
         baked: whether `source` replaces a gated layer or a gate.
+        closed: why a layer made of others could not be opened, or `None`.
     """
 
     def __init__(self, source, name, gate=False, baked=False):
         self.source = source
         self.name = name
+        self.closed = None
         self.gate = gate
         self.baked = baked
         self.params = {}
@@ -233,13 +235,18 @@ class Graph:
         inputs, outputs: the model's inputs and outputs, as nested as there,
             with a `Value` in the place of each tensor.
         nodes: a list of `Node`, each after those that it reads from.
+        output_names: what losses and metrics call the outputs, in order.
     """
 
-    def __init__(self, model, inputs, outputs, nodes):
+    def __init__(self, model, inputs, outputs, nodes, output_names=None):
         self.model = model
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
+        self.output_names = output_names or [
+            value.producer.name if value.producer else value.tensor.name
+            for value in keras.tree.flatten(outputs)
+        ]
 
     @property
     def values(self):

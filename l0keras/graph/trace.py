@@ -1,5 +1,8 @@
+import itertools
+import re
+
 import keras
-from keras.src.models.functional import Functional
+from keras.src.ops.core import ConvertToTensor
 
 from l0keras.gates import HardConcreteGate
 from l0keras.graph.bake import Baker
@@ -7,10 +10,20 @@ from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
+from l0keras.graph.opening import Call
+from l0keras.graph.opening import Closed
+from l0keras.graph.opening import Inside
+from l0keras.graph.opening import calls_between
+from l0keras.graph.opening import does_nothing
+from l0keras.graph.opening import is_functional
+from l0keras.graph.opening import may_open
+from l0keras.graph.opening import open_call
+from l0keras.graph.opening import open_model
+from l0keras.graph.opening import training_of
 
 
-def trace(model, baked=True):
-    """Reads the graph of a model; nested models become part of it.
+def trace(model, baked=True, opened=True):
+    """Reads the graph of a model.
 
     Args:
         model: a built `Sequential` or functional model, with or without
@@ -18,6 +31,8 @@ def trace(model, baked=True):
         baked: whether gated layers are baked to plain ones and gates of
             their own to scalings. Otherwise the graph has the layers of the
             model itself.
+        opened: whether what is inside of nested models and of layers made of
+            others becomes part of the graph, where that is exact.
 
     Returns:
         A `Graph` without facts about channels.
@@ -25,21 +40,42 @@ def trace(model, baked=True):
     Raises:
         ValueError: `model` is not a Keras model, is subclassed or not built.
     """
-    functional = as_functional(model)
-    inputs = keras.tree.map_structure(Value, functional.input)
+    if isinstance(model, keras.Model) and not is_functional(model):
+        inputs, outputs, inside = _opened(model)
+        names, output_names = (), None
+    else:
+        functional = as_functional(model)
+        inputs, outputs = functional.input, functional.output
+        inside = None
+        names = [layer.name for layer in functional.operations]
+        output_names = functional.output_names
     if baked:
         baker = Baker()
-        tracer = _Tracer(functional, baker.source, baker.arguments)
+        tracer = _Tracer(names, baker.source, baker.arguments, opened)
     else:
-        tracer = _Tracer(
-            functional, lambda call: call.operation, lambda call: call.arguments
-        )
-    tracer.enter(functional, keras.tree.flatten(inputs))
-    outputs = keras.tree.map_structure(tracer.value, functional.output)
-    graph = Graph(model, inputs, outputs, tracer.nodes)
-    for value in keras.tree.flatten(outputs):
+        tracer = _Tracer(names, *_as_it_is, opened)
+    values = keras.tree.map_structure(Value, inputs)
+    inside = inside or tracer.inside(inputs, outputs)
+    tracer.enter(inside, keras.tree.flatten(values))
+    results = keras.tree.map_structure(tracer.value, outputs)
+    graph = Graph(model, values, results, tracer.nodes, output_names)
+    for value in keras.tree.flatten(results):
         value.is_output = True
     return graph
+
+
+def _opened(model):
+    """What is in a subclassed model, or a `ValueError`."""
+    try:
+        return open_model(model)
+    except Closed as reason:
+        raise ValueError(
+            "Argument `model` must be Sequential or functional, or have a "
+            "`call` that Keras can trace. Build it with the functional API, "
+            "or pass the functional part of it. "
+            f"Received: model '{model.name}' of type {type(model).__name__}, "
+            f"whose `call` cannot be opened: {reason}"
+        ) from reason
 
 
 def as_functional(model):
@@ -67,12 +103,6 @@ def as_functional(model):
     return model
 
 
-def is_functional(model):
-    return isinstance(model, (Functional, keras.Sequential)) and type(
-        model
-    ).call in (Functional.call, keras.Sequential.call)
-
-
 def _fits(shape, wanted):
     """Whether a tensor of a shape may be given where another is wanted."""
     return len(shape) == len(wanted) and all(
@@ -80,29 +110,54 @@ def _fits(shape, wanted):
     )
 
 
+# The sources and arguments of a graph that is not baked.
+_as_it_is = (lambda call: call.operation), (lambda call: call.arguments)
+
+
+def _passes(call, source):
+    """Whether a call does nothing but hand on its input."""
+    if type(source) is ConvertToTensor:
+        # Nested models begin with one.
+        return call.input_tensors[0].dtype == call.outputs[0].dtype
+    return does_nothing(call)
+
+
 class _Tracer:
-    def __init__(self, functional, source_of, arguments_of):
+    def __init__(self, names, source_of, arguments_of, opened):
         self.source_of = source_of
         self.arguments_of = arguments_of
+        self.opened = opened
         self.nodes = []
         self.values = {}
         self.operations = {}
         self.taken = set()
+        # Why layers could not be opened.
+        self.closed = {}
         # The outermost layers keep their names, inner ones make way.
-        self.names = {layer.name for layer in functional.operations}
+        self.names = set(names)
 
     def value(self, tensor):
         return self.values[id(tensor)]
 
-    def enter(self, functional, inputs, prefix=""):
-        """Adds the nodes between the inputs and outputs of a model."""
-        for tensor, value in zip(
-            keras.tree.flatten(functional.input), inputs, strict=True
-        ):
+    def inside(self, inputs, outputs):
+        """What is between the inputs and outputs of a functional model."""
+        given, outputs = map(keras.tree.flatten, (inputs, outputs))
+        calls = calls_between(
+            given, outputs, lambda call: self.arguments_of(call).keras_tensors
+        )
+        return Inside(given, outputs, calls)
+
+    def enter(self, inside, inputs, prefix=""):
+        """Adds the nodes of a model or layer, called on values."""
+        for tensor, value in zip(inside.inputs, inputs, strict=True):
             self.values[id(tensor)] = value
-        for call in self._calls(functional):
+        for call in inside.calls:
             source = self.source_of(call)
-            inner = self._nested(call, source)
+            if _passes(call, source):
+                given = self.value(call.input_tensors[0])
+                self.values[id(call.outputs[0])] = given
+                continue
+            inner = self._opened(call, source)
             if inner is None:
                 self._add(call, source, prefix)
                 continue
@@ -111,46 +166,36 @@ class _Tracer:
                 outer = prefix + call.operation.name + "_"
             tensors = self.arguments_of(call).keras_tensors
             self.enter(inner, list(map(self.value, tensors)), outer)
-            for tensor, result in zip(
-                call.outputs, keras.tree.flatten(inner.output), strict=True
-            ):
+            for tensor, result in zip(call.outputs, inner.outputs, strict=True):
                 value = self.values[id(tensor)] = self.value(result)
-                if value.producer is not None:
-                    # Outside sizes may be known that are not inside.
+                if value.shape.count(None) > tuple(tensor.shape).count(None):
+                    # Outside sizes are known that are not inside.
                     value.tensor = tensor
 
-    def _calls(self, functional):
-        """The calls of a model, each after those that it depends on."""
-        done = {id(tensor) for tensor in keras.tree.flatten(functional.input)}
-        order = []
-        stack = [
-            (tensor, False)
-            for tensor in reversed(keras.tree.flatten(functional.output))
-        ]
-        while stack:
-            tensor, ready = stack.pop()
-            if id(tensor) in done:
-                continue
-            history = tensor._keras_history
-            call = history.operation._inbound_nodes[history.node_index]
-            if ready:
-                order.append(call)
-                done.update(id(output) for output in call.outputs)
-                continue
-            stack.append((tensor, True))
-            inputs = self.arguments_of(call).keras_tensors
-            stack.extend((t, False) for t in reversed(inputs))
-        return order
+    def _opened(self, call, source):
+        """The inside of a layer that can be opened, else `None`."""
+        if not self.opened:
+            return None
+        inner = self._nested(call, source)
+        if inner is not None:
+            return self.inside(inner.input, inner.output)
+        if source is not call.operation or not may_open(source):
+            return None
+        try:
+            return open_call(call)
+        except Closed as reason:
+            self.closed[id(source)] = str(reason)
+            return None
 
     def _nested(self, call, layer):
         """The functional model that a call enters, if it can be opened."""
         if not is_functional(layer):
             return None
         arguments = self.arguments_of(call)
-        given = dict(arguments.kwargs)
-        if layer is not call.operation and not given.get("training"):
+        given = {**arguments.kwargs, "training": training_of(call)}
+        if layer is not call.operation and not given["training"]:
             # A plain layer is the same in training and at test time.
-            given.pop("training", None)
+            given.pop("training")
         if any(v is not None for v in given.values()):
             return None
         inner = layer
@@ -185,12 +230,18 @@ class _Tracer:
 
     def _operation(self, call, source, prefix):
         name = source.name
+        if isinstance(call, Call) and not isinstance(source, keras.Layer):
+            # Keras counts up the names of what was traced just now.
+            name = re.sub(r"_\d+$", "", name)
         if name in self.taken or (prefix and name in self.names):
-            name = prefix + name
+            base = name = prefix + name
+            numbers = itertools.count(1)
             while name in self.names:
-                name += "_"
+                name = f"{base}_{next(numbers)}"
         self.names.add(name)
         self.taken.add(name)
         baked = source is not call.operation
         gate = isinstance(call.operation, HardConcreteGate)
-        return Operation(source, name, gate=gate and baked, baked=baked)
+        operation = Operation(source, name, gate=gate and baked, baked=baked)
+        operation.closed = self.closed.get(id(source))
+        return operation

@@ -8,7 +8,6 @@ from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
 from l0keras.graph.rules import BARRIER
-from l0keras.graph.trace import as_functional
 from l0keras.graph.trace import trace
 from l0keras.reporting.accounting import architecture_of
 from l0keras.reporting.accounting import macs_of
@@ -127,10 +126,10 @@ def report(before: keras.Model, after: keras.Model) -> Report:
 
     >>> print(l0keras.report(gated, l0keras.strip(gated)))
     """
-    nodes_before = trace(before, baked=False).nodes
-    nodes_after = trace(after, baked=False).nodes
+    graphs = [trace(model, baked=False) for model in (before, after)]
+    nodes_before, nodes_after = (graph.nodes for graph in graphs)
     rows_before, rows_after = _rows(nodes_before), _rows(nodes_after)
-    _check_related(before, after, rows_before, rows_after)
+    _check_related(*graphs, rows_before, rows_after)
     nothing = dict.fromkeys(_COLUMNS, 0)
     layers = []
     for name in {**rows_before, **rows_after}:
@@ -181,18 +180,18 @@ def _check_related(before, after, rows_before, rows_after):
         hint = " The two models are swapped."
     raise ValueError(
         "Argument `after` must be the result of `strip(before)`. Received: "
-        f"model '{after.name}' with {'; '.join(reasons[:3])}.{hint}"
+        f"model '{after.model.name}' with {'; '.join(reasons[:3])}.{hint}"
     )
 
 
 def _differences(before, after, rows_before, rows_after):
     """What a model has that cannot have come from another by stripping."""
     reasons = []
-    if gates_of(after) and not gates_of(before):
+    if gates_of(after.model) and not gates_of(before.model):
         reasons.append("gates, which `before` has not")
     inputs = [
-        [tuple(tensor.shape) for tensor in as_functional(model).inputs]
-        for model in (before, after)
+        [value.shape for value in keras.tree.flatten(graph.inputs)]
+        for graph in (before, after)
     ]
     if inputs[0] != inputs[1]:
         reasons.append(f"inputs of shapes {inputs[1]} instead of {inputs[0]}")

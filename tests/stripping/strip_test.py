@@ -354,8 +354,11 @@ def test_grouped_convolutions_lose_whole_groups():
 class Reverse(layers.Layer):
     """Unknown to the library, and it does mix channels."""
 
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
     def call(self, inputs):
-        return keras.ops.flip(inputs, axis=-1)
+        return self.scale * keras.ops.flip(inputs, axis=-1)
 
 
 def test_an_unknown_layer_is_a_barrier_with_a_reason():
@@ -378,7 +381,8 @@ def test_an_unknown_layer_is_a_barrier_with_a_reason():
     assert kept == [
         {
             "layer": "reverse",
-            "reason": "kept as it is: no rule for Reverse",
+            "reason": "kept as it is: no rule for Reverse, and it cannot be "
+            "opened: has variables of its own",
         }
     ]
 

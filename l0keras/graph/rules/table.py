@@ -198,7 +198,10 @@ def rule_of(node):
     kind = type(node.layer)
     rule = rule_for(kind)
     if rule is None:
-        return BARRIER, f"no rule for {kind.__name__}"
+        reason = f"no rule for {kind.__name__}"
+        if node.operation.closed:
+            reason += f", and it cannot be opened: {node.operation.closed}"
+        return BARRIER, reason
     if node.training and not rule.ignores_training:
         return BARRIER, "called in training mode"
     if node.arguments_beyond_input and not rule.with_arguments:

@@ -115,6 +115,14 @@ def check_constants(model, inputs):
     graph = constants_of(model)
     values = [value for value in graph.values if value.size]
     values = [v for v in values if np.any(~np.isnan(v.constants))]
+    # What is inside of opened layers is no part of the model's own graph.
+    own = {
+        id(tensor)
+        for operation in as_functional(model).operations
+        for node in operation._inbound_nodes
+        for tensor in node.outputs
+    }
+    values = [v for v in values if id(v.tensor) in own]
     if not values:
         return graph
     given = as_functional(model).input

@@ -1,0 +1,662 @@
+"""Opening layers: the calls inside of one as a part of a model's graph.
+
+A layer made of other layers is a small model: its `call`, given symbolic
+tensors, makes the nodes of its inside. It is opened only where that is sure to
+mean the same: training and test time lead to the same graph, and the graph
+computes the same numbers.
+"""
+
+import inspect
+import itertools
+import re
+import warnings
+import weakref
+
+import keras
+import numpy as np
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask
+from keras.src.models.functional import Functional
+from keras.src.ops.numpy import Reshape
+from keras.src.ops.symbolic_arguments import SymbolicArguments
+
+from l0keras.copying import Copier
+from l0keras.graph.rules.elementwise import Identity
+from l0keras.graph.rules.table import RULES
+
+# The sizes that are tried where a shape leaves them free.
+_SIZES = (8, 32, 5)
+_TOLERANCE = 1e-5
+_LAMBDA = keras.layers.Lambda
+# Primes that stand for sizes which are not known, first that of the batch.
+_STAND_INS = (1009, 1013, 1019, 1021, 1031)
+# What came of opening layers: for each kind of call the sizes that stood in
+# for those that are not known, or the reason why it could not be opened.
+_outcomes = weakref.WeakKeyDictionary()
+
+
+class Closed(Exception):
+    """The reason why a layer cannot be opened."""
+
+
+class Call:
+    """A call inside of a layer, as a node of Keras has it.
+
+    Attributes:
+        operation: the layer of the caller's model, or an op.
+        arguments: the `SymbolicArguments`, without `None` for masks and for
+            `training`, which would hide those from outside.
+        input_tensors, outputs: lists of `KerasTensor`.
+    """
+
+    def __init__(self, node, operation, training):
+        kwargs = {
+            key: value
+            for key, value in node.arguments.kwargs.items()
+            if value is not None or key not in ("mask", "training")
+        }
+        kwargs.pop("training", None)
+        if training is not None:
+            kwargs["training"] = training
+        self.operation = operation
+        self.arguments = SymbolicArguments(*node.arguments.args, **kwargs)
+        self.input_tensors = self.arguments.keras_tensors
+        self.outputs = node.outputs
+
+
+class Inside:
+    """What is in a layer.
+
+    Attributes:
+        inputs: a `KerasTensor` for each tensor that the layer is called with.
+        outputs: those that the layer returns, flat.
+        calls: a list of calls, each after those that it depends on.
+    """
+
+    def __init__(self, inputs, outputs, calls):
+        self.inputs = inputs
+        self.outputs = outputs
+        self.calls = calls
+
+
+def calls_between(inputs, outputs, reads=lambda call: call.input_tensors):
+    """The nodes of Keras between tensors, in topological order.
+
+    Args:
+        inputs, outputs: lists of `KerasTensor`.
+        reads: gives the tensors that a call depends on.
+
+    Raises:
+        Closed: an output depends on another input.
+    """
+    done = {id(tensor) for tensor in inputs}
+    order = []
+    stack = [(tensor, False) for tensor in reversed(outputs)]
+    while stack:
+        tensor, ready = stack.pop()
+        if id(tensor) in done:
+            continue
+        history = tensor._keras_history
+        if history.operation is None:
+            raise Closed("depends on a tensor from outside")
+        call = history.operation._inbound_nodes[history.node_index]
+        if call.is_input:
+            raise Closed("depends on an input from outside")
+        if ready:
+            order.append(call)
+            done.update(id(output) for output in call.outputs)
+            continue
+        stack.append((tensor, True))
+        stack.extend((t, False) for t in reversed(reads(call)))
+    return order
+
+
+def open_call(call):
+    """Opens a layer where it is called.
+
+    Args:
+        call: a node of Keras, or a `Call`. Neither its layer nor the graph
+            that it is in is changed: a copy with the same variables is traced.
+
+    Returns:
+        An `Inside`.
+
+    Raises:
+        Closed: it cannot be opened, or would not be the same.
+    """
+    if call.arguments.kwargs.get("training"):
+        raise Closed("called in training mode")
+    inside, outputs = _open(call, _fresh_inputs(call))
+    flat = keras.tree.flatten(outputs)
+    _check_outputs(call, flat)
+    return inside
+
+
+def open_model(model):
+    """Opens a subclassed model.
+
+    Args:
+        model: a built `keras.Model` with a `call` of its own. It is only read.
+
+    Returns:
+        Its inputs and outputs, each a `KerasTensor` or a structure of such,
+        and an `Inside`. Inputs are float32, or int32 where an `Embedding`
+        reads them: Keras does not note what a model was called with.
+
+    Raises:
+        Closed: it cannot be opened, or would not be the same.
+    """
+    shapes = list((model._build_shapes_dict or {}).values())
+    if len(shapes) != 1:
+        raise Closed(
+            "it has not been called yet, so that its inputs are not known"
+        )
+    dtypes = {}
+    while True:
+        inputs = _named_inputs(model, shapes[0], dtypes)
+        flat = keras.tree.flatten(inputs)
+        call = _TopCall(model, SymbolicArguments(inputs))
+        inside, outputs = _open(call, {id(t): t for t in flat})
+        whole = {
+            id(t)
+            for c in inside.calls
+            if _reads_ids(c.operation)
+            for t in c.input_tensors
+        }
+        found = {t.name: "int32" for t in flat if id(t) in whole}
+        if found == dtypes:
+            return inputs, outputs, inside
+        dtypes = found
+
+
+class _TopCall:
+    """A call that is no node of Keras."""
+
+    def __init__(self, operation, arguments):
+        self.operation = operation
+        self.arguments = arguments
+        self.input_tensors = arguments.keras_tensors
+
+
+def _reads_ids(operation):
+    return isinstance(operation, keras.layers.Embedding)
+
+
+def _named_inputs(model, shapes, dtypes):
+    """New inputs for a model, called as the argument of its `call`."""
+    parameters = inspect.signature(model.call).parameters
+    base = next(iter(parameters), "inputs")
+    count = itertools.count()
+
+    def new(shape):
+        name = f"{base}_{next(count)}" if several else base
+        return keras.Input(
+            batch_shape=(None, *shape[1:]),
+            name=name,
+            dtype=dtypes.get(name, "float32"),
+        )
+
+    if isinstance(shapes, dict):
+        return {
+            key: keras.Input(
+                batch_shape=(None, *shape[1:]),
+                name=key,
+                dtype=dtypes.get(key, "float32"),
+            )
+            for key, shape in shapes.items()
+        }
+    several = not all(size is None or isinstance(size, int) for size in shapes)
+    return keras.tree.map_shape_structure(new, shapes)
+
+
+def _open(call, fresh):
+    """Traces a layer on inputs that stand for those of a call.
+
+    Where it computes with sizes that are not known it is traced with sizes
+    that stand in for those, and what it did is done again without them.
+
+    Returns:
+        An `Inside`, and the outputs as the layer's `call` returns them.
+    """
+    layer = call.operation
+    _check_layer(layer)
+    copier = Copier(share_variables=True)
+    try:
+        copy = copier.layer(layer)
+    except Exception as error:
+        raise Closed(f"cannot be copied: {_message(error)}") from error
+    outcomes = _outcomes.setdefault(layer, {})
+    key = _key(call)
+    if isinstance(outcomes.get(key), Closed):
+        raise outcomes[key]
+    if key in outcomes:
+        return _open_copy(copy, copier, call, fresh, outcomes[key])
+    reasons = []
+    for stand_ins in ((), _STAND_INS[:1], _STAND_INS):
+        try:
+            found = _open_copy(copy, copier, call, fresh, stand_ins)
+            _compare(layer, copy, call, fresh, found[0].outputs)
+        except _CannotRun as error:
+            reasons.append(error)
+            continue
+        except Closed as error:
+            reasons = [error]
+            break
+        outcomes[key] = stand_ins
+        return found
+    size = [error for error in reasons if isinstance(error, _DependsOnSize)]
+    # Without what led to it, which would keep the layer alive.
+    outcomes[key] = (size or reasons)[0].with_traceback(None)
+    outcomes[key].__cause__ = outcomes[key].__context__ = None
+    raise outcomes[key]
+
+
+def _key(call):
+    """What decides whether a layer can be opened, beside the layer."""
+    tensors = [(tuple(t.shape), t.dtype) for t in call.input_tensors]
+    given = call.arguments.convert(
+        lambda x: None if isinstance(x, keras.KerasTensor) else x
+    )
+    return repr((tensors, given))
+
+
+class _CannotRun(Closed):
+    """It cannot be traced, or not be run as it was traced."""
+
+
+class _DependsOnSize(_CannotRun):
+    """What is in a layer depends on a size that is not known."""
+
+
+def _open_copy(copy, copier, call, fresh, stand_ins):
+    layer = call.operation
+    training = training_of(call)
+    known = _fresh_inputs(call, stand_ins) if stand_ins else fresh
+    traced = _trace(copy, call, known, False)
+    outputs = _replay(traced, known, fresh, stand_ins)
+    runs = [keras.tree.flatten(outputs)]
+    if training is None and _takes_training(layer):
+        traced = _trace(copy, call, known, True)
+        runs.append(
+            keras.tree.flatten(_replay(traced, known, fresh, stand_ins))
+        )
+    inputs = [fresh[id(tensor)] for tensor in call.input_tensors]
+    orders = [calls_between(inputs, flat) for flat in runs]
+    _check_same_graph(orders, runs, inputs)
+    _check_variables(copy, orders[0])
+    originals = copier.originals()
+    calls = []
+    for nodes in zip(*orders):
+        operation = originals.get(id(nodes[0].operation), nodes[0].operation)
+        given = [node.arguments.kwargs.get("training") for node in nodes]
+        value = given[0] if len(set(given)) == 1 else None
+        if training is False and value is None and _takes_training(operation):
+            value = False
+        calls.append(Call(nodes[0], operation, value))
+        if value is False and not _same_in_training(calls[-1]):
+            raise Closed(
+                f"calls its '{operation.name}' with training=False, which a "
+                "functional model would not hold to in training"
+            )
+    return Inside(inputs, runs[0], calls), outputs
+
+
+def _same_in_training(call):
+    """Whether a layer that is called for test time is so in training too."""
+    layer = call.operation
+    if not _takes_training(layer) or does_nothing(call):
+        return True
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return not layer.trainable
+    if may_open(layer):
+        try:
+            open_call(call)
+        except Closed:
+            return False
+        return True
+    rates = (getattr(layer, key, 0) for key in ("dropout", "recurrent_dropout"))
+    return type(layer) in RULES and not any(rates)
+
+
+def does_nothing(call):
+    """Whether a call hands on its input, in training as at test time."""
+    rule = RULES.get(type(call.operation))
+    return isinstance(rule, Identity) and training_of(call) is False
+
+
+def training_of(call):
+    """Whether a layer is called in training mode; `None` if as the model is.
+
+    A functional model hands its own mode on to all of its layers, over a
+    `training=False` that they were called with. Only in a `call` that is
+    written down it counts.
+    """
+    training = call.arguments.kwargs.get("training")
+    if training is False and not isinstance(call, Call):
+        return None
+    return training
+
+
+def may_open(layer):
+    """Whether a layer is one to be opened, if that is possible."""
+    if is_functional(layer):
+        return True
+    if not isinstance(layer, keras.Layer) or type(layer) in RULES:
+        return False
+    place = type(layer).__module__.partition(".")[0]
+    return place not in ("keras", "l0keras") or type(layer) is _LAMBDA
+
+
+def is_functional(model):
+    return isinstance(model, (Functional, keras.Sequential)) and type(
+        model
+    ).call in (Functional.call, keras.Sequential.call)
+
+
+def _message(error):
+    """What an error says, in one line."""
+    text = str(error)
+    # Keras says first where an error was, then the error in bold.
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+    lines = (bold.group(1) if bold else text).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _check_layer(layer):
+    if layer._trainable_variables or layer._non_trainable_variables:
+        raise Closed("has variables of its own")
+    if layer._seed_generators:
+        raise Closed("draws random numbers of its own")
+    if getattr(layer, "quantization_mode", None):
+        raise Closed(f"quantized to {layer.quantization_mode}")
+    if layer.activity_regularizer is not None:
+        raise Closed("has an activity regularizer of its own")
+
+
+def _takes_training(layer):
+    return getattr(layer, "_call_has_training_arg", False)
+
+
+def _fresh_inputs(call, stand_ins=()):
+    """New inputs in the place of the tensors of a call, by their ids.
+
+    Args:
+        call: the call.
+        stand_ins: sizes for the axes that have none, in their order.
+    """
+    fresh = {}
+    for tensor in call.input_tensors:
+        if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
+            raise Closed("its input is sparse or ragged")
+        shape = [
+            stand_ins[axis] if size is None and axis < len(stand_ins) else size
+            for axis, size in enumerate(tensor.shape)
+        ]
+        if id(tensor) not in fresh:
+            fresh[id(tensor)] = keras.Input(
+                batch_shape=shape, dtype=tensor.dtype
+            )
+    for tensor in call.input_tensors:
+        mask = get_keras_mask(tensor)
+        if mask is None:
+            continue
+        if id(mask) not in fresh:
+            raise Closed("its input carries a mask that it is not given")
+        set_keras_mask(fresh[id(tensor)], fresh[id(mask)])
+    return fresh
+
+
+def _arguments(layer, call, of, training):
+    """The arguments of a call with other things in the place of tensors."""
+    args, kwargs = call.arguments.convert(
+        lambda x: of(x) if isinstance(x, keras.KerasTensor) else x
+    )
+    kwargs.pop("training", None)
+    if _takes_training(layer):
+        kwargs["training"] = training
+    return args, kwargs
+
+
+def _trace(copy, call, fresh, training):
+    def given(tensor):
+        new = fresh[id(tensor)]
+        cast = copy.dtype_policy.convert_input(
+            new, copy.autocast, copy.input_dtype
+        )
+        if cast is not new and get_keras_mask(new) is not None:
+            set_keras_mask(cast, get_keras_mask(new))
+        return cast
+
+    args, kwargs = _arguments(copy, call, given, training)
+    try:
+        with warnings.catch_warnings():
+            # Of masks that end, as they do where the model itself was built.
+            warnings.simplefilter("ignore")
+            outputs = copy.call(*args, **kwargs)
+    except Exception as error:
+        raise _CannotRun(_message(error)) from error
+    flat = keras.tree.flatten(outputs)
+    if not flat or not all(isinstance(x, keras.KerasTensor) for x in flat):
+        raise Closed("returns something else than tensors")
+    return outputs
+
+
+def _replay(outputs, known, fresh, stand_ins):
+    """Does on other inputs what led from `known` to `outputs`.
+
+    Args:
+        outputs: a structure of tensors.
+        known: inputs with sizes that stand in for unknown ones.
+        fresh: those in their places, by the same ids.
+        stand_ins: the sizes.
+
+    Returns:
+        A structure of tensors like `outputs`.
+    """
+    if not stand_ins:
+        return outputs
+    tensors = {id(known[key]): fresh[key] for key in known}
+
+    def other(x):
+        if isinstance(x, keras.KerasTensor):
+            return tensors[id(x)]
+        if any(_stands_in(n, stand_ins) for n in getattr(x, "shape", ())):
+            raise _DependsOnSize("makes constants of a size that is not known")
+        return x
+
+    flat = keras.tree.flatten(outputs)
+    for node in calls_between(list(known.values()), flat):
+        args, kwargs = keras.tree.map_structure(
+            other, (node.arguments.args, node.arguments.kwargs)
+        )
+        operation = node.operation
+        if not isinstance(operation, keras.Layer):
+            operation = _of_any_size(node, stand_ins)
+        results = keras.tree.flatten(operation(*args, **kwargs))
+        for tensor, result in zip(node.outputs, results, strict=True):
+            tensors[id(tensor)] = result
+    return keras.tree.map_structure(other, outputs)
+
+
+def _stands_in(number, stand_ins):
+    return (
+        isinstance(number, int)
+        and number != 0
+        and any(number % size == 0 for size in stand_ins)
+    )
+
+
+def _of_any_size(node, stand_ins):
+    """A copy of an op that does not say what sizes there are.
+
+    A shape may leave out one of its sizes, so that is what it does with one
+    that is not known.
+    """
+    operation = node.operation
+    copy = object.__new__(type(operation))
+    vars(copy).update(vars(operation), _inbound_nodes=[], _outbound_nodes=[])
+    for key, value in vars(operation).items():
+        if key.startswith("_"):
+            continue
+        sizes = keras.tree.flatten(value)
+        if not any(_stands_in(n, stand_ins) for n in sizes):
+            continue
+        if not isinstance(operation, Reshape):
+            raise _DependsOnSize(
+                f"{type(operation).__name__} needs a size that is not known"
+            )
+        sizes = [
+            -1 if _stands_in(size, stand_ins) else size
+            for size in node.outputs[0].shape
+        ]
+        if sizes.count(-1) > 1:
+            raise _DependsOnSize("Reshape needs two sizes that are not known")
+        setattr(copy, key, tuple(sizes))
+    return copy
+
+
+def _check_variables(copy, order):
+    """Refuses a layer of which the graph does not have all variables.
+
+    Such as one that looks up an embedding at constant positions: in a graph
+    that is a constant, which does not train.
+    """
+    found = set()
+    for node in order:
+        for variable in getattr(node.operation, "variables", ()):
+            found.add(id(variable))
+    for variable in copy.variables:
+        if id(variable) not in found and not _is_metric(copy, variable):
+            raise Closed(
+                f"its variable '{variable.path}' is read where its graph does "
+                "not show it"
+            )
+
+
+def _is_metric(layer, variable):
+    metrics = getattr(layer, "metrics_variables", ())
+    return any(variable is metric for metric in metrics)
+
+
+def _check_same_graph(orders, runs, inputs):
+    if len(orders) == 1:
+        return
+    first, second = (
+        _signature(order, outputs, inputs)
+        for order, outputs in zip(orders, runs)
+    )
+    if first != second:
+        raise Closed("does something else in training")
+
+
+def _signature(order, outputs, inputs):
+    """A graph as a list of strings, but for what `training` is."""
+    numbers = {id(tensor): str(i) for i, tensor in enumerate(inputs)}
+
+    def number(x):
+        if isinstance(x, keras.KerasTensor):
+            return f"tensor {numbers.get(id(x))}"
+        if isinstance(x, np.ndarray):
+            return x.tobytes()
+        return repr(x)
+
+    lines = []
+    for node in order:
+        args, kwargs = node.arguments.convert(number)
+        kwargs.pop("training", None)
+        kwargs = {k: v for k, v in kwargs.items() if v != "None"}
+        operation = node.operation
+        name = id(operation)
+        if not isinstance(operation, keras.Layer):
+            settings = {
+                key: value
+                for key, value in vars(operation).items()
+                if key != "name" and not key.startswith("_")
+            }
+            name = type(operation), repr(settings)
+        lines.append(repr((name, args, sorted(kwargs.items()))))
+        for output in node.outputs:
+            numbers[id(output)] = str(len(numbers))
+    return [*lines, *map(number, outputs)]
+
+
+def _check_outputs(call, outputs):
+    if not _alike(outputs, call.outputs):
+        raise Closed("returns other shapes than it has in the model")
+    for own, outer in zip(outputs, call.outputs):
+        if own.dtype != outer.dtype:
+            raise Closed("returns another dtype than it has in the model")
+        if get_keras_mask(own) is not None and get_keras_mask(outer) is None:
+            raise Closed("ends the mask of its input")
+
+
+def _alike(tensors, others):
+    """Whether tensors may have the same shapes."""
+    return len(tensors) == len(others) and all(
+        len(a.shape) == len(b.shape)
+        and all(m == n or None in (m, n) for m, n in zip(a.shape, b.shape))
+        for a, b in zip(tensors, others)
+    )
+
+
+def _compare(layer, copy, call, fresh, outputs):
+    """Refuses an inside that computes something else than the layer."""
+    try:
+        inside = keras.Model(list(fresh.values()), outputs)
+    except Exception as error:
+        raise Closed(_message(error)) from error
+    reasons = []
+    known_sizes = _known_sizes(layer)
+    for size in _SIZES:
+        arrays = _random(fresh, size, known_sizes)
+        args, kwargs = _arguments(
+            copy, call, lambda tensor: arrays[id(tensor)], False
+        )
+        try:
+            # What the layer may write to its variables goes nowhere.
+            with keras.StatelessScope(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = keras.tree.flatten(copy(*args, **kwargs))
+                got = inside(list(arrays.values()), training=False)
+        except Exception as error:
+            reasons.append(_message(error))
+            continue
+        for one, other in zip(expected, keras.tree.flatten(got)):
+            one, other = map(keras.ops.convert_to_numpy, (one, other))
+            one, other = one.astype("float64"), other.astype("float64")
+            scale = max(1.0, np.max(np.abs(one), initial=0.0))
+            if not np.allclose(
+                one, other, rtol=0, atol=_TOLERANCE * scale, equal_nan=True
+            ):
+                raise Closed("computes something else when it is opened")
+        return
+    raise _CannotRun(f"cannot be run on random inputs ({reasons[0]})")
+
+
+def _known_sizes(layer):
+    """The sizes of the inputs that a layer was built with, by their ranks."""
+    inner = getattr(layer, "_functional", layer)
+    shapes = [
+        tuple(tensor.shape)
+        for tensor in keras.tree.flatten(getattr(inner, "_inputs_struct", []))
+    ]
+    return {len(shape): shape for shape in reversed(shapes)}
+
+
+def _random(fresh, size, known_sizes):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for key, tensor in fresh.items():
+        batch, *others = tensor.shape
+        built = known_sizes.get(len(tensor.shape), tensor.shape)[1:]
+        sizes = [n or known or size for n, known in zip(others, built)]
+        shape = (batch or 2, *sizes)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if dtype == "bool":
+            array = np.ones(shape, bool)
+        elif "int" in dtype:
+            array = rng.integers(0, 2, shape)
+        else:
+            array = rng.normal(size=shape)
+        arrays[key] = keras.ops.cast(keras.ops.convert_to_tensor(array), dtype)
+    return arrays

@@ -1,0 +1,408 @@
+"""Layers made of others, and models with a `call`, become parts of a graph."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+from keras.src.models.functional import Functional
+
+import l0keras
+from l0keras.graph.trace import trace
+from tests.graph.rules import checks
+
+
+class Block(layers.Layer):
+    """A residual block as strangers write one."""
+
+    def __init__(self, width=8, hidden=12):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+        self.inner = layers.Dense(hidden, activation="relu")
+        self.dropout = layers.Dropout(0.5)
+        self.outer = layers.Dense(width)
+
+    def call(self, x, training=None):
+        h = self.dropout(self.inner(self.norm(x)), training=training)
+        return x + self.outer(h)
+
+
+class Attention(layers.Layer):
+    """Attention by hand, with the size of the batch in its shapes."""
+
+    def __init__(self, width=8, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.parts = [layers.Dense(width) for _ in range(3)]
+
+    def _split(self, x, batch):
+        shape = (batch, -1, self.heads, x.shape[-1] // self.heads)
+        return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
+
+    def call(self, x):
+        batch = ops.shape(x)[0]
+        q, k, v = (self._split(part(x), batch) for part in self.parts)
+        scores = ops.softmax(ops.matmul(q, ops.swapaxes(k, -1, -2)))
+        joined = ops.transpose(ops.matmul(scores, v), (0, 2, 1, 3))
+        return ops.reshape(joined, (batch, -1, x.shape[-1]))
+
+
+def gated(model, rng):
+    """A model with gates, its weights moved and half of the gates closed."""
+    checks.randomize(model, rng, closed=0.0)
+    result = l0keras.sparsify(model)
+    for gate in l0keras.gates_of(result):
+        shut = rng.random(gate.log_alpha.shape) < 0.5
+        shut[0] = False
+        gate.log_alpha.assign(np.where(shut, -8.0, 3.0))
+    return result
+
+
+def check_road(model, rng):
+    """Gates, strips and compares; gives the gated and the stripped model."""
+    inputs = checks.inputs_for(model, rng)
+    checks.randomize(model, rng, closed=0.0)
+    checks.same(
+        checks.outputs_of(l0keras.sparsify(model), inputs),
+        checks.outputs_of(model, inputs),
+    )
+    result = gated(model, rng)
+    stripped = l0keras.strip(result)
+    checks.same(
+        checks.outputs_of(stripped, inputs), checks.outputs_of(result, inputs)
+    )
+    return result, stripped
+
+
+def closed_reasons(model):
+    graph = trace(model)
+    return [n.operation.closed for n in graph.nodes if n.operation.closed]
+
+
+def kinds(model):
+    return {type(layer) for layer in model._flatten_layers()}
+
+
+def test_a_block_is_cut_inside():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(2)(Block()(Block()(inputs))))
+    result, stripped = check_road(model, rng)
+    assert sum(g.log_alpha.shape[0] for g in l0keras.gates_of(result)) == 24
+    assert stripped.count_params() < 0.8 * model.count_params()
+    assert Block not in kinds(stripped)
+    names = [layer.name for layer in result.layers]
+    assert len(names) == len(set(names))
+
+
+def test_dropout_and_statistics_are_for_training_still():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, Block()(inputs))
+    result = l0keras.sparsify(model)
+    x = rng.normal(size=(16, 8))
+    first, second = (
+        checks.to_numpy(result(x, training=True)) for _ in range(2)
+    )
+    assert np.max(np.abs(first - second)) > 1e-3
+    norm = next(
+        layer
+        for layer in result.layers
+        if isinstance(layer, layers.BatchNormalization)
+    )
+    assert np.any(checks.to_numpy(norm.moving_mean) != 0)
+
+
+def test_the_given_model_keeps_its_graph():
+    inputs = keras.Input((8,))
+    block = Block()
+    model = keras.Model(inputs, block(inputs))
+    before = {id(v) for v in model.variables}
+    nodes = [len(x._inbound_nodes) for x in model._flatten_layers()]
+    attributes = {k: id(v) for k, v in vars(block).items()}
+    l0keras.strip(l0keras.sparsify(model))
+    assert {id(v) for v in model.variables} == before
+    assert nodes == [len(x._inbound_nodes) for x in model._flatten_layers()]
+    assert attributes == {k: id(v) for k, v in vars(block).items()}
+
+
+def test_an_unknown_length_cannot_be_in_a_shape_beside_the_batch():
+    inputs = keras.Input((None, 8))
+    model = keras.Model(inputs, Attention()(inputs))
+    assert closed_reasons(model) == [
+        "Reshape needs two sizes that are not known"
+    ]
+
+
+def test_sizes_of_the_batch_may_be_in_shapes():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((6, 8))
+    model = keras.Model(inputs, Block()(Attention()(inputs)))
+    result, _ = check_road(model, rng)
+    assert closed_reasons(model) == []
+    for batch in (1, 5):
+        x = rng.normal(size=(batch, 6, 8))
+        np.testing.assert_allclose(
+            result(x), l0keras.strip(result)(x), rtol=0, atol=1e-5
+        )
+
+
+def base(training):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, use_bias=False)(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    inner = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    outer = keras.Input((6, 6, 3))
+    x = layers.Dropout(0.5)(inner(outer, training=training))
+    return keras.Model(outer, layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize("training", [None, False])
+def test_a_nested_model_keeps_what_it_is_called_with(training):
+    rng = np.random.default_rng(0)
+    model = base(training)
+    result, stripped = check_road(model, rng)
+    assert l0keras.gates_of(result)[0].log_alpha.shape == (8,)
+    assert Functional not in {type(layer) for layer in stripped.layers}
+    x = rng.normal(size=(4, 6, 6, 3))
+    assert moves(result, x) == moves(stripped, x) == moves(model, x)
+
+
+def moves(model, x):
+    """Whether training moves the statistics of a model."""
+    (norm,) = (
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, layers.BatchNormalization)
+    )
+    before = checks.to_numpy(norm.moving_mean)
+    model(x, training=True)
+    return np.any(checks.to_numpy(norm.moving_mean) != before)
+
+
+class Frozen(layers.Layer):
+    """Calls what it holds for test time, whatever the model does."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x, training=False)
+
+
+def test_training_false_in_a_call_means_no_dropout():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    inner = keras.Sequential([layers.Dense(12), layers.Dropout(0.5)])
+    model = keras.Model(inputs, layers.Dense(2)(Frozen(inner)(inputs)))
+    result, stripped = check_road(model, rng)
+    assert l0keras.gates_of(result)[0].log_alpha.shape == (12,)
+    x = rng.normal(size=(4, 8))
+    first, second = (
+        checks.to_numpy(stripped(x, training=True)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_training_false_in_a_call_means_frozen_statistics(trainable):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((6, 6, 3))
+    base = keras.Sequential(
+        [layers.Conv2D(8, 3, use_bias=False), layers.BatchNormalization()]
+    )
+    model = keras.Model(inputs, layers.Flatten()(Frozen(base)(inputs)))
+    base.trainable = trainable
+    _, stripped = check_road(model, rng)
+    x = rng.normal(size=(4, 6, 6, 3))
+    assert not moves(model, x) and not moves(stripped, x)
+    if trainable:
+        (reason,) = closed_reasons(model)
+        assert "with training=False" in reason
+    else:
+        assert closed_reasons(model) == []
+
+
+def test_what_is_called_in_training_mode_stays():
+    reasons = closed_reasons(base(True))
+    assert reasons == ["called in training mode"]
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.Embedding(4, 8)
+        self.block = Block()
+        self.head = layers.Dense(3)
+
+    def call(self, inputs, training=False):
+        x = self.block(self.embedding(inputs["ids"]), training=training)
+        x = ops.concatenate([ops.mean(x, axis=1), inputs["more"]], axis=-1)
+        return {"logits": self.head(x)}
+
+
+def test_a_model_with_a_call_becomes_functional():
+    rng = np.random.default_rng(0)
+    model = Net()
+    data = {
+        "ids": rng.integers(0, 4, (5, 7)).astype("int32"),
+        "more": rng.normal(size=(5, 2)).astype("float32"),
+    }
+    expected = model(data)["logits"]
+    result = l0keras.sparsify(model)
+    assert type(result) is Functional
+    assert result.input["ids"].dtype == "int32"
+    assert result.input["more"].shape == (None, 2)
+    np.testing.assert_allclose(
+        result(data)["logits"], expected, rtol=0, atol=1e-6
+    )
+    for gate in l0keras.gates_of(result):
+        gate.log_alpha.assign(np.arange(gate.log_alpha.shape[0]) % 2 * 11 - 8.0)
+    stripped = l0keras.strip(result)
+    np.testing.assert_allclose(
+        stripped(data)["logits"], result(data)["logits"], rtol=0, atol=1e-5
+    )
+    assert stripped.count_params() < 0.7 * model.count_params()
+    assert l0keras.report(model, stripped).total["params"] == [
+        model.count_params(),
+        stripped.count_params(),
+    ]
+
+
+def test_lost_methods_of_a_model_are_said():
+    class Own(Net):
+        def train_step(self, data):
+            return {}
+
+    model = Own()
+    model(
+        {"ids": np.zeros((1, 7), "int32"), "more": np.zeros((1, 2), "float32")}
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        l0keras.sparsify(model)
+    (said,) = (str(w.message) for w in caught if w.category is UserWarning)
+    assert "does not have the train_step of that class" in said
+
+
+def test_a_model_that_was_never_called_is_refused():
+    with pytest.raises(ValueError, match="has not been called yet"):
+        l0keras.sparsify(Net())
+
+
+class Branches(layers.Layer):
+    def call(self, x):
+        return x if ops.sum(x) > 0 else -x
+
+
+class Loses(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.sum(x))
+        return x
+
+
+class OtherInTraining(layers.Layer):
+    def call(self, x, training=None):
+        return 2 * x if training else x
+
+
+class Draws(layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal((1, 8))
+
+
+class Regularized(layers.Layer):
+    def __init__(self):
+        super().__init__(activity_regularizer="l2")
+
+    def call(self, x):
+        return 2 * x
+
+
+class ConstantLookup(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.Embedding(8, 8)
+
+    def call(self, x):
+        return x + ops.mean(self.embedding(ops.arange(8)), axis=0)
+
+
+class MakesSizes(layers.Layer):
+    def call(self, x):
+        return x + ops.zeros((ops.shape(x)[0], 8))
+
+
+class NumpyInside(layers.Layer):
+    def call(self, x):
+        return ops.convert_to_tensor(np.abs(ops.convert_to_numpy(x)))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (Branches, ""),
+        (Loses, "add_loss"),
+        (OtherInTraining, "does something else in training"),
+        (Draws, "computes something else when it is opened"),
+        (Regularized, "activity regularizer"),
+        (ConstantLookup, "read where its graph does not show it"),
+        (MakesSizes, "a size that is not known"),
+        (NumpyInside, ""),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_what_cannot_be_opened_stays_with_its_reason(layer, reason):
+    inputs = keras.Input((8,))
+    x = layers.Dense(8)(inputs)
+    try:
+        x = layer()(x)
+    except Exception:
+        pytest.skip("Keras itself cannot put it into a functional model")
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    (found,) = closed_reasons(model)
+    assert reason in found and "\n" not in found
+    stripped = l0keras.strip(model)
+    assert layer in kinds(stripped)
+    (kept,) = l0keras.report(model, stripped).kept
+    assert found in kept["reason"]
+
+
+def test_a_shared_block_stays_shared():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    block = Block()
+    model = keras.Model(inputs, layers.Dense(2)(block(block(inputs))))
+    _, stripped = check_road(model, rng)
+    dense = [x for x in stripped.layers if isinstance(x, layers.Dense)]
+    assert len(dense) == 3
+
+
+def test_a_mask_goes_through():
+    class Masked(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+            self.inner = layers.Dense(12, activation="relu")
+            self.outer = layers.Dense(8)
+            self.pool = layers.GlobalAveragePooling1D()
+
+        def call(self, x, mask=None):
+            return self.pool(self.outer(self.inner(x)), mask=mask)
+
+        def compute_mask(self, x, mask=None):
+            return None
+
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(4, 8, mask_zero=True)(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(Masked()(x)))
+    result, stripped = check_road(model, rng)
+    assert closed_reasons(model) == []
+    assert len(l0keras.gates_of(result)) >= 2
