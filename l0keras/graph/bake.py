@@ -4,6 +4,8 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import log_alpha_of
+from l0keras.graph.lora import has_lora
+from l0keras.graph.lora import merge_lora
 from l0keras.layers import GatedLayer
 from l0keras.layers import SparseDense
 from l0keras.layers.gated_rnn import GatedRNN
@@ -28,7 +30,8 @@ class Baker:
             The operation itself where it has no gates, or samples them at
             test time too. For a gated layer its plain layer, for one with
             sparse storage a dense one, both also inside `TimeDistributed`;
-            for a gate of its own a `Rescaling` by the test gates. For a gated
+            for a gate of its own a `Rescaling` by the test gates. For one of
+            Keras with LoRA weights a layer that has them merged. For a gated
             recurrent layer a functional model of all tensors that the call
             was given: the plain layer, with gates of their own behind it.
         """
@@ -43,6 +46,8 @@ class Baker:
             return self._once(call, lambda: _gated_model(call, *apart))
         if isinstance(layer, (GatedLayer, SparseDense)):
             return self._once(layer, layer.bake)
+        if has_lora(layer):
+            return self._once(layer, lambda: merge_lora(layer))
         if type(layer) is keras.layers.TimeDistributed:
             return self._once(layer, lambda: _bake_inside(layer))
         return layer

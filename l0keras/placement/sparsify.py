@@ -10,6 +10,7 @@ from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.graph.builder import Builder
 from l0keras.graph.groups import Ties
+from l0keras.graph.lora import has_lora
 from l0keras.graph.rules import BARRIER
 from l0keras.placement.choose import _COMMON
 from l0keras.placement.choose import _GATE_ARGUMENTS
@@ -125,7 +126,9 @@ def sparsify(
     inside = {
         node.name: type(node.layer)
         for node in ties.graph.nodes
-        if type(node.layer) in _GATED and node.rule is not BARRIER
+        if type(node.layer) in _GATED
+        and node.rule is not BARRIER
+        and not has_lora(node.layer)
     }
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])

@@ -29,7 +29,8 @@ def strip(
     Where a layer reads only a part of a tensor that cannot shrink (an input
     of the model, single positions of a flattened feature map), a
     `keras.ops.take` in front of it selects that part. Layers that only act in
-    training, such as `Dropout`, stay.
+    training, such as `Dropout`, stay. LoRA weights are merged into the kernels
+    that they adapt.
 
     Args:
         model: a built `Sequential` or functional `keras.Model`, with or

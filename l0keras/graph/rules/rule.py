@@ -238,6 +238,9 @@ class Rule:
             channel of each, or -1.
         """
         names = list(node.params)
+        if any("lora" in name for name in names):
+            # The product of two matrices is added to what is scaled.
+            return {}
         for name in names:
             node.params[name] = np.ones(node.params[name].shape)
         try:
@@ -338,11 +341,14 @@ class Barrier(Rule):
 
 
 def cannot_read(layer):
-    """Why the weights of a layer are not what `kernel` says, or `None`."""
-    if getattr(layer, "quantization_mode", None):
-        return f"quantized to {layer.quantization_mode}"
-    if getattr(layer, "lora_enabled", False):
-        return "has LoRA weights; merge them first"
+    """Why the weights of a layer are not what their names say, or `None`.
+
+    Those of LoRA beside them do not matter: `bake` merges them.
+    """
+    for inside in layer._flatten_layers():
+        mode = getattr(inside, "quantization_mode", None)
+        if mode:
+            return f"quantized to {mode}; cut first and quantize what is left"
     return None
 
 
