@@ -151,6 +151,20 @@ def transformer():
     return keras.Model(inputs, layers.Dense(3)(x))
 
 
+def attention_by_hand():
+    """Two heads out of operations, on a stream that is normalized by RMS."""
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(6)(inputs)
+    y = layers.RMSNormalization()(x)
+    q, k, v = (layers.Reshape((5, 2, 5))(layers.Dense(10)(y)) for _ in range(3))
+    scores = keras.ops.softmax(keras.ops.einsum("bqhd,bkhd->bhqk", q, k))
+    y = keras.ops.matmul(scores, keras.ops.transpose(v, (0, 2, 1, 3)))
+    y = layers.Reshape((5, 10))(keras.ops.transpose(y, (0, 2, 1, 3)))
+    x = layers.RMSNormalization()(x + layers.Dense(6)(y))
+    x = layers.Dot(2)([x, layers.Dense(6)(x)])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 def regrouped():
     """A vector that becomes an image, and normalization by groups."""
     inputs = keras.Input((6,))
@@ -177,6 +191,7 @@ ALL = [
     nested,
     sequence,
     transformer,
+    attention_by_hand,
     regrouped,
 ]
 

@@ -24,7 +24,8 @@ class Group:
         weights: integers, shape `(size,)`: how many weights of the model
             vanish with each channel while all others stay.
         makers: the names of the layers that make the channels.
-        readers: the names of the layers with weights that read them.
+        readers: the names of the layers that read them and make something
+            else of them, such as layers with weights and sums over channels.
         passes: pairs of a layer's name and the names of those before it, for
             all that the channels run through in between.
         fixed: why the channels cannot be cut: a list of strings, empty for a
@@ -115,9 +116,9 @@ class Ties:
         start = self._starts[id(value)]
         return self._labels[start : start + value.size]
 
-    def ends(self, value):
-        """The readers of a value that make channels of their own of it."""
-        return [(n, p) for n, p in value.readers if starts_channels(n)]
+    def gated_readers(self, value):
+        """The readers of a value in front of which its gates stand."""
+        return [(n, p) for n, p in value.readers if n.rule.reads_gated(n, p)]
 
     # === Classes of tied channels ===
 
@@ -231,7 +232,7 @@ class Ties:
         """One group for all classes that layers make together."""
         pairs = [np.zeros((2, 0), int)]
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 own = self.labels(node.output)
                 pairs.append([own[:-1], own[1:]])
         rows, columns = np.concatenate(pairs, axis=1)
@@ -240,7 +241,7 @@ class Ties:
         weights = self.costs()
         by_group = {}
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 own = self.labels(node.output)
                 key = int(joined[own[0]])
                 by_group.setdefault(key, set()).update(own.tolist())
@@ -293,16 +294,15 @@ class Ties:
             for value in self.graph.values
         }
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 for group in self.groups_at(node.output):
                     _append(group.makers, node.name)
         for node in self.graph.nodes:
-            if node.rule is BARRIER:
-                continue
-            if starts_channels(node):
-                for value in node.inputs:
+            for position, value in enumerate(node.inputs):
+                if node.rule.reads_gated(node, position):
                     for group in self.groups_at(value):
                         _append(group.readers, node.name)
+            if node.rule is BARRIER or node.rule.starts_channels(node):
                 continue
             for group in self.groups_at(node.output):
                 before = [
@@ -311,13 +311,6 @@ class Ties:
                     if value.producer and id(group) in at[id(value)]
                 ]
                 group.passes.append((node.name, before))
-
-
-def starts_channels(node):
-    """Whether a node makes channels of its own, from any of its inputs."""
-    if node.rule is BARRIER or not node.rule.creates(node):
-        return False
-    return all(np.all(source < 0) for source in node.rule.sources(node))
 
 
 def load_shapes(graph):

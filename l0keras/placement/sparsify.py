@@ -187,7 +187,7 @@ class _Sparsifier(Builder):
         """
         reads = {id(group): (group, []) for group in self.ties.groups}
         for value in self.graph.values:
-            if self.ties.ends(value):
+            if self.ties.gated_readers(value):
                 for group in self.ties.groups_at(value):
                     reads[id(group)][1].append(value)
         for group, values in reads.values():
@@ -200,7 +200,7 @@ class _Sparsifier(Builder):
 
     def _place_for(self, group, value):
         found = [value]
-        alone = len(self.ties.ends(value)) == len(value.readers)
+        alone = len(self.ties.gated_readers(value)) == len(value.readers)
         while alone:
             node = value.producer
             if node is None or len(node.inputs) != 1:
@@ -364,7 +364,7 @@ class _Sparsifier(Builder):
     def given(self, node, position):
         value = node.inputs[position]
         tensor = super().given(node, position)
-        if (node, position) not in self.ties.ends(value):
+        if (node, position) not in self.ties.gated_readers(value):
             return tensor
         if id(value) not in self.gated:
             self.gated[id(value)] = self._read(value, tensor)

@@ -194,6 +194,20 @@ class Rule:
             ties.append((-1, made, position, source[made]))
         return ties
 
+    def starts_channels(self, node):
+        """Whether it makes channels of its own, from any of its inputs."""
+        return self.creates(node) and all(
+            np.all(source < 0) for source in self.sources(node)
+        )
+
+    def reads_gated(self, node, position):
+        """Whether gates of an input's channels stand in front of it.
+
+        That is where the channels end, and where all of them enter into each
+        number, so that behind it gates would come too late.
+        """
+        return self.starts_channels(node)
+
     def pins(self, node):
         """Which input channels have to stay: a list of bool masks."""
         known = self.channel_inputs(node)

@@ -21,6 +21,7 @@ from l0keras.graph.rules import merge
 from l0keras.graph.rules import move
 from l0keras.graph.rules import normalization
 from l0keras.graph.rules import pooling
+from l0keras.graph.rules import product
 from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
@@ -83,6 +84,7 @@ _LAYERS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
+    product.Product(product.dot): "Dot",
     embedding.Embedding(): "Embedding",
     embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
@@ -107,6 +109,9 @@ _NUMPY_OPS = {
     merge.Where(): "Where",
     merge.Stack(): "Stack",
     merge.Concatenate(): "Concatenate",
+    product.Product(product.matmul): "Matmul",
+    product.Product(product.einsum): "Einsum",
+    product.OfBatches(): "Dot Inner Outer Tensordot Vdot",
     reduce.Reduce(): "Amax Amin Max Median Min",
     reduce.Sum(): "Sum",
     reduce.Mean(): "Mean",
