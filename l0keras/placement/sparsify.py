@@ -4,8 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras import layers
-from l0keras.copying import live_arguments
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.graph.builder import Builder
@@ -16,16 +14,16 @@ from l0keras.placement.choose import _COMMON
 from l0keras.placement.choose import _GATE_ARGUMENTS
 from l0keras.placement.choose import _Chooser
 from l0keras.placement.choose import _reason_for_none
+from l0keras.placement.gated_inside import fill
+from l0keras.placement.gated_inside import is_recurrent
+from l0keras.placement.gated_inside import takes_gates
+from l0keras.placement.gated_inside import with_gates
 from l0keras.placement.generated_gates import GeneratedGates
 from l0keras.placement.generated_gates import check_arguments
 
 _log = logging.getLogger(__name__)
-# Layers whose units or heads only gates of their own can close.
-_GATED = {
-    keras.layers.GRU: layers.L0GRU,
-    keras.layers.LSTM: layers.L0LSTM,
-    keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,
-}
+# In the place of weights: they are those of the original.
+_GATED_INSIDE = object()
 
 
 def sparsify(
@@ -45,9 +43,11 @@ def sparsify(
     The gates stand in front of the layers that read the channels, after
     normalization and activation, so a closed gate is an exact zero there and
     `strip` can cut whatever made the channel. Each gate is charged for the
-    weights that its channel would free. LSTM, GRU and MultiHeadAttention
-    become `L0LSTM`, `L0GRU` and `L0MultiHeadAttention`, whose gates are on
-    units and heads.
+    weights that its channel would free. LSTM, GRU, SimpleRNN and
+    MultiHeadAttention become `L0LSTM`, `L0GRU`, `L0SimpleRNN` and
+    `L0MultiHeadAttention`, whose gates are on units and heads; recurrent
+    layers also inside `Bidirectional` and `TimeDistributed`, and where they
+    are an `RNN` with the cell of such a layer.
 
     Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
     (arXiv:1712.01312), section 2.2, and with `dependence` of Li and Ji,
@@ -123,23 +123,19 @@ def sparsify(
     by_rule = allowed - set(_COMMON if penalty != "separate" else ())
     chooser = _Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
-    inside = {
-        node.name: type(node.layer)
+    inside = [
+        node.name
         for node in ties.graph.nodes
-        if type(node.layer) in _GATED
-        and node.rule is not BARRIER
+        if node.rule is not BARRIER
+        and takes_gates(node.layer)
         and not has_lora(node.layer)
-    }
+    ]
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
     gated_layers = {name: chooser.choice([name]) for name in inside}
     gates = {}
     recurrent = {
-        node.name
-        for node in ties.graph.nodes
-        if isinstance(
-            node.layer, (keras.layers.RNN, keras.layers.Bidirectional)
-        )
+        node.name for node in ties.graph.nodes if is_recurrent(node.layer)
     }
     for group in ties.groups:
         reason = _reason_for_none(group)
@@ -341,20 +337,17 @@ class _Sparsifier(Builder):
 
     def clone(self, node):
         arguments = self.gated_layers.get(node.name)
-        if arguments is None or type(node.layer) not in _GATED:
+        if arguments is None:
             return super().clone(node)
-        config = {**live_arguments(node.layer), **arguments, "name": node.name}
         if arguments.get("seed") is not None:
-            config["seed"] += self.graph.nodes.index(node)
-        return _GATED[type(node.layer)](**config), None
+            seed = arguments["seed"] + self.graph.nodes.index(node)
+            arguments = {**arguments, "seed": seed}
+        return with_gates(node.layer, node.name, arguments), _GATED_INSIDE
 
     def fill(self, layer, source, weights):
-        if type(source) not in _GATED or not hasattr(layer, "gate"):
+        if weights is not _GATED_INSIDE:
             return super().fill(layer, source, weights)
-        own = [w for w in layer.weights if w is not layer.gate.log_alpha]
-        for variable, weight in zip(own, source.weights, strict=True):
-            variable.assign(weight)
-        layer.trainable = source.trainable
+        fill(layer, source)
 
     def place(self, value, tensor):
         if id(value) in self.hoisted:

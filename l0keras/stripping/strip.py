@@ -30,7 +30,8 @@ def strip(
     of the model, single positions of a flattened feature map), a
     `keras.ops.take` in front of it selects that part. Layers that only act in
     training, such as `Dropout`, stay. LoRA weights are merged into the kernels
-    that they adapt.
+    that they adapt. Stateful recurrent layers start from zeros, as those of a
+    model that was loaded.
 
     Args:
         model: a built `Sequential` or functional `keras.Model`, with or
@@ -46,7 +47,8 @@ def strip(
         and the names, dtype policies and trainable flags of its layers. It
         holds layers and ops of Keras and of the caller, so it loads where
         this library is not installed. (Gated layers inside a wrapper other
-        than `TimeDistributed` stay gated; the log warns of them.)
+        than `TimeDistributed` and `Bidirectional` stay gated; the log warns of
+        them.)
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has

@@ -88,7 +88,7 @@ _LAYERS = {
     embedding.Embedding(): "Embedding",
     embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
-    recurrent.Recurrent(): "SimpleRNN LSTM GRU",
+    recurrent.Recurrent(): "RNN SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
     attention.MultiHead(): "MultiHeadAttention",
     attention.GroupQuery(): "GroupQueryAttention",
