@@ -165,6 +165,14 @@ def attention_by_hand():
     return keras.Model(inputs, layers.Dense(3)(x))
 
 
+def fixed_channels():
+    """Channels of which some are outputs, at places that are not the first."""
+    inputs = keras.Input((8, 8, 3))
+    x = conv_norm(inputs, 6)
+    y = conv_norm(layers.Concatenate()([x, conv_norm(inputs, 3)]), 4)
+    return keras.Model(inputs, [x[..., 2], x[..., 4:5], head(y)])
+
+
 def regrouped():
     """A vector that becomes an image, and normalization by groups."""
     inputs = keras.Input((6,))
@@ -192,6 +200,7 @@ ALL = [
     sequence,
     transformer,
     attention_by_hand,
+    fixed_channels,
     regrouped,
 ]
 

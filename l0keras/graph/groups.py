@@ -80,7 +80,8 @@ def channel_groups(model: keras.Model) -> list[Group]:
     Returns:
         A list of `Group`, in the order of the layers that make them. Groups
         that have to stay, because they end in an output of the model or in a
-        layer that is not known, say why in `fixed`.
+        layer that is not known, say why in `fixed`. Where only some of the
+        channels that come together have to, these are a group of their own.
 
     Raises:
         ValueError: `model` is subclassed, not built or no Keras model.
@@ -229,7 +230,10 @@ class Ties:
     # === Groups of classes ===
 
     def _group(self):
-        """One group for all classes that layers make together."""
+        """One group for all classes that layers make together.
+
+        And one for those of them that are fixed.
+        """
         pairs = [np.zeros((2, 0), int)]
         for node in self.graph.nodes:
             if node.rule.starts_channels(node):
@@ -249,11 +253,15 @@ class Ties:
         groups = []
         for labels in by_group.values():
             labels = np.array(sorted(labels))
-            self._indices[labels] = len(groups)
-            reasons = [self._fixed.get(label, ()) for label in labels.tolist()]
-            # Each once, in order.
-            reasons = list(dict.fromkeys(itertools.chain(*reasons)))
-            groups.append(Group(labels, weights[labels], reasons))
+            fixed = np.isin(labels, list(self._fixed))
+            for own in (labels[~fixed], labels[fixed]):
+                if not len(own):
+                    continue
+                self._indices[own] = len(groups)
+                reasons = [self._fixed.get(label, ()) for label in own.tolist()]
+                # Each once, in order.
+                reasons = list(dict.fromkeys(itertools.chain(*reasons)))
+                groups.append(Group(own, weights[own], reasons))
         return groups
 
     def indices(self, value):

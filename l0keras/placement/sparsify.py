@@ -307,31 +307,27 @@ class _Sparsifier(Builder):
                 indices = np.where(np.isin(labels, group.labels), -1, indices)
         if np.all(indices < 0):
             return None
-        gated = self.ties.groups[indices[indices >= 0][0]]
-        factors = []
-        ends = np.flatnonzero(np.diff(indices)) + 1
-        for index, own in zip(
-            indices[np.concatenate([[0], ends])],
-            np.split(labels, ends),
-            strict=True,
-        ):
-            if index < 0:
-                spare = self._vector(gated, dtype)
-                spare = ops.take(spare, [0] * len(own), axis=1)
-                ones = keras.layers.Rescaling(
-                    0.0, 1.0, dtype=dtype, name=self.unique("ungated")
-                )
-                factors.append(self.own(ones)(spare))
-                continue
-            group = self.ties.groups[index]
-            vector = self._vector(group, dtype)
-            if not np.array_equal(own, group.labels):
-                channels = np.searchsorted(group.labels, own).tolist()
-                vector = ops.take(vector, channels, axis=1)
-            factors.append(vector)
-        if len(factors) > 1:
-            return ops.concatenate(factors, axis=1)
-        return factors[0]
+        # All gates of the groups one after the other, and then the number 1.
+        gates, starts, size = [], {}, 0
+        for index in dict.fromkeys(indices[indices >= 0].tolist()):
+            gates.append(self._vector(self.ties.groups[index], dtype))
+            starts[index] = size
+            size += self.ties.groups[index].size
+        if np.any(indices < 0):
+            one = ops.take(gates[0], [0], axis=1)
+            ones = keras.layers.Rescaling(
+                0.0, 1.0, dtype=dtype, name=self.unique("ungated")
+            )
+            gates.append(self.own(ones)(one))
+        channels = np.full(value.size, size)
+        for index, start in starts.items():
+            own = indices == index
+            place = np.searchsorted(self.ties.groups[index].labels, labels[own])
+            channels[own] = start + place
+        factors = ops.concatenate(gates, axis=1) if gates[1:] else gates[0]
+        if np.array_equal(channels, np.arange(factors.shape[1])):
+            return factors
+        return ops.take(factors, channels.tolist(), axis=1)
 
     # === The copy ===
 

@@ -225,7 +225,7 @@ class LayerNormalization(EachChannel):
     with_arguments = True
     mixes = (
         "normalizes by the mean and the variance of all its channels, so that "
-        "none of them can go"
+        "these stay, and with them all that is added up to them"
     )
 
 

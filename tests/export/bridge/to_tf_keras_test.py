@@ -305,7 +305,12 @@ def test_operations_without_a_layer(name):
     [
         f
         for f in networks.ALL
-        if f not in (networks.transformer, networks.attention_by_hand)
+        if f
+        not in (
+            networks.transformer,
+            networks.attention_by_hand,
+            networks.fixed_channels,
+        )
     ],
 )
 def test_networks(make):
