@@ -6,6 +6,8 @@ from keras import ops
 
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
+from l0keras.gates import gates_of
+from l0keras.gates import open_gates
 from l0keras.graph.builder import Builder
 from l0keras.graph.groups import Ties
 from l0keras.graph.lora import has_lora
@@ -20,6 +22,7 @@ from l0keras.placement.gated_inside import takes_gates
 from l0keras.placement.gated_inside import with_gates
 from l0keras.placement.generated_gates import GeneratedGates
 from l0keras.placement.generated_gates import check_arguments
+from l0keras.proof import verify
 
 _log = logging.getLogger(__name__)
 # In the place of weights: they are those of the original.
@@ -34,6 +37,8 @@ def sparsify(
     dependence: str | None = None,
     cost: str = "params",
     penalty: str | None = None,
+    *,
+    check: bool = True,
     **gate_arguments,
 ) -> keras.Model:
     """Puts gates on a copy of a model wherever something could be cut.
@@ -87,6 +92,10 @@ def sparsify(
             ones in a sum. `"reference"`: the form of Dep-L0's code, where a
             kernel's inputs are those of the gates before it in the order of
             the chain, whatever the graph.
+        check: whether to compare the result, with its gates open, with
+            `model` on random inputs before it is returned. Random outputs and
+            models that take no random inputs are not compared; the log names
+            them.
         **gate_arguments: `sample_per`, `temperature`, `gamma`, `zeta`,
             `log_alpha_limit`, `seed` as in `l0keras.HardConcreteGate`. With
             a seed, each gate gets one of its own that derives from it.
@@ -103,6 +112,8 @@ def sparsify(
             what has to be the same for gates that are charged together; an
             argument is unknown or out of its range; `cost` is `"macs"` and
             the model's shapes are not fixed.
+        RuntimeError: the result differs from `model` by more than rounding
+            explains; the message names the first layer that differs.
 
     Example:
 
@@ -148,7 +159,11 @@ def sparsify(
     sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
     if generated:
         sparsifier.generate(arguments, dependence, penalty)
-    return sparsifier.model()
+    gated = sparsifier.model()
+    if check:
+        with open_gates(sparsifier.new_gates(gated)):
+            verify(model, gated, "sparsify")
+    return gated
 
 
 class _Sparsifier(Builder):
@@ -249,6 +264,12 @@ class _Sparsifier(Builder):
         if self.generated is not None:
             self.generated.charge(model)
         return model
+
+    def new_gates(self, gated):
+        """The gates of a model that was built, but for copied ones."""
+        own = [g for g in gates_of(self.graph.model) if self.copier.knows(g)]
+        copies = {id(self.copier(gate)) for gate in own}
+        return [gate for gate in gates_of(gated) if id(gate) not in copies]
 
     def _call_arguments(self, group):
         """The arguments to call a gate with, beside its input."""

@@ -5,6 +5,7 @@ import random
 import keras
 
 from l0keras.gates import gates_of
+from l0keras.proof import verify
 from l0keras.stripping.plan import plan
 from l0keras.stripping.rebuild import rebuild
 from l0keras.stripping.record import write_record
@@ -13,7 +14,11 @@ _log = logging.getLogger(__name__)
 
 
 def strip(
-    model: keras.Model, *, min_units: int = 1, round_to: int | None = None
+    model: keras.Model,
+    *,
+    min_units: int = 1,
+    round_to: int | None = None,
+    check: bool = True,
 ) -> keras.Model:
     """Cuts from a model all units that closed gates and zeros make idle.
 
@@ -41,6 +46,9 @@ def strip(
             keeps so many; the log and the report say so.
         round_to: an integer, or `None`. Widths are rounded up to multiples of
             it, as far as a layer has so many units; hardware likes 8 or 16.
+        check: whether to compare the result with `model` on random inputs
+            before it is returned. Random outputs and models that take no
+            random inputs are not compared; the log names them.
 
     Returns:
         A functional `keras.Model`, not compiled, with the inputs of `model`
@@ -53,6 +61,8 @@ def strip(
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has
             weights that are not finite; `min_units` or `round_to` is below 1.
+        RuntimeError: the result differs from `model` by more than rounding
+            explains; the message names the first layer that differs.
 
     Example:
 
@@ -75,6 +85,8 @@ def strip(
             "Gates inside wrappers or called in training mode stay: the "
             "result needs l0keras to load."
         )
+    if check:
+        verify(model, stripped, "strip")
     return stripped
 
 
