@@ -208,6 +208,14 @@ class _Sparsifier(Builder):
                     self.places[id(place)] = group
                 elif place is not None:
                     self.hoisted[id(place)] = group
+        placed = [*self.places.values(), *self.hoisted.values()]
+        for group, values in reads.values():
+            if id(group) not in self.gates or group in placed:
+                continue
+            if not all(value.selectable for value in values):
+                # A product with a vector of gates would drop the mask.
+                del self.gates[id(group)]
+                _log.info("%s: no gates: read in several places, masked", group)
 
     def _place_for(self, group, value):
         found = [value]

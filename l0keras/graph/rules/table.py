@@ -26,6 +26,7 @@ from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
 from l0keras.graph.rules import select
+from l0keras.graph.rules import single_head
 from l0keras.graph.rules import time_distributed
 from l0keras.graph.rules.rule import Barrier
 
@@ -90,6 +91,8 @@ _LAYERS = {
     einsum.EinsumDense(): "EinsumDense",
     recurrent.Recurrent(): "RNN SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
+    single_head.Attention(): "Attention",
+    single_head.AdditiveAttention(): "AdditiveAttention",
     attention.MultiHead(): "MultiHeadAttention",
     attention.GroupQuery(): "GroupQueryAttention",
 }
