@@ -82,19 +82,24 @@ def travel(entry, seed=0):
     return row
 
 
+def is_fine(entry, row):
+    """Whether nothing failed and enough is cut, or cannot be."""
+    if row["failed"]:
+        return False
+    return share(row) <= LIMIT or entry.inherent is not None
+
+
 def verdict(entry, row):
     """What a row says of an entry, one line."""
+    if is_fine(entry, row):
+        return "ok" if share(row) <= LIMIT else f"ok, {entry.inherent}"
+    if entry.known:
+        return f"known, {entry.known}"
     if row["failed"]:
-        text = f"fails in {row['failed']['step']}: {row['failed']['message']}"
-    elif share(row) <= LIMIT:
-        return "ok"
-    elif entry.inherent:
-        return f"ok, {entry.inherent}"
-    elif not row["gates"]["vectors"]:
-        text = "no gates"
-    else:
-        text = f"{share(row):.0%} left"
-    return f"known, {entry.known}" if entry.known else text
+        return f"fails in {row['failed']['step']}: {row['failed']['message']}"
+    if not row["gates"]["vectors"]:
+        return "no gates"
+    return f"{share(row):.0%} left"
 
 
 def share(row):

@@ -68,8 +68,9 @@ class Reversible(Embedding):
         return config, params
 
     def weights(self, node):
-        tables = 1 if node.layer.tie_weights else 2
-        return tables * super().weights(node)
+        rows, columns = node.params["embeddings"].shape
+        count = rows * len(node.params)
+        return [(count, [(-1, np.arange(columns))])]
 
 
 def _is_reversed(node):
