@@ -151,6 +151,28 @@ def transformer():
     return keras.Model(inputs, layers.Dense(3)(x))
 
 
+def attention_by_hand():
+    """Two heads out of operations, on a stream that is normalized by RMS."""
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(6)(inputs)
+    y = layers.RMSNormalization()(x)
+    q, k, v = (layers.Reshape((5, 2, 5))(layers.Dense(10)(y)) for _ in range(3))
+    scores = keras.ops.softmax(keras.ops.einsum("bqhd,bkhd->bhqk", q, k))
+    y = keras.ops.matmul(scores, keras.ops.transpose(v, (0, 2, 1, 3)))
+    y = layers.Reshape((5, 10))(keras.ops.transpose(y, (0, 2, 1, 3)))
+    x = layers.RMSNormalization()(x + layers.Dense(6)(y))
+    x = layers.Dot(2)([x, layers.Dense(6)(x)])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def fixed_channels():
+    """Channels of which some are outputs, at places that are not the first."""
+    inputs = keras.Input((8, 8, 3))
+    x = conv_norm(inputs, 6)
+    y = conv_norm(layers.Concatenate()([x, conv_norm(inputs, 3)]), 4)
+    return keras.Model(inputs, [x[..., 2], x[..., 4:5], head(y)])
+
+
 def regrouped():
     """A vector that becomes an image, and normalization by groups."""
     inputs = keras.Input((6,))
@@ -177,6 +199,8 @@ ALL = [
     nested,
     sequence,
     transformer,
+    attention_by_hand,
+    fixed_channels,
     regrouped,
 ]
 

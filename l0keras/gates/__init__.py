@@ -5,6 +5,7 @@ from l0keras.gates.gate_generator import check_dependence
 from l0keras.gates.hard_concrete_gate import HardConcreteGate
 from l0keras.gates.hard_concrete_gate import check_gate_arguments
 from l0keras.gates.hard_concrete_gate import log_alpha_of
+from l0keras.gates.open_gates import open_gates
 from l0keras.gates.shared_gate import SharedGate
 from l0keras.gates.shared_gate import gates_of
 
@@ -16,4 +17,5 @@ __all__ = [
     "check_gate_arguments",
     "gates_of",
     "log_alpha_of",
+    "open_gates",
 ]

@@ -161,6 +161,8 @@ class HardConcreteGate(keras.layers.Layer):
             None if log_alpha_limit is None else Clip(log_alpha_limit)
         )
         self.log_alpha = None
+        # Whether the gates act as 1, see `open_gates`.
+        self.held_open = False
         self.supports_masking = True
         # `call` casts the inputs, but not a generated `log_alpha`: near a
         # threshold, half precision would round a gate shut.
@@ -254,6 +256,8 @@ class HardConcreteGate(keras.layers.Layer):
         if log_alpha is None:
             log_alpha = self._current_log_alpha()
         log_alpha = ops.convert_to_tensor(log_alpha)
+        if self.held_open:
+            return ops.ones_like(log_alpha)
         constants = self.constants
         if not (training and self.trainable):
             return hard_concrete.deterministic_gate(log_alpha, **constants)

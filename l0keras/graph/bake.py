@@ -4,9 +4,14 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import log_alpha_of
+from l0keras.graph.bake_recurrent import KnownGate
+from l0keras.graph.bake_recurrent import bake_rnn
+from l0keras.graph.bake_recurrent import functional_call
+from l0keras.graph.bake_recurrent import is_gated_rnn
+from l0keras.graph.lora import has_lora
+from l0keras.graph.lora import merge_lora
 from l0keras.layers import GatedLayer
 from l0keras.layers import SparseDense
-from l0keras.layers.gated_rnn import GatedRNN
 
 
 class Baker:
@@ -28,21 +33,25 @@ class Baker:
             The operation itself where it has no gates, or samples them at
             test time too. For a gated layer its plain layer, for one with
             sparse storage a dense one, both also inside `TimeDistributed`;
-            for a gate of its own a `Rescaling` by the test gates. For a gated
-            recurrent layer a functional model of all tensors that the call
-            was given: the plain layer, with gates of their own behind it.
+            for a gate of its own a `Rescaling` by the test gates. For one of
+            Keras with LoRA weights a layer that has them merged. For a gated
+            recurrent layer, also inside of wrappers, a functional model of
+            all tensors that the call was given: the plain layer, with gates
+            of their own behind it.
         """
         layer = call.operation
         if call.arguments.kwargs.get("training"):
             return layer
-        if type(layer) is HardConcreteGate:
+        if type(layer) in (HardConcreteGate, KnownGate):
             # What it is depends on the rank of its input.
             return self._once(call, lambda: _rescaling(call))
-        if isinstance(layer, GatedRNN):
-            apart = self._once(layer, layer.bake_apart)
-            return self._once(call, lambda: _gated_model(call, *apart))
+        if is_gated_rnn(layer):
+            parts = self._once(layer, lambda: bake_rnn(layer))
+            return self._once(call, lambda: functional_call(call, *parts))
         if isinstance(layer, (GatedLayer, SparseDense)):
             return self._once(layer, layer.bake)
+        if has_lora(layer):
+            return self._once(layer, lambda: merge_lora(layer))
         if type(layer) is keras.layers.TimeDistributed:
             return self._once(layer, lambda: _bake_inside(layer))
         return layer
@@ -62,7 +71,7 @@ class Baker:
         arguments, layer = call.arguments, call.operation
         if arguments.kwargs.get("training"):
             return arguments
-        if isinstance(layer, GatedRNN):
+        if is_gated_rnn(layer):
             return SymbolicArguments(arguments.keras_tensors)
         if not isinstance(layer, HardConcreteGate):
             return arguments
@@ -88,28 +97,6 @@ def _rescaling(call):
     )
     rescaling.trainable = layer.trainable
     return rescaling
-
-
-def _gated_model(call, plain, gates):
-    """A call of a plain layer with gates on its outputs.
-
-    Args:
-        call: the call of the gated layer.
-        plain: the plain layer.
-        gates: a `HardConcreteGate` for each output.
-    """
-    given = [
-        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
-        for tensor in call.arguments.keras_tensors
-    ]
-    tensors = iter(given)
-    args, kwargs = call.arguments.convert(
-        lambda x: next(tensors) if isinstance(x, keras.KerasTensor) else x
-    )
-    outputs = keras.tree.flatten(plain(*args, **kwargs))
-    return keras.Model(
-        given, [gate(x) for gate, x in zip(gates, outputs, strict=True)]
-    )
 
 
 def _bake_inside(wrapper):

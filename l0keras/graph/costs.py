@@ -22,7 +22,7 @@ _TRANSPOSED = (
     _layers.Conv2DTranspose,
     _layers.Conv3DTranspose,
 )
-_RECURRENT = (_layers.SimpleRNN, _layers.LSTM, _layers.GRU)
+_CELLS = (_layers.SimpleRNNCell, _layers.LSTMCell, _layers.GRUCell)
 _ATTENTION = (_layers.MultiHeadAttention, _layers.GroupQueryAttention)
 
 
@@ -59,9 +59,8 @@ def _layer_macs(layer, inputs, output):
         return _positions(layer, output) * sum(map(_size, weights))
     if isinstance(layer, _TRANSPOSED):
         return _positions(layer, inputs[0]) * _size(layer.kernel)
-    if isinstance(layer, _RECURRENT):
-        weights = layer.cell.kernel, layer.cell.recurrent_kernel
-        return math.prod(inputs[0][1:2]) * sum(map(_size, weights))
+    if isinstance(layer, _layers.RNN):
+        return math.prod(inputs[0][1:2]) * _step(layer.cell)
     if isinstance(layer, _layers.Bidirectional):
         both = layer.forward_layer, layer.backward_layer
         return sum(_layer_macs(one, inputs, output) for one in both)
@@ -71,6 +70,15 @@ def _layer_macs(layer, inputs, output):
         return steps * _layer_macs(layer.layer, inner, (None, *output[2:]))
     if isinstance(layer, _ATTENTION):
         return _attention(layer, inputs)
+    return 0
+
+
+def _step(cell):
+    """The count for one time step of a recurrent cell."""
+    if isinstance(cell, _layers.StackedRNNCells):
+        return sum(map(_step, cell.cells))
+    if isinstance(cell, _CELLS):
+        return _size(cell.kernel) + _size(cell.recurrent_kernel)
     return 0
 
 

@@ -24,7 +24,8 @@ class Group:
         weights: integers, shape `(size,)`: how many weights of the model
             vanish with each channel while all others stay.
         makers: the names of the layers that make the channels.
-        readers: the names of the layers with weights that read them.
+        readers: the names of the layers that read them and make something
+            else of them, such as layers with weights and sums over channels.
         passes: pairs of a layer's name and the names of those before it, for
             all that the channels run through in between.
         fixed: why the channels cannot be cut: a list of strings, empty for a
@@ -79,7 +80,8 @@ def channel_groups(model: keras.Model) -> list[Group]:
     Returns:
         A list of `Group`, in the order of the layers that make them. Groups
         that have to stay, because they end in an output of the model or in a
-        layer that is not known, say why in `fixed`.
+        layer that is not known, say why in `fixed`. Where only some of the
+        channels that come together have to, these are a group of their own.
 
     Raises:
         ValueError: `model` is subclassed, not built or no Keras model.
@@ -115,9 +117,9 @@ class Ties:
         start = self._starts[id(value)]
         return self._labels[start : start + value.size]
 
-    def ends(self, value):
-        """The readers of a value that make channels of their own of it."""
-        return [(n, p) for n, p in value.readers if starts_channels(n)]
+    def gated_readers(self, value):
+        """The readers of a value in front of which its gates stand."""
+        return [(n, p) for n, p in value.readers if n.rule.reads_gated(n, p)]
 
     # === Classes of tied channels ===
 
@@ -228,10 +230,13 @@ class Ties:
     # === Groups of classes ===
 
     def _group(self):
-        """One group for all classes that layers make together."""
+        """One group for all classes that layers make together.
+
+        And one for those of them that are fixed.
+        """
         pairs = [np.zeros((2, 0), int)]
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 own = self.labels(node.output)
                 pairs.append([own[:-1], own[1:]])
         rows, columns = np.concatenate(pairs, axis=1)
@@ -240,7 +245,7 @@ class Ties:
         weights = self.costs()
         by_group = {}
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 own = self.labels(node.output)
                 key = int(joined[own[0]])
                 by_group.setdefault(key, set()).update(own.tolist())
@@ -248,11 +253,15 @@ class Ties:
         groups = []
         for labels in by_group.values():
             labels = np.array(sorted(labels))
-            self._indices[labels] = len(groups)
-            reasons = [self._fixed.get(label, ()) for label in labels.tolist()]
-            # Each once, in order.
-            reasons = list(dict.fromkeys(itertools.chain(*reasons)))
-            groups.append(Group(labels, weights[labels], reasons))
+            fixed = np.isin(labels, list(self._fixed))
+            for own in (labels[~fixed], labels[fixed]):
+                if not len(own):
+                    continue
+                self._indices[own] = len(groups)
+                reasons = [self._fixed.get(label, ()) for label in own.tolist()]
+                # Each once, in order.
+                reasons = list(dict.fromkeys(itertools.chain(*reasons)))
+                groups.append(Group(own, weights[own], reasons))
         return groups
 
     def indices(self, value):
@@ -293,16 +302,15 @@ class Ties:
             for value in self.graph.values
         }
         for node in self.graph.nodes:
-            if starts_channels(node):
+            if node.rule.starts_channels(node):
                 for group in self.groups_at(node.output):
                     _append(group.makers, node.name)
         for node in self.graph.nodes:
-            if node.rule is BARRIER:
-                continue
-            if starts_channels(node):
-                for value in node.inputs:
+            for position, value in enumerate(node.inputs):
+                if node.rule.reads_gated(node, position):
                     for group in self.groups_at(value):
                         _append(group.readers, node.name)
+            if node.rule is BARRIER or node.rule.starts_channels(node):
                 continue
             for group in self.groups_at(node.output):
                 before = [
@@ -311,13 +319,6 @@ class Ties:
                     if value.producer and id(group) in at[id(value)]
                 ]
                 group.passes.append((node.name, before))
-
-
-def starts_channels(node):
-    """Whether a node makes channels of its own, from any of its inputs."""
-    if node.rule is BARRIER or not node.rule.creates(node):
-        return False
-    return all(np.all(source < 0) for source in node.rule.sources(node))
 
 
 def load_shapes(graph):

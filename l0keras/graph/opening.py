@@ -22,7 +22,7 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
 from l0keras.graph.rules.elementwise import Identity
-from l0keras.graph.rules.table import RULES
+from l0keras.graph.rules.table import rule_for
 
 # The sizes that are tried where a shape leaves them free.
 _SIZES = (8, 32, 5)
@@ -316,12 +316,12 @@ def _same_in_training(call):
             return False
         return True
     rates = (getattr(layer, key, 0) for key in ("dropout", "recurrent_dropout"))
-    return type(layer) in RULES and not any(rates)
+    return rule_for(type(layer)) and not any(rates)
 
 
 def does_nothing(call):
     """Whether a call hands on its input, in training as at test time."""
-    rule = RULES.get(type(call.operation))
+    rule = rule_for(type(call.operation))
     return isinstance(rule, Identity) and training_of(call) is False
 
 
@@ -342,7 +342,7 @@ def may_open(layer):
     """Whether a layer is one to be opened, if that is possible."""
     if is_functional(layer):
         return True
-    if not isinstance(layer, keras.Layer) or type(layer) in RULES:
+    if not isinstance(layer, keras.Layer) or rule_for(type(layer)):
         return False
     place = type(layer).__module__.partition(".")[0]
     return place not in ("keras", "l0keras") or type(layer) is _LAMBDA

@@ -16,6 +16,7 @@ from l0keras.layers.l0_gru import L0GRU
 from l0keras.layers.l0_lstm import L0LSTM
 from l0keras.layers.l0_multi_head_attention import L0MultiHeadAttention
 from l0keras.layers.l0_separable_conv2d import L0SeparableConv2D
+from l0keras.layers.l0_simple_rnn import L0SimpleRNN
 from l0keras.layers.sparse_dense import SparseDense
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "L0LSTM",
     "L0MultiHeadAttention",
     "L0SeparableConv2D",
+    "L0SimpleRNN",
     "SharedGate",
     "SparseDense",
 ]

@@ -3,7 +3,6 @@ import contextlib
 import keras
 from keras import ops
 
-from l0keras.gates import HardConcreteGate
 from l0keras.layers.gated_layer import GatedLayer
 from l0keras.layers.gated_weight import GatedWeight
 
@@ -62,6 +61,8 @@ class GatedRNN(GatedLayer):
     default_granularity = "output"
     plain_has_seed = True
     cell_class = None
+    # Arguments that Keras leaves out of the layer's configuration.
+    left_out_of_config = ("use_cudnn", "implementation")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -126,41 +127,28 @@ class GatedRNN(GatedLayer):
         return gates
 
     def _plain_config(self):
+        left_out = {
+            "use_cudnn": getattr(self, "_use_cudnn", None),
+            "implementation": getattr(self.cell, "implementation", None),
+        }
         return {
             **super()._plain_config(),
-            # What Keras leaves out of its configs.
-            "use_cudnn": self._use_cudnn,
-            "implementation": self.cell.implementation,
+            **{name: left_out[name] for name in self.left_out_of_config},
         }
 
     def bake_apart(self):
-        """The plain Keras layer that this one is, without its outputs' gates.
+        """The plain Keras layer that this one is, and its outputs' gates.
 
         Returns:
             A built layer of the plain Keras type, with the name of this one
-            and the rows of its recurrent kernel scaled, and a list with a
-            `HardConcreteGate` for each output of the call, named
-            `"<name>_gates"`. Multiplied by the test gates of these, the
-            outputs of the plain layer are those of this one.
+            and the rows of its recurrent kernel scaled, and a list with an
+            array for each output of the call. Multiplied by these test gates,
+            which broadcast from the last axis on, the outputs of the plain
+            layer are those of this one.
         """
-        gate = self._gate_on(-1, self.gate.log_alpha)
-        return super().bake(), [gate] * (
-            1 + (len(self.state_size) if self.return_state else 0)
-        )
-
-    def _gate_on(self, axis, log_alpha):
-        """A gate of its own with the test gates of this layer."""
-        gate = HardConcreteGate(
-            axis=axis,
-            name=f"{self.name}_gates",
-            dtype=self.dtype_policy,
-            log_alpha_limit=None,
-            **self.gate.constants,
-        )
-        gate.build((None, *log_alpha.shape))
-        gate.log_alpha.assign(log_alpha)
-        gate.trainable = self.trainable
-        return gate
+        gates = self.gate.test_gates()
+        states = len(self.state_size) if self.return_state else 0
+        return super().bake(), [gates] * (1 + states)
 
     def bake(self):
         """The plain Keras model that this layer is at test time.
@@ -173,36 +161,39 @@ class GatedRNN(GatedLayer):
             `"<name>_state_gates"` scales the states. It takes sequences
             alone, not an `initial_state`.
         """
-        plain, _ = self.bake_apart()
-        batch, steps, features = self._sequences_shape
+        plain, (gates, *state_gates) = self.bake_apart()
+        batch, steps, *features = self._sequences_shape
         # The plain layer, too, takes other numbers of examples and steps
         # than it was built with, but for these.
         inputs = keras.Input(
             batch_shape=(
                 batch if self.stateful else None,
                 steps if self.unroll else None,
-                features,
+                *features,
             ),
             dtype=self.compute_dtype,
         )
-        rank = 3 if self.return_sequences else 2
-        gates = self._rescaling("gates", rank)
         if not self.return_state:
+            shape = plain.compute_output_shape(self._sequences_shape)
+            gates = self._rescaling("gates", gates, shape)
             model = keras.Sequential([inputs, plain, gates], name=self.name)
         else:
             outputs, *states = plain(inputs)
-            state_gates = self._rescaling("state_gates", 2)
-            outputs = (gates(outputs), *map(state_gates, states))
+            gates = self._rescaling("gates", gates, outputs.shape)
+            scale = self._rescaling(
+                "state_gates", state_gates[0], states[0].shape
+            )
+            outputs = (gates(outputs), *map(scale, states))
             model = keras.Model(inputs, outputs, name=self.name)
         model.trainable = self.trainable
         return model
 
-    def _rescaling(self, name, rank):
+    def _rescaling(self, name, gates, shape):
         # Of full rank, so that it means the same for sequences under every
         # image data format.
-        scale = self.gate.test_gates().reshape((1,) * (rank - 1) + (-1,))
+        ones = (1,) * (len(shape) - gates.ndim)
         return keras.layers.Rescaling(
-            scale.tolist(),
+            gates.reshape(ones + gates.shape).tolist(),
             name=f"{self.name}_{name}",
             dtype=self.dtype_policy,
         )

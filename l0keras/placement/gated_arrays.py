@@ -6,7 +6,6 @@ from l0keras.graph.analyze import find_rules
 from l0keras.graph.costs import ARRAYS
 from l0keras.graph.costs import check_cost
 from l0keras.graph.groups import load_shapes
-from l0keras.graph.groups import starts_channels
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import merge
 from l0keras.graph.trace import trace
@@ -107,7 +106,7 @@ class GatedArrays:
 
     def _passed_back(self, node, position):
         value = node.inputs[position]
-        if not _passes(node):
+        if not _passes(node) or node.rule.reads_gated(node, position):
             return np.full(value.size, _UNGATED)
         needed = self._needed_by[id(node.output)]
         sources = node.rule.sources(node)
@@ -207,7 +206,7 @@ class GatedArrays:
 
 
 def _passes(node):
-    return node.rule is not BARRIER and not starts_channels(node)
+    return node.rule is not BARRIER and not node.rule.starts_channels(node)
 
 
 def _agreed(one, other):

@@ -4,27 +4,29 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras import layers
-from l0keras.copying import live_arguments
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
+from l0keras.gates import gates_of
+from l0keras.gates import open_gates
 from l0keras.graph.builder import Builder
 from l0keras.graph.groups import Ties
+from l0keras.graph.lora import has_lora
 from l0keras.graph.rules import BARRIER
 from l0keras.placement.choose import _COMMON
 from l0keras.placement.choose import _GATE_ARGUMENTS
 from l0keras.placement.choose import _Chooser
 from l0keras.placement.choose import _reason_for_none
+from l0keras.placement.gated_inside import fill
+from l0keras.placement.gated_inside import is_recurrent
+from l0keras.placement.gated_inside import takes_gates
+from l0keras.placement.gated_inside import with_gates
 from l0keras.placement.generated_gates import GeneratedGates
 from l0keras.placement.generated_gates import check_arguments
+from l0keras.proof import verify
 
 _log = logging.getLogger(__name__)
-# Layers whose units or heads only gates of their own can close.
-_GATED = {
-    keras.layers.GRU: layers.L0GRU,
-    keras.layers.LSTM: layers.L0LSTM,
-    keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,
-}
+# In the place of weights: they are those of the original.
+_GATED_INSIDE = object()
 
 
 def sparsify(
@@ -35,6 +37,8 @@ def sparsify(
     dependence: str | None = None,
     cost: str = "params",
     penalty: str | None = None,
+    *,
+    check: bool = True,
     **gate_arguments,
 ) -> keras.Model:
     """Puts gates on a copy of a model wherever something could be cut.
@@ -44,9 +48,11 @@ def sparsify(
     The gates stand in front of the layers that read the channels, after
     normalization and activation, so a closed gate is an exact zero there and
     `strip` can cut whatever made the channel. Each gate is charged for the
-    weights that its channel would free. LSTM, GRU and MultiHeadAttention
-    become `L0LSTM`, `L0GRU` and `L0MultiHeadAttention`, whose gates are on
-    units and heads.
+    weights that its channel would free. LSTM, GRU, SimpleRNN and
+    MultiHeadAttention become `L0LSTM`, `L0GRU`, `L0SimpleRNN` and
+    `L0MultiHeadAttention`, whose gates are on units and heads; recurrent
+    layers also inside `Bidirectional` and `TimeDistributed`, and where they
+    are an `RNN` with the cell of such a layer.
 
     Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
     (arXiv:1712.01312), section 2.2, and with `dependence` of Li and Ji,
@@ -86,6 +92,10 @@ def sparsify(
             ones in a sum. `"reference"`: the form of Dep-L0's code, where a
             kernel's inputs are those of the gates before it in the order of
             the chain, whatever the graph.
+        check: whether to compare the result, with its gates open, with
+            `model` on random inputs before it is returned. Random outputs and
+            models that take no random inputs are not compared; the log names
+            them.
         **gate_arguments: `sample_per`, `temperature`, `gamma`, `zeta`,
             `log_alpha_limit`, `seed` as in `l0keras.HardConcreteGate`. With
             a seed, each gate gets one of its own that derives from it.
@@ -102,6 +112,8 @@ def sparsify(
             what has to be the same for gates that are charged together; an
             argument is unknown or out of its range; `cost` is `"macs"` and
             the model's shapes are not fixed.
+        RuntimeError: the result differs from `model` by more than rounding
+            explains; the message names the first layer that differs.
 
     Example:
 
@@ -122,21 +134,19 @@ def sparsify(
     by_rule = allowed - set(_COMMON if penalty != "separate" else ())
     chooser = _Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
-    inside = {
-        node.name: type(node.layer)
+    inside = [
+        node.name
         for node in ties.graph.nodes
-        if type(node.layer) in _GATED and node.rule is not BARRIER
-    }
+        if node.rule is not BARRIER
+        and takes_gates(node.layer)
+        and not has_lora(node.layer)
+    ]
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
     gated_layers = {name: chooser.choice([name]) for name in inside}
     gates = {}
     recurrent = {
-        node.name
-        for node in ties.graph.nodes
-        if isinstance(
-            node.layer, (keras.layers.RNN, keras.layers.Bidirectional)
-        )
+        node.name for node in ties.graph.nodes if is_recurrent(node.layer)
     }
     for group in ties.groups:
         reason = _reason_for_none(group)
@@ -149,7 +159,11 @@ def sparsify(
     sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
     if generated:
         sparsifier.generate(arguments, dependence, penalty)
-    return sparsifier.model()
+    gated = sparsifier.model()
+    if check:
+        with open_gates(sparsifier.new_gates(gated)):
+            verify(model, gated, "sparsify")
+    return gated
 
 
 class _Sparsifier(Builder):
@@ -184,7 +198,7 @@ class _Sparsifier(Builder):
         """
         reads = {id(group): (group, []) for group in self.ties.groups}
         for value in self.graph.values:
-            if self.ties.ends(value):
+            if self.ties.gated_readers(value):
                 for group in self.ties.groups_at(value):
                     reads[id(group)][1].append(value)
         for group, values in reads.values():
@@ -194,10 +208,18 @@ class _Sparsifier(Builder):
                     self.places[id(place)] = group
                 elif place is not None:
                     self.hoisted[id(place)] = group
+        placed = [*self.places.values(), *self.hoisted.values()]
+        for group, values in reads.values():
+            if id(group) not in self.gates or group in placed:
+                continue
+            if not all(value.selectable for value in values):
+                # A product with a vector of gates would drop the mask.
+                del self.gates[id(group)]
+                _log.info("%s: no gates: read in several places, masked", group)
 
     def _place_for(self, group, value):
         found = [value]
-        alone = len(self.ties.ends(value)) == len(value.readers)
+        alone = len(self.ties.gated_readers(value)) == len(value.readers)
         while alone:
             node = value.producer
             if node is None or len(node.inputs) != 1:
@@ -250,6 +272,12 @@ class _Sparsifier(Builder):
         if self.generated is not None:
             self.generated.charge(model)
         return model
+
+    def new_gates(self, gated):
+        """The gates of a model that was built, but for copied ones."""
+        own = [g for g in gates_of(self.graph.model) if self.copier.knows(g)]
+        copies = {id(self.copier(gate)) for gate in own}
+        return [gate for gate in gates_of(gated) if id(gate) not in copies]
 
     def _call_arguments(self, group):
         """The arguments to call a gate with, beside its input."""
@@ -308,50 +336,43 @@ class _Sparsifier(Builder):
                 indices = np.where(np.isin(labels, group.labels), -1, indices)
         if np.all(indices < 0):
             return None
-        gated = self.ties.groups[indices[indices >= 0][0]]
-        factors = []
-        ends = np.flatnonzero(np.diff(indices)) + 1
-        for index, own in zip(
-            indices[np.concatenate([[0], ends])],
-            np.split(labels, ends),
-            strict=True,
-        ):
-            if index < 0:
-                spare = self._vector(gated, dtype)
-                spare = ops.take(spare, [0] * len(own), axis=1)
-                ones = keras.layers.Rescaling(
-                    0.0, 1.0, dtype=dtype, name=self.unique("ungated")
-                )
-                factors.append(self.own(ones)(spare))
-                continue
-            group = self.ties.groups[index]
-            vector = self._vector(group, dtype)
-            if not np.array_equal(own, group.labels):
-                channels = np.searchsorted(group.labels, own).tolist()
-                vector = ops.take(vector, channels, axis=1)
-            factors.append(vector)
-        if len(factors) > 1:
-            return ops.concatenate(factors, axis=1)
-        return factors[0]
+        # All gates of the groups one after the other, and then the number 1.
+        gates, starts, size = [], {}, 0
+        for index in dict.fromkeys(indices[indices >= 0].tolist()):
+            gates.append(self._vector(self.ties.groups[index], dtype))
+            starts[index] = size
+            size += self.ties.groups[index].size
+        if np.any(indices < 0):
+            one = ops.take(gates[0], [0], axis=1)
+            ones = keras.layers.Rescaling(
+                0.0, 1.0, dtype=dtype, name=self.unique("ungated")
+            )
+            gates.append(self.own(ones)(one))
+        channels = np.full(value.size, size)
+        for index, start in starts.items():
+            own = indices == index
+            place = np.searchsorted(self.ties.groups[index].labels, labels[own])
+            channels[own] = start + place
+        factors = ops.concatenate(gates, axis=1) if gates[1:] else gates[0]
+        if np.array_equal(channels, np.arange(factors.shape[1])):
+            return factors
+        return ops.take(factors, channels.tolist(), axis=1)
 
     # === The copy ===
 
     def clone(self, node):
         arguments = self.gated_layers.get(node.name)
-        if arguments is None or type(node.layer) not in _GATED:
+        if arguments is None:
             return super().clone(node)
-        config = {**live_arguments(node.layer), **arguments, "name": node.name}
         if arguments.get("seed") is not None:
-            config["seed"] += self.graph.nodes.index(node)
-        return _GATED[type(node.layer)](**config), None
+            seed = arguments["seed"] + self.graph.nodes.index(node)
+            arguments = {**arguments, "seed": seed}
+        return with_gates(node.layer, node.name, arguments), _GATED_INSIDE
 
     def fill(self, layer, source, weights):
-        if type(source) not in _GATED or not hasattr(layer, "gate"):
+        if weights is not _GATED_INSIDE:
             return super().fill(layer, source, weights)
-        own = [w for w in layer.weights if w is not layer.gate.log_alpha]
-        for variable, weight in zip(own, source.weights, strict=True):
-            variable.assign(weight)
-        layer.trainable = source.trainable
+        fill(layer, source)
 
     def place(self, value, tensor):
         if id(value) in self.hoisted:
@@ -361,7 +382,7 @@ class _Sparsifier(Builder):
     def given(self, node, position):
         value = node.inputs[position]
         tensor = super().given(node, position)
-        if (node, position) not in self.ties.ends(value):
+        if (node, position) not in self.ties.gated_readers(value):
             return tensor
         if id(value) not in self.gated:
             self.gated[id(value)] = self._read(value, tensor)

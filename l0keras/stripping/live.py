@@ -177,7 +177,7 @@ def _keep_some(node, min_units, round_to):
         aligns or node.rule.optional_inputs or node.rule.takes_whole_sets(node)
     ):
         # Not any unit that its inputs happen to have will do.
-        wanted = max(count, 1)
+        wanted = max(count, min(1, size))
     if node.rule.rounds and (creates or aligns):
         wanted = min(-(-wanted // round_to) * round_to, size)
     if wanted <= count:

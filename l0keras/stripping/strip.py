@@ -5,6 +5,7 @@ import random
 import keras
 
 from l0keras.gates import gates_of
+from l0keras.proof import verify
 from l0keras.stripping.plan import plan
 from l0keras.stripping.rebuild import rebuild
 from l0keras.stripping.record import write_record
@@ -13,7 +14,11 @@ _log = logging.getLogger(__name__)
 
 
 def strip(
-    model: keras.Model, *, min_units: int = 1, round_to: int | None = None
+    model: keras.Model,
+    *,
+    min_units: int = 1,
+    round_to: int | None = None,
+    check: bool = True,
 ) -> keras.Model:
     """Cuts from a model all units that closed gates and zeros make idle.
 
@@ -29,7 +34,9 @@ def strip(
     Where a layer reads only a part of a tensor that cannot shrink (an input
     of the model, single positions of a flattened feature map), a
     `keras.ops.take` in front of it selects that part. Layers that only act in
-    training, such as `Dropout`, stay.
+    training, such as `Dropout`, stay. LoRA weights are merged into the kernels
+    that they adapt. Stateful recurrent layers start from zeros, as those of a
+    model that was loaded.
 
     Args:
         model: a built `Sequential` or functional `keras.Model`, with or
@@ -39,17 +46,23 @@ def strip(
             keeps so many; the log and the report say so.
         round_to: an integer, or `None`. Widths are rounded up to multiples of
             it, as far as a layer has so many units; hardware likes 8 or 16.
+        check: whether to compare the result with `model` on random inputs
+            before it is returned. Random outputs and models that take no
+            random inputs are not compared; the log names them.
 
     Returns:
         A functional `keras.Model`, not compiled, with the inputs of `model`
         and the names, dtype policies and trainable flags of its layers. It
         holds layers and ops of Keras and of the caller, so it loads where
         this library is not installed. (Gated layers inside a wrapper other
-        than `TimeDistributed` stay gated; the log warns of them.)
+        than `TimeDistributed` and `Bidirectional` stay gated; the log warns of
+        them.)
 
     Raises:
         ValueError: `model` is subclassed, not built, no Keras model, or has
             weights that are not finite; `min_units` or `round_to` is below 1.
+        RuntimeError: the result differs from `model` by more than rounding
+            explains; the message names the first layer that differs.
 
     Example:
 
@@ -72,6 +85,8 @@ def strip(
             "Gates inside wrappers or called in training mode stay: the "
             "result needs l0keras to load."
         )
+    if check:
+        verify(model, stripped, "strip")
     return stripped
 
 

@@ -80,6 +80,16 @@ def test_what_is_fixed_says_why():
     assert b.fixed == ["an output of the model"]
 
 
+def test_a_fixed_channel_leaves_the_others_free():
+    inputs = keras.Input((6,))
+    x = layers.Dense(5, activation="relu", name="a")(inputs)
+    model = keras.Model(inputs, [x[:, 2:3], layers.Dense(3, name="b")(x)])
+    free, fixed, _ = l0keras.channel_groups(model)
+    assert (free.makers, free.size, free.fixed) == (["a"], 4, [])
+    assert (fixed.makers, fixed.size) == (["a"], 1)
+    assert fixed.fixed == ["an output of the model"]
+
+
 def test_one_channel_for_all_is_fixed():
     """A map of attention that multiplies all channels goes with none."""
     inputs = keras.Input((4, 4, 2))

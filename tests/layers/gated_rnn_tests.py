@@ -23,6 +23,8 @@ class GatedRNNTests(GatedLayerTests):
     per_example = ("output",)
     # How many state tensors the layer has.
     states = None
+    # The values of an argument of that name.
+    implementations = ()
 
     def is_baked(self, baked):
         assert isinstance(baked, keras.Sequential)
@@ -140,11 +142,9 @@ class GatedRNNTests(GatedLayerTests):
     def test_drops_out_what_the_plain_layer_does(
         self, implementation, sample_per
     ):
-        arguments = {
-            "units": 5,
-            "dropout": 0.4,
-            "implementation": implementation,
-        }
+        arguments = {"units": 5, "dropout": 0.4}
+        if self.implementations:
+            arguments["implementation"] = implementation
         if implementation == 1:
             arguments["recurrent_dropout"] = 0.4
         shape = (4, 6, 3)
@@ -261,37 +261,6 @@ class GatedRNNTests(GatedLayerTests):
         again = keras.models.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(again.predict(x, verbose=0), outputs)
 
-    def test_cudnn_is_for_gated_kernels_only(self):
-        inputs = random((4, 6, 3))
-        for sample_per, training, fused in (
-            ("batch", False, "auto"),
-            ("batch", True, "auto"),
-            ("example", False, "auto"),
-            ("example", True, False),
-        ):
-            layer = self.layer_class(5, sample_per=sample_per)
-            seen = []
-            loop = layer.inner_loop
-
-            def inner_loop(*args, **kwargs):
-                seen.append(layer.use_cudnn)
-                return loop(*args, **kwargs)
-
-            layer.inner_loop = inner_loop
-            layer(inputs, training=training)
-            assert seen == [fused]
-        layer = self.layer_class(5, use_cudnn=False)
-        assert layer.bake is not None and layer._use_cudnn is False
-
-    def test_bakes_what_keras_keeps_out_of_configs(self):
-        layer = self.layer_class(5, use_cudnn=False, implementation=1)
-        layer.build((None, 6, 3))
-        plain, _ = layer.bake().layers
-        assert plain.use_cudnn is False
-        assert plain.cell.implementation == 1
-        # And it takes other numbers of steps than it was built with.
-        assert layer.bake()(random((2, 9, 3))).shape == (2, 5)
-
     def test_saves_and_loads_baked(self, tmp_path):
         layer, plain, gates = self.pair(return_sequences=True)
         inputs = random((4, 6, 3))
@@ -323,3 +292,40 @@ class GatedRNNTests(GatedLayerTests):
         np.testing.assert_allclose(
             layer(inputs), expected, rtol=1e-4, atol=1e-6
         )
+
+
+class FusedRNNTests(GatedRNNTests):
+    """Of those layers that have fused code, and two implementations."""
+
+    implementations = (1, 2)
+
+    def test_cudnn_is_for_gated_kernels_only(self):
+        inputs = random((4, 6, 3))
+        for sample_per, training, fused in (
+            ("batch", False, "auto"),
+            ("batch", True, "auto"),
+            ("example", False, "auto"),
+            ("example", True, False),
+        ):
+            layer = self.layer_class(5, sample_per=sample_per)
+            seen = []
+            loop = layer.inner_loop
+
+            def inner_loop(*args, **kwargs):
+                seen.append(layer.use_cudnn)
+                return loop(*args, **kwargs)
+
+            layer.inner_loop = inner_loop
+            layer(inputs, training=training)
+            assert seen == [fused]
+        layer = self.layer_class(5, use_cudnn=False)
+        assert layer.bake is not None and layer._use_cudnn is False
+
+    def test_bakes_what_keras_keeps_out_of_configs(self):
+        layer = self.layer_class(5, use_cudnn=False, implementation=1)
+        layer.build((None, 6, 3))
+        plain, _ = layer.bake().layers
+        assert plain.use_cudnn is False
+        assert plain.cell.implementation == 1
+        # And it takes other numbers of steps than it was built with.
+        assert layer.bake()(random((2, 9, 3))).shape == (2, 5)

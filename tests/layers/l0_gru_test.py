@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from l0keras.layers import L0GRU
-from tests.layers.gated_rnn_tests import GatedRNNTests
+from tests.layers.gated_rnn_tests import FusedRNNTests
 
 
-class TestL0GRU(GatedRNNTests):
+class TestL0GRU(FusedRNNTests):
     layer_class = L0GRU
     plain_class = keras.layers.GRU
     states = 1

@@ -2,10 +2,10 @@ import keras
 import pytest
 
 from l0keras.layers import L0LSTM
-from tests.layers.gated_rnn_tests import GatedRNNTests
+from tests.layers.gated_rnn_tests import FusedRNNTests
 
 
-class TestL0LSTM(GatedRNNTests):
+class TestL0LSTM(FusedRNNTests):
     layer_class = L0LSTM
     plain_class = keras.layers.LSTM
     states = 2

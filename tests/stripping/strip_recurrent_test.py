@@ -19,20 +19,26 @@ def masks(rng, batch=4, steps=5):
     return mask
 
 
+def closed_at_random(model, inputs, rng):
+    """A gated copy with half of its gates closed; first all are open."""
+    checks.spread(model, rng)
+    gated = l0keras.sparsify(model, seed=1)
+    expected = checks.outputs_of(model, inputs)
+    checks.same(checks.outputs_of(gated, inputs), expected)
+    for gate in l0keras.gates_of(gated):
+        closed = rng.permutation(gate.log_alpha.shape[0]) % 2 == 0
+        others = rng.uniform(-1.5, 3.0, closed.shape)
+        gate.log_alpha.assign(np.where(closed, -8.0, others))
+    return gated
+
+
 def gated_and_stripped(model, inputs, rng, tmp_path=None):
     """Sparsifies, closes gates at random, strips, and compares each step.
 
     Returns:
         The gated model and the stripped one.
     """
-    checks.spread(model, rng)
-    expected = checks.outputs_of(model, inputs)
-    gated = l0keras.sparsify(model, seed=1)
-    checks.same(checks.outputs_of(gated, inputs), expected)
-    for gate in l0keras.gates_of(gated):
-        closed = rng.permutation(gate.log_alpha.shape[0]) % 2 == 0
-        others = rng.uniform(-1.5, 3.0, closed.shape)
-        gate.log_alpha.assign(np.where(closed, -8.0, others))
+    gated = closed_at_random(model, inputs, rng)
     expected = checks.outputs_of(gated, inputs)
     stripped = l0keras.strip(gated)
     checks.same(checks.outputs_of(stripped, inputs), expected)
@@ -80,3 +86,111 @@ def test_masked_units_are_cut(kind, source, tmp_path):
     kinds = {type(layer) for layer in stripped.layers}
     assert layers.Rescaling not in kinds
     assert l0keras.count_macs(stripped) < l0keras.count_macs(model)
+
+
+MODES = ["concat", "sum", "ave", "mul", None]
+
+
+@pytest.mark.parametrize(
+    "kind, mode, masked",
+    [
+        ("LSTM", "concat", True),
+        ("LSTM", "sum", False),
+        ("GRU", "concat", False),
+        ("GRU", "ave", True),
+        ("SimpleRNN", "mul", False),
+        ("SimpleRNN", None, True),
+    ],
+)
+def test_both_directions_are_cut(kind, mode, masked, tmp_path):
+    rng = np.random.default_rng(0)
+    given, mask = keras.Input((5, 3)), keras.Input((5,), dtype="bool")
+    call = {"mask": mask} if masked else {}
+    rnn = getattr(layers, kind)
+    x = layers.Bidirectional(
+        rnn(UNITS, return_sequences=True), merge_mode=mode, name="first"
+    )(given, **call)
+    if mode is None:
+        x = layers.Add()(x)
+    x = layers.Bidirectional(rnn(UNITS), name="second")(x, **call)
+    model = keras.Model([given, mask], layers.Dense(2)(x))
+    inputs = [rng.normal(size=(4, 5, 3)).astype("float32"), masks(rng)]
+    gated, stripped = gated_and_stripped(model, inputs, rng, tmp_path)
+    assert len(l0keras.gates_of(gated)) == 4
+    second = stripped.get_layer("second")
+    assert type(second) is layers.Bidirectional
+    assert second.forward_layer.units == UNITS // 2
+    first = stripped.get_layer("first").backward_layer
+    assert type(first) is rnn
+    # Half of them at random, where one open unit keeps a channel open.
+    assert first.units < UNITS or mode in ("sum", "ave", None)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_a_cell_is_gated_as_its_layer_is(kind):
+    rng = np.random.default_rng(0)
+    cell = getattr(layers, f"{kind}Cell")(UNITS, activation="relu")
+    rnn = layers.RNN(cell, return_sequences=True, go_backwards=True, name="rnn")
+    model = keras.Sequential([keras.Input((5, 3)), rnn, layers.Dense(2)])
+    inputs = [rng.normal(size=(4, 5, 3)).astype("float32")]
+    _, stripped = gated_and_stripped(model, inputs, rng)
+    assert type(stripped.get_layer("rnn")) is getattr(layers, kind)
+    assert stripped.get_layer("rnn").units == UNITS // 2
+    assert l0keras.count_macs(stripped) < l0keras.count_macs(model)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_states_of_gated_layers(kind, tmp_path):
+    """An encoder of both directions, and a decoder that has their states."""
+    rng = np.random.default_rng(0)
+    rnn = getattr(layers, kind)
+    a, b = keras.Input((5, 3)), keras.Input((4, 2))
+    both = layers.Bidirectional(rnn(UNITS, return_state=True), name="encoder")
+    x, *states = both(a)
+    half = len(states) // 2
+    states = [
+        layers.Concatenate()(pair)
+        for pair in zip(states[:half], states[half:], strict=True)
+    ]
+    decoder = rnn(
+        2 * UNITS, return_sequences=True, return_state=True, name="decoder"
+    )
+    y, last, *_ = decoder(b, initial_state=states)
+    model = keras.Model([a, b], [layers.Dense(2)(z) for z in (x, y, last)])
+    inputs = [
+        rng.normal(size=(4, *tensor.shape[1:])).astype("float32")
+        for tensor in (a, b)
+    ]
+    _, stripped = gated_and_stripped(model, inputs, rng, tmp_path)
+    assert stripped.get_layer("decoder").units == UNITS
+
+
+def test_stateful_layers_are_gated():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input(batch_shape=(4, 5, 3))
+    x = layers.LSTM(UNITS, stateful=True, name="rnn")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    data = [rng.normal(size=(4, 5, 3)).astype("float32")]
+    gated = closed_at_random(model, data, rng)
+    stripped = l0keras.strip(gated)
+    assert stripped.get_layer("rnn").units == UNITS // 2
+    gated.get_layer("rnn").reset_state()
+    for _ in range(3):
+        checks.same(
+            checks.outputs_of(stripped, data), checks.outputs_of(gated, data)
+        )
+
+
+def test_a_gated_layer_inside_time_distributed():
+    rng = np.random.default_rng(0)
+    model = keras.Sequential(
+        [
+            keras.Input((2, 5, 3)),
+            layers.TimeDistributed(layers.GRU(UNITS), name="each"),
+            layers.Dense(2),
+        ]
+    )
+    inputs = [rng.normal(size=(4, 2, 5, 3)).astype("float32")]
+    _, stripped = gated_and_stripped(model, inputs, rng)
+    assert type(stripped.get_layer("each").layer) is layers.GRU
+    assert stripped.get_layer("each").layer.units == UNITS // 2

@@ -4,6 +4,7 @@ import numpy as np
 
 from l0keras.export.litert.quantization import HALF_PRECISION_TOLERANCE
 from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.proof import random_array
 
 # LiteRT sums in another order, and many layers may amplify the rounding. So
 # the outputs may also differ by this factor times the change of the model's
@@ -75,11 +76,7 @@ def random_inputs(inputs, examples=8):
     arrays = {}
     for one in inputs:
         shape = (examples, *(size or 32 for size in one.shape[1:]))
-        if "float" in one.dtype:
-            array = rng.normal(size=shape)
-        else:
-            array = rng.integers(0, 2, shape)
-        arrays[one.name] = array.astype(one.dtype)
+        arrays[one.name] = random_array(shape, one.dtype, rng)
     return arrays
 
 

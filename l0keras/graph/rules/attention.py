@@ -24,6 +24,7 @@ class Attention(Rule):
     """
 
     inputs = None
+    several_outputs = True
     with_arguments = True
     shrinks_with_input = True
 
@@ -65,6 +66,8 @@ class Attention(Rule):
         reason = cannot_read(node.layer)
         if reason:
             return reason
+        if len(node.outputs) > 1:
+            return "gives out its scores, which each head has of its own"
         positions = self._positions(node)
         if not {"query", "value"} <= set(positions):
             return "called with arrays"
@@ -212,6 +215,8 @@ class MultiHead(Attention):
         query = node.inputs[self._positions(node)["query"]]
         if node.output.rank != query.rank:
             return "projects to several axes"
+        if query.rank - 1 in node.layer._attention_axes:
+            return "its heads attend to each other"
         return None
 
     def creates(self, node):

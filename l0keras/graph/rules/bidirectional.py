@@ -19,7 +19,7 @@ class Bidirectional(Recurrent):
             if reason:
                 return reason
         first, second = self._layers(node)
-        if first.name == second.name or first.units != second.units:
+        if first.name == second.name or first.cell.units != second.cell.units:
             return "its two layers have the same name or differ in units"
         return recurrent.refuses_call(node)
 
@@ -50,7 +50,7 @@ class Bidirectional(Recurrent):
         """The part of a mask over the output for each layer."""
         if node.layer.merge_mode != "concat":
             return mask, mask
-        return np.split(mask, [self._layers(node)[0].units])
+        return np.split(mask, [self._layers(node)[0].cell.units])
 
     def _states(self, node):
         positions = recurrent.initial_states(node)

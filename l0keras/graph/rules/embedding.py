@@ -68,9 +68,8 @@ class Reversible(Embedding):
         return config, params
 
     def weights(self, node):
-        rows, columns = node.params["embeddings"].shape
-        count = rows * len(node.params)
-        return [(count, [(-1, np.arange(columns))])]
+        tables = 1 if node.layer.tie_weights else 2
+        return tables * super().weights(node)
 
 
 def _is_reversed(node):

@@ -74,9 +74,8 @@ class GroupNormalization(Rule):
 class _SumOfSquares(Rule):
     """Normalizations of channels to which one that is 0 adds nothing."""
 
-    def pins(self, node):
-        # Behind it a gate would come too late: each channel is in the sum.
-        return [np.ones(value.size, bool) for value in node.inputs]
+    def reads_gated(self, node, position):
+        return True
 
     def makes(self, node, live):
         varies = node.constants() != 0
@@ -197,10 +196,8 @@ class UnitNormalization(_SumOfSquares):
 
     per_call = True
 
-    def pins(self, node):
-        if node.input.axis in axes_of(node, node.layer.axis):
-            return super().pins(node)
-        return Rule.pins(self, node)
+    def reads_gated(self, node, position):
+        return node.input.axis in axes_of(node, node.layer.axis)
 
     def makes(self, node, live):
         if node.input.axis in axes_of(node, node.layer.axis):
@@ -228,7 +225,7 @@ class LayerNormalization(EachChannel):
     with_arguments = True
     mixes = (
         "normalizes by the mean and the variance of all its channels, so that "
-        "none of them can go"
+        "these stay, and with them all that is added up to them"
     )
 
 

@@ -3,6 +3,7 @@ import itertools
 import keras
 import numpy as np
 
+from l0keras.copying import Copier
 from l0keras.graph import activations
 from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
@@ -10,14 +11,22 @@ from l0keras.graph.rules.rule import Rule
 # How many columns of the kernels a unit has, and which of them makes what is
 # added to its state: with that at 0 a unit that starts from 0 stays there.
 _GATES = {
-    keras.layers.SimpleRNN: (1, 0),
-    keras.layers.LSTM: (4, 2),
-    keras.layers.GRU: (3, 2),
+    keras.layers.SimpleRNNCell: (1, 0),
+    keras.layers.LSTMCell: (4, 2),
+    keras.layers.GRUCell: (3, 2),
 }
+_LAYERS = (
+    keras.layers.RNN,
+    keras.layers.SimpleRNN,
+    keras.layers.LSTM,
+    keras.layers.GRU,
+)
 
 
 class Recurrent(Rule):
-    """`SimpleRNN`, `LSTM` and `GRU`: a unit goes with all of its gates.
+    """`SimpleRNN`, `LSTM`, `GRU`: a unit goes with all of its gates.
+
+    So it is with an `RNN` of their cells.
 
     A unit stays if it is read, or if one that stays reads its state. A mask
     only says which steps are left out, so nothing depends on it. The states
@@ -116,12 +125,13 @@ class Cell:
 
     def __init__(self, layer, params):
         self.layer = layer
-        self.gates, self.candidate = _GATES[type(layer)]
-        self.units = layer.units
+        self.cell = layer.cell
+        self.gates, self.candidate = _GATES[type(self.cell)]
+        self.units = self.cell.units
         self.kernel = self._by_unit(params["kernel"])
         self.recurrent = self._by_unit(params["recurrent_kernel"])
         self.bias = None
-        if layer.use_bias:
+        if self.cell.use_bias:
             # A row each for the two kernels, where the layer has that.
             self.bias = self._by_unit(params["bias"])
 
@@ -132,8 +142,8 @@ class Cell:
     @property
     def mixes(self):
         functions = (
-            self.layer.activation,
-            getattr(self.layer, "recurrent_activation", None),
+            self.cell.activation,
+            getattr(self.cell, "recurrent_activation", None),
         )
         return not all(map(activations.is_elementwise, functions))
 
@@ -152,7 +162,7 @@ class Cell:
             starts: a mask of the units that may start from another state
                 than 0.
         """
-        activation = self.layer.activation
+        activation = self.cell.activation
         if self.mixes or np.any(activations.apply(activation, np.zeros(1))):
             return np.zeros(self.units, bool)
         zero = self._shares(constants)[self.candidate] == 0
@@ -207,19 +217,22 @@ class Cell:
         recurrent = self.recurrent[kept][..., kept]
         config = {"units": len(kept)}
         params = {"kernel": kernel, "recurrent_kernel": recurrent}
-        if self.layer.use_bias or np.any(shares):
+        if self.cell.use_bias or np.any(shares):
             config["use_bias"] = True
             params["bias"] = self._bias_with(shares, kept)
         flat = {
             k: array.reshape(*array.shape[:-2], -1)
             for k, array in params.items()
         }
+        if type(self.layer) is keras.layers.RNN:
+            cell = Copier().changed(self.cell, self.cell.name, config)
+            config = {"cell": cell}
         return config, flat
 
     def _bias_with(self, shares, kept):
         if self.bias is not None:
             bias = self.bias[..., kept].copy()
-        elif getattr(self.layer, "reset_after", False):
+        elif getattr(self.cell, "reset_after", False):
             bias = np.zeros((2, *shares.shape))
         else:
             bias = np.zeros(shares.shape)
@@ -253,8 +266,10 @@ class Cell:
 
 def refuses(layer):
     """Why a layer cannot be a `Cell`, or `None`."""
-    if type(layer) not in _GATES:
+    if type(layer) not in _LAYERS:
         return f"no rule for a recurrent {type(layer).__name__}"
+    if type(layer.cell) not in _GATES:
+        return f"no rule for the cells of a {type(layer.cell).__name__}"
     return None
 
 

@@ -71,9 +71,8 @@ class SumOfChannels(Reduce):
         total = self._total(super().constants(node))
         return np.full(node.output.size, total)
 
-    def pins(self, node):
-        # It reads them without gates.
-        return [np.ones(node.input.size, bool)]
+    def reads_gated(self, node, position):
+        return True
 
     def _reduced(self, constants, count):
         return constants * count

@@ -194,6 +194,20 @@ class Rule:
             ties.append((-1, made, position, source[made]))
         return ties
 
+    def starts_channels(self, node):
+        """Whether it makes channels of its own, from any of its inputs."""
+        return self.creates(node) and all(
+            np.all(source < 0) for source in self.sources(node)
+        )
+
+    def reads_gated(self, node, position):
+        """Whether gates of an input's channels stand in front of it.
+
+        That is where the channels end, and where all of them enter into each
+        number, so that behind it gates would come too late.
+        """
+        return self.starts_channels(node)
+
     def pins(self, node):
         """Which input channels have to stay: a list of bool masks."""
         known = self.channel_inputs(node)
@@ -238,6 +252,9 @@ class Rule:
             channel of each, or -1.
         """
         names = list(node.params)
+        if any("lora" in name for name in names):
+            # The product of two matrices is added to what is scaled.
+            return {}
         for name in names:
             node.params[name] = np.ones(node.params[name].shape)
         try:
@@ -338,11 +355,14 @@ class Barrier(Rule):
 
 
 def cannot_read(layer):
-    """Why the weights of a layer are not what `kernel` says, or `None`."""
-    if getattr(layer, "quantization_mode", None):
-        return f"quantized to {layer.quantization_mode}"
-    if getattr(layer, "lora_enabled", False):
-        return "has LoRA weights; merge them first"
+    """Why the weights of a layer are not what their names say, or `None`.
+
+    Those of LoRA beside them do not matter: `bake` merges them.
+    """
+    for inside in layer._flatten_layers():
+        mode = getattr(inside, "quantization_mode", None)
+        if mode:
+            return f"quantized to {mode}; cut first and quantize what is left"
     return None
 
 

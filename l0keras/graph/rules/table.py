@@ -21,10 +21,12 @@ from l0keras.graph.rules import merge
 from l0keras.graph.rules import move
 from l0keras.graph.rules import normalization
 from l0keras.graph.rules import pooling
+from l0keras.graph.rules import product
 from l0keras.graph.rules import recurrent
 from l0keras.graph.rules import reduce
 from l0keras.graph.rules import reshape
 from l0keras.graph.rules import select
+from l0keras.graph.rules import single_head
 from l0keras.graph.rules import time_distributed
 from l0keras.graph.rules.rule import Barrier
 
@@ -83,11 +85,14 @@ _LAYERS = {
     merge.Maximum(): "Maximum",
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
+    product.Product(product.dot): "Dot",
     embedding.Embedding(): "Embedding",
     embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
-    recurrent.Recurrent(): "SimpleRNN LSTM GRU",
+    recurrent.Recurrent(): "RNN SimpleRNN LSTM GRU",
     bidirectional.Bidirectional(): "Bidirectional",
+    single_head.Attention(): "Attention",
+    single_head.AdditiveAttention(): "AdditiveAttention",
     attention.MultiHead(): "MultiHeadAttention",
     attention.GroupQuery(): "GroupQueryAttention",
 }
@@ -107,6 +112,9 @@ _NUMPY_OPS = {
     merge.Where(): "Where",
     merge.Stack(): "Stack",
     merge.Concatenate(): "Concatenate",
+    product.Product(product.matmul): "Matmul",
+    product.Product(product.einsum): "Einsum",
+    product.OfBatches(): "Dot Inner Outer Tensordot Vdot",
     reduce.Reduce(): "Amax Amin Max Median Min",
     reduce.Sum(): "Sum",
     reduce.Mean(): "Mean",

@@ -376,10 +376,25 @@ def test_barriers():
     x, _ = layer(inputs, inputs, return_attention_scores=True)
     x = layers.MultiHeadAttention(2, 3, output_shape=(2, 3), name="axes")(x, x)
     found = checks.reasons(keras.Model(inputs, x))
-    assert "does not map one tensor to one" in found["scores"]
+    assert "gives out its scores" in found["scores"]
     assert "projects to several axes" in found["axes"]
     layer = layers.GroupQueryAttention(3, 4, 2, name="shared")
     x = layer(inputs, inputs)
     assert (
         "shared" in checks.reasons(keras.Model(inputs, layer(x, x)))["shared"]
     )
+
+
+def test_heads_that_attend_to_each_other_stay():
+    rng = np.random.default_rng(0)
+    layer = layers.MultiHeadAttention(
+        HEADS, 3, attention_axes=(3,), name="attention"
+    )
+    inputs = keras.Input((5, 2, 4))
+    x = layers.Dense(6)(inputs)
+    model = keras.Model(inputs, layer(x, x))
+    checks.spread(model, rng)
+    shut(layer, [0], [2])
+    checks.check(model, rng)
+    assert "attend to each other" in checks.barriers(model)["attention"]
+    l0keras.sparsify(model)

@@ -85,12 +85,6 @@ def test_scale_of_a_gate_is_folded():
     assert stripped.get_layer("embedding").embeddings.shape == (4, 4)
 
 
-def test_lora_is_a_barrier():
-    model = model_of()
-    model.get_layer("embedding").enable_lora(2)
-    assert "LoRA" in checks.reasons(model)["embedding"]
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_reversible_embedding(tied, tmp_path):
     embedding = layers.ReversibleEmbedding(4, 6, tie_weights=tied, name="e")

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
 from keras import ops
 
 from l0keras.stripping.plan import plan
@@ -105,13 +104,10 @@ def test_a_product_with_zeros_of_an_array_closes_channels():
 @pytest.mark.parametrize(
     "step, text",
     [
-        (lambda x: ops.matmul(x, np.eye(6, dtype="float32")), "no rule for"),
-        (lambda x: ops.einsum("bthc->bthc", x), "no rule for"),
-        (lambda x: layers.Dot(axes=3)([x, x]), "no rule for"),
         (lambda x: ops.sort(x, axis=1), "no rule for"),
         (lambda x: x * np.ones((1, 1, 1, 1, 6), "float32"), "higher rank"),
     ],
-    ids=range(5),
+    ids=range(2),
 )
 def test_what_is_a_barrier(step, text):
     rng = np.random.default_rng(0)

@@ -165,7 +165,7 @@ def test_constants():
 @pytest.mark.parametrize(
     "inside, shape, reason",
     [
-        (layers.LayerNormalization(), (3, 4), "each of its channels depends"),
+        (layers.LayerNormalization(), (3, 4), "normalizes by the mean and"),
         (layers.Activation("softmax"), (3, 4), "activation 'softmax' may mix"),
         (
             layers.SpectralNormalization(layers.Dense(2)),

@@ -1,0 +1,132 @@
+"""Gated recurrent layers as plain ones, and gates of their own behind them."""
+
+import keras
+import numpy as np
+
+from l0keras.copying import Copier
+from l0keras.gates import HardConcreteGate
+from l0keras.layers.gated_rnn import GatedRNN
+
+_MERGES = {
+    "ave": keras.layers.Average,
+    "mul": keras.layers.Multiply,
+    "sum": keras.layers.Add,
+}
+
+
+def layers_inside(layer):
+    """The layers inside of a wrapper, an empty list for other layers."""
+    if type(layer) is keras.layers.TimeDistributed:
+        return [layer.layer]
+    if type(layer) is keras.layers.Bidirectional:
+        return [layer.forward_layer, layer.backward_layer]
+    return []
+
+
+def is_gated_rnn(layer):
+    """Whether a layer is a gated recurrent one, or a wrapper around such."""
+    if isinstance(layer, GatedRNN):
+        return True
+    inside = layers_inside(layer)
+    return bool(inside) and all(isinstance(one, GatedRNN) for one in inside)
+
+
+def bake_rnn(layer):
+    """The plain layer that a gated one is, and what comes behind it.
+
+    Args:
+        layer: one for which `is_gated_rnn` holds.
+
+    Returns:
+        A built Keras layer with the name of `layer`, and a function from the
+        list of its outputs to the list of those of `layer`. It calls gates,
+        see `KnownGate`, and Keras layers.
+    """
+    if isinstance(layer, GatedRNN):
+        plain, gates = layer.bake_apart()
+        return plain, lambda outputs: _scaled(layer, gates, outputs)
+    copier = Copier()
+    gates = []
+    for inner in layers_inside(layer):
+        plain, own = inner.bake_apart()
+        copier.replace(inner, plain)
+        gates.append(own)
+    plain = copier.layer(layer)
+    if len(gates) == 1:
+        return plain, lambda outputs: _scaled(layer, gates[0], outputs)
+    mode = layer.merge_mode
+    (first, *states), (second, *others) = gates
+    states = [*states, *others]
+    if mode == "concat":
+        gates = [np.concatenate([first, second]), *states]
+        return plain, lambda outputs: _scaled(layer, gates, outputs)
+    gates = [first, second, *states]
+    # Each has gates of its own before they are merged.
+    plain.merge_mode = None
+
+    def merged(outputs):
+        first, second, *states = _scaled(layer, gates, outputs)
+        if mode is None:
+            return [first, second, *states]
+        merge = _MERGES[mode](
+            name=f"{layer.name}_{mode}", dtype=layer.dtype_policy
+        )
+        return [merge([first, second]), *states]
+
+    return plain, merged
+
+
+def _scaled(layer, gates, outputs):
+    scaled = []
+    for number, (own, x) in enumerate(zip(gates, outputs, strict=True)):
+        gate = KnownGate(
+            own,
+            name=f"{layer.name}_gates" + (f"_{number}" if number else ""),
+            dtype=layer.dtype_policy,
+            trainable=layer.trainable,
+        )
+        scaled.append(gate(x))
+    return scaled
+
+
+def functional_call(call, plain, behind):
+    """A model of what a call of a gated layer computes at test time.
+
+    Args:
+        call: the call of the gated layer, a node of a Keras model.
+        plain, behind: what `bake_rnn` gives for the layer.
+
+    Returns:
+        A functional model whose inputs are all tensors of the call.
+    """
+    given = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+        for tensor in call.arguments.keras_tensors
+    ]
+    tensors = iter(given)
+    args, kwargs = call.arguments.convert(
+        lambda x: next(tensors) if isinstance(x, keras.KerasTensor) else x
+    )
+    outputs = keras.tree.flatten(plain(*args, **kwargs))
+    return keras.Model(given, behind(outputs))
+
+
+class KnownGate(HardConcreteGate):
+    """A gate of its own whose test gates are known; not to be computed with.
+
+    Args:
+        gates: an array that broadcasts from the last axis of the input on.
+    """
+
+    def __init__(self, gates, **kwargs):
+        super().__init__(axis=-gates.ndim, **kwargs)
+        self._gates = gates.reshape(-1)
+
+    def build(self, inputs_shape):
+        pass
+
+    def test_gates(self):
+        return self._gates
+
+    def call(self, inputs):
+        return inputs
