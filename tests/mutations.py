@@ -88,10 +88,10 @@ MUTATIONS = [
     ),
     Mutation(
         "activations that a gate must not move through",
-        "graph/activations.py",
+        "activations.py",
         'for name in ("leaky_relu", "linear", "relu")',
         'for name in ("elu", "leaky_relu", "linear", "relu")',
-        ("graph/activations_test.py",),
+        ("activations_test.py",),
     ),
     Mutation(
         "negative scales, which no ReLU lets through",

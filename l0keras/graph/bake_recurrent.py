@@ -2,6 +2,8 @@
 
 import keras
 import numpy as np
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask
 
 from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
@@ -17,7 +19,10 @@ _MERGES = {
 def layers_inside(layer):
     """The layers inside of a wrapper, an empty list for other layers."""
     if type(layer) is keras.layers.TimeDistributed:
-        return [layer.layer]
+        inner = layer.layer
+        # Its gates are in front of a merge, where there may be one output.
+        merges = getattr(inner, "merge_mode", "concat") != "concat"
+        return [] if merges else [inner]
     if type(layer) is keras.layers.Bidirectional:
         return [layer.forward_layer, layer.backward_layer]
     return []
@@ -28,7 +33,7 @@ def is_gated_rnn(layer):
     if isinstance(layer, GatedRNN):
         return True
     inside = layers_inside(layer)
-    return bool(inside) and all(isinstance(one, GatedRNN) for one in inside)
+    return bool(inside) and all(map(is_gated_rnn, inside))
 
 
 def bake_rnn(layer):
@@ -42,38 +47,46 @@ def bake_rnn(layer):
         list of its outputs to the list of those of `layer`. It calls gates,
         see `KnownGate`, and Keras layers.
     """
-    if isinstance(layer, GatedRNN):
-        plain, gates = layer.bake_apart()
+    plain, gates = _apart(layer)
+    mode = getattr(layer, "merge_mode", None)
+    if mode not in _MERGES:
         return plain, lambda outputs: _scaled(layer, gates, outputs)
-    copier = Copier()
-    gates = []
-    for inner in layers_inside(layer):
-        plain, own = inner.bake_apart()
-        copier.replace(inner, plain)
-        gates.append(own)
-    plain = copier.layer(layer)
-    if len(gates) == 1:
-        return plain, lambda outputs: _scaled(layer, gates[0], outputs)
-    mode = layer.merge_mode
-    (first, *states), (second, *others) = gates
-    states = [*states, *others]
-    if mode == "concat":
-        gates = [np.concatenate([first, second]), *states]
-        return plain, lambda outputs: _scaled(layer, gates, outputs)
-    gates = [first, second, *states]
     # Each has gates of its own before they are merged.
     plain.merge_mode = None
 
     def merged(outputs):
         first, second, *states = _scaled(layer, gates, outputs)
-        if mode is None:
-            return [first, second, *states]
+        mask = get_keras_mask(first)
+        for x in (*outputs, first, second):
+            # Both have the same channels, so no selection can lose it.
+            set_keras_mask(x, None)
         merge = _MERGES[mode](
             name=f"{layer.name}_{mode}", dtype=layer.dtype_policy
         )
-        return [merge([first, second]), *states]
+        output = merge([first, second])
+        set_keras_mask(output, mask)
+        return [output, *states]
 
     return plain, merged
+
+
+def _apart(layer):
+    """A plain layer, and the gates of each of its outputs before a merge."""
+    if isinstance(layer, GatedRNN):
+        return layer.bake_apart()
+    copier = Copier()
+    inside = []
+    for inner in layers_inside(layer):
+        plain, gates = _apart(inner)
+        copier.replace(inner, plain)
+        inside.append(gates)
+    if len(inside) == 1:
+        return copier.layer(layer), inside[0]
+    (first, *states), (second, *others) = inside
+    outputs = [first, second]
+    if layer.merge_mode == "concat":
+        outputs = [np.concatenate(outputs)]
+    return copier.layer(layer), [*outputs, *states, *others]
 
 
 def _scaled(layer, gates, outputs):

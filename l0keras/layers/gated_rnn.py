@@ -3,6 +3,7 @@ import contextlib
 import keras
 from keras import ops
 
+from l0keras import activations
 from l0keras.layers.gated_layer import GatedLayer
 from l0keras.layers.gated_weight import GatedWeight
 
@@ -86,6 +87,13 @@ class GatedRNN(GatedLayer):
         self._sequences_shape = tuple(sequences_shape)
         self._build_gate()
 
+    @property
+    def _mixes_units(self):
+        """Whether a unit is seen by others though nobody reads its state."""
+        functions = [self.cell.activation]
+        functions.append(getattr(self.cell, "recurrent_activation", None))
+        return not all(map(activations.is_elementwise, functions))
+
     def _gated_weights(self):
         cell = self.cell
         weights = [
@@ -100,7 +108,7 @@ class GatedRNN(GatedLayer):
         *others, columns = weight.shape
         return GatedWeight(
             weight,
-            axes=(-1,),
+            axes=() if self._mixes_units else (-1,),
             # Keras has the columns of all units for one gate of the cell,
             # then those for the next.
             view=(*others, columns // self.units, self.units),

@@ -27,9 +27,7 @@ def takes_gates(layer):
     """Whether `with_gates` knows a gated layer for this one."""
     inside = layers_inside(layer)
     if inside:
-        return all(isinstance(one, keras.layers.RNN) for one in inside) and (
-            all(map(takes_gates, inside))
-        )
+        return all(is_recurrent(one) and takes_gates(one) for one in inside)
     return _class(layer) is not None
 
 

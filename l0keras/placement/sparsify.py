@@ -140,6 +140,7 @@ def sparsify(
         if node.rule is not BARRIER
         and takes_gates(node.layer)
         and not has_lora(node.layer)
+        and not (is_recurrent(node.layer) and _stays(ties, node.output))
     ]
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
@@ -164,6 +165,11 @@ def sparsify(
         with open_gates(sparsifier.new_gates(gated)):
             verify(model, gated, "sparsify")
     return gated
+
+
+def _stays(ties, value):
+    """Whether none of the channels of a value can be cut."""
+    return all(group.fixed for group in ties.groups_at(value))
 
 
 class _Sparsifier(Builder):

@@ -66,8 +66,8 @@ def _forwards(value, scale):
     if value.is_output:
         return None
     steps = []
-    for node, _ in value.readers:
-        if node.rule is BARRIER or node.operation.shared:
+    for node, position in value.readers:
+        if node.rule is BARRIER or node.operation.shared or position:
             return None
         if node.rule.takes_input_scale(node):
             steps.append((node.rule.scale_input, node, scale))

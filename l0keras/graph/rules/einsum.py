@@ -1,6 +1,6 @@
 import numpy as np
 
-from l0keras.graph import activations
+from l0keras import activations
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import cannot_read
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from l0keras.graph import activations
+from l0keras import activations
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import along

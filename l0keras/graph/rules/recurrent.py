@@ -3,8 +3,8 @@ import itertools
 import keras
 import numpy as np
 
+from l0keras import activations
 from l0keras.copying import Copier
-from l0keras.graph import activations
 from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
 

@@ -300,11 +300,11 @@ class Rule:
         raise NotImplementedError
 
     def takes_input_scale(self, node):
-        """Whether `scale_input` may be called."""
+        """Whether `scale_input` may be called, for the first input."""
         return False
 
     def scale_input(self, node, scale):
-        """Multiplies the weights as if the input were scaled."""
+        """Multiplies the weights as if the first input were scaled."""
         raise NotImplementedError
 
     # === Constants ===

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from l0keras.graph import activations
+from l0keras import activations
 
 # Without `threshold`, which has arguments of its own.
 FUNCTIONS = {
