@@ -20,6 +20,18 @@ class Identity(Rule):
         return node.input.constants
 
 
+class Augmentation(Identity):
+    """Layers that change images in training, whatever channels these have.
+
+    Keras notes that they are called in training mode, which is their default;
+    a model hands them its own.
+    """
+
+    ignores_training = True
+    # Gates stand behind it: in training it may change what is 0.
+    homogeneous = False
+
+
 class Elementwise(Rule):
     """Layers and ops without weights that map each number on its own."""
 

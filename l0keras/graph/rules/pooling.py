@@ -24,6 +24,12 @@ class Positions(Rule):
         return node.input.constants
 
 
+class CenterCrop(Positions):
+    """`CenterCrop`, in training too; it scales up what is too small."""
+
+    ignores_training = True
+
+
 class Upsampling(Positions):
     """Upsampling: not every interpolation has weights that sum to 1."""
 

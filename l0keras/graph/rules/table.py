@@ -28,6 +28,7 @@ from l0keras.graph.rules import reshape
 from l0keras.graph.rules import select
 from l0keras.graph.rules import single_head
 from l0keras.graph.rules import time_distributed
+from l0keras.graph.rules import whole
 from l0keras.graph.rules.rule import Barrier
 
 BARRIER = Barrier()
@@ -52,6 +53,12 @@ _LAYERS = {
         "GaussianNoise Identity SpatialDropout1D SpatialDropout2D "
         "SpatialDropout3D"
     ),
+    elementwise.Augmentation(): (
+        "CutMix MixUp RandomBrightness RandomContrast RandomCrop "
+        "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
+        "RandomInvert RandomPerspective RandomPosterization RandomRotation "
+        "RandomSharpness RandomShear RandomTranslation RandomZoom Solarization"
+    ),
     elementwise.Activation(): "Activation",
     elementwise.ReLU(): "ReLU",
     elementwise.Homogeneous(): "LeakyReLU",
@@ -73,6 +80,7 @@ _LAYERS = {
     pooling.GlobalPooling(): (
         "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
     ),
+    pooling.CenterCrop(): "CenterCrop",
     pooling.Resize(): "Resizing",
     pooling.Flatten(): "Flatten",
     reshape.Reshape(): "Reshape",
@@ -86,6 +94,10 @@ _LAYERS = {
     merge.Minimum(): "Minimum",
     merge.Concatenate(): "Concatenate",
     product.Product(product.dot): "Dot",
+    whole.Whole("takes what it reads for categories"): (
+        "CategoryEncoding Discretization HashedCrossing Hashing IntegerLookup "
+        "StringLookup TextVectorization"
+    ),
     embedding.Embedding(): "Embedding",
     embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
