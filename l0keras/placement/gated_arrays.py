@@ -124,6 +124,10 @@ class GatedArrays:
         for made, given in enumerate(source):
             if given >= 0:
                 found[given] = _agreed(found[given], needed[made])
+        for one, given, other, made in node.rule.ties(node):
+            if (one, other) == (position, -1):
+                # Several that make one, of which the source is the first.
+                found[given] = _agreed(found[given], needed[made])
         return found
 
     # === Terms of a cost ===

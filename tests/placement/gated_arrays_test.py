@@ -25,6 +25,8 @@ NETWORKS = {
     "shared_layer": networks.shared_layer,
     "two_outputs": networks.two_outputs,
     "nested": networks.nested,
+    "attention_by_hand": networks.attention_by_hand,
+    "fixed_channels": networks.fixed_channels,
 }
 
 

@@ -171,6 +171,7 @@ class Blocks(Layers):
         ]
         if not self.generic:
             kinds += [self.shared_layer, self.shared_layer]
+            kinds += [self.product, self.own_way]
         return self.pick(*kinds)(x, depth)
 
     def layer(self, x, depth):
@@ -235,6 +236,28 @@ class Blocks(Layers):
         return self.pick(keras.layers.Multiply(), lambda xs: xs[0] * xs[1])(
             [x, s]
         )
+
+    def product(self, x, depth):
+        """Attention, or a product of vectors, out of operations."""
+        rank, width = len(x.shape), self.pick(*WIDTHS)
+        q, k = (self.branch(x, 0, width) for _ in range(2))
+        v = self.branch(x, 0)
+        if rank == 2:
+            return v * keras.layers.Dot(1, normalize=self.pick(True, False))(
+                [q, k]
+            )
+        if self.axis == 1:
+            return ops.einsum("bc...,bd...->bd...", q, v)
+        scores = ops.softmax(
+            self.pick(
+                lambda: ops.einsum("...qc,...kc->...qk", q, k),
+                lambda: ops.matmul(q, ops.swapaxes(k, -1, -2)),
+            )()
+        )
+        return self.pick(
+            lambda: ops.matmul(scores, v),
+            lambda: ops.einsum("...qk,...kc->...qc", scores, v),
+        )()
 
     def shared_layer(self, x, depth):
         """One layer called in several places, also one after the other."""
@@ -350,6 +373,27 @@ class Blocks(Layers):
         x = self.pick(*kinds)(x)
         return self.on(x, self.keeping) if self.pick(0, 1) else x
 
+    def own_way(self, x, depth):
+        """An op that handles channels in a way of its own."""
+        array = self.rng.normal(size=self.channels_of(x)).astype("float32")
+        on = self.per_channel(x, array) > 0.0
+        kinds = [
+            lambda: ops.where(x > 0.1, x, 0.2 - x),
+            lambda: ops.where(on, x, 0.5),
+            lambda: ops.squeeze(x[:, None], 1),
+            lambda: ops.max(ops.stack([x, self.like(x)], 1), axis=1),
+            lambda: x * ops.mean(x, axis=self.axis, keepdims=True),
+            lambda: ops.glu(self.to_width(x, self.pick(2, 4)), self.axis),
+        ]
+        if self.axis == -1:
+            kinds += [
+                lambda: ops.rms_normalization(x, array),
+                lambda: ops.einsum("...c,...c->...c", x, self.like(x)),
+            ]
+        if len(x.shape) > 2:
+            kinds.append(lambda: ops.cumsum(x, 1 + (self.axis == 1)))
+        return self.pick(*kinds)()
+
     def moved(self, x):
         """Channels at another place for a while."""
         rank = len(x.shape)
@@ -376,8 +420,19 @@ class Blocks(Layers):
             kinds += [
                 lambda: keras.layers.Concatenate(axis=1)([x, y]),
                 lambda: ops.concatenate([x, y], axis=len(sizes)),
+                lambda: ops.stack([x, y], axis=len(sizes))[:, 0],
+                lambda: sum(ops.unstack(x, axis=1)),
+                lambda: self.sub_pixels(x),
             ]
         return self.pick(*kinds)()
+
+    def sub_pixels(self, x):
+        """Channels that become positions, or the other way round."""
+        if len(x.shape) != 4:
+            return x
+        if not any(size % 2 for size in x.shape[1:3]) and self.pick(0, 1):
+            return ops.space_to_depth(x, 2)
+        return ops.depth_to_space(self.to_width(x, self.pick(4, 8)), 2)
 
 
 def random_graph(seed, data_format="channels_last", generic=False):

@@ -255,6 +255,8 @@ class Layers:
         layers = [ranked("UpSampling", self.rank)(2, **options)]
         if not self.generic:
             layers.append(ranked("ZeroPadding", self.rank)(1, **options))
+            if self.rank == 2:
+                layers.append(keras.layers.Resizing(3, 5, **options))
         if min(self.sizes) > 2:
             layers.append(ranked("Cropping", self.rank)(1, **options))
         return self.pick(*layers)
@@ -277,6 +279,7 @@ class Layers:
                 layers += [
                     keras.layers.Softmax(),
                     keras.layers.LayerNormalization(),
+                    keras.layers.RMSNormalization(),
                     Flip(),
                 ]
             layers += [
@@ -288,6 +291,7 @@ class Layers:
     def end_of_space(self):
         rank, data_format = self.rank, self.data_format
         average = ranked("GlobalAveragePooling", rank)
+        other = "channels_last" if self.axis == 1 else "channels_first"
         return self.pick(
             keras.layers.Flatten(data_format=data_format),
             keras.layers.Flatten(),
@@ -297,6 +301,7 @@ class Layers:
                 data_format=data_format, keepdims=True
             ),
             keras.layers.Identity(),
+            *([] if self.generic else [average(data_format=other)]),
         )
 
 

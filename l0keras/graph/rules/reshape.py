@@ -1,8 +1,10 @@
 import functools
 import math
 
+import keras
 import numpy as np
 
+from l0keras import activations
 from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import channel_axis
@@ -192,19 +194,24 @@ class Reshape(_Reshape):
         return node.input.constants[self.sources(node)[0]]
 
 
-class DepthToSpace(_Regrouping):
-    """`ops.depth_to_space`: channel c of C is made of c, C + c, 2 C + c, ..."""
+class _Folded(_Regrouping):
+    """What makes channel c of C out of c, C + c, 2 C + c, ..."""
+
+    def _folds(self, node):
+        """How many channels make one."""
+        raise NotImplementedError
 
     def _relation(self, node):
-        size, new_size = node.input.size, self._size(node)
-        channels = np.arange(size)
-        return Relation(channels, channels % new_size, size, new_size)
+        channels = np.arange(node.input.size)
+        size = len(channels) // self._folds(node)
+        return Relation(channels, channels % size, len(channels), size)
 
-    def _size(self, node):
-        return node.input.size // node.layer.block_size**2
+    def _axis(self, node):
+        """The axis in which the layer expects its channels."""
+        return channel_axis(node.layer, node.input)
 
     def refuses(self, node):
-        if node.input.axis != channel_axis(node.layer, node.input):
+        if node.input.axis != self._axis(node):
             return OtherAxis("moves along the axis of the channels")
         if not node.input.selectable:
             return "regroups channels, and its input carries a mask"
@@ -215,6 +222,30 @@ class DepthToSpace(_Regrouping):
 
     def shrink(self, node):
         return {}, {}
+
+
+class DepthToSpace(_Folded):
+    """`ops.depth_to_space`."""
+
+    def _folds(self, node):
+        return node.layer.block_size**2
+
+
+class Glu(_Folded):
+    """`ops.glu`: one half of the channels times the sigmoid of the other."""
+
+    homogeneous = False
+
+    def _folds(self, node):
+        return 2
+
+    def _axis(self, node):
+        return node.layer.axis % node.input.rank
+
+    def constants(self, node):
+        factor, gate = np.split(node.input.constants, 2)
+        product = factor * activations.apply(keras.activations.sigmoid, gate)
+        return np.where(factor == 0, 0.0, product)
 
 
 class SpaceToDepth(Rule):

@@ -152,7 +152,7 @@ _NUMPY_OPS = {
     elementwise.Elementwise(): (
         "Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cbrt Ceil Cos Cosh "
         "Exp Exp2 Expm1 Floor Log Log10 Log1p Log2 Reciprocal Round Sign Sin "
-        "Sinc Sinh Sqrt Square Tan Tanh Trunc"
+        "Isfinite Isinf Isnan LogicalNot Sinc Sinh Sqrt Square Tan Tanh Trunc"
     ),
 }
 _NN_OPS = {
@@ -161,6 +161,7 @@ _NN_OPS = {
     normalization.EachChannel(): "LogSoftmax Softmax",
     normalization.RMSNorm(): "RMSNorm",
     reshape.DepthToSpace(): "DepthToSpace",
+    reshape.Glu(): "Glu",
     reshape.SpaceToDepth(): "SpaceToDepth",
     pooling.Positions(): (
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"

@@ -41,15 +41,18 @@ def test_slices_and_integers(step, left, tmp_path):
     assert checks.closed(model, rng, bias=bias, tmp_path=tmp_path) == left
 
 
-def test_halves_of_channels():
+@pytest.mark.parametrize(
+    "glu", [lambda x: x[..., :4] * ops.sigmoid(x[..., 4:]), ops.glu]
+)
+def test_halves_of_channels(glu, tmp_path):
     """A gated linear unit."""
     rng = np.random.default_rng(0)
     inputs = keras.Input((4, 3))
-    x = layers.Dense(8, name="before")(inputs)
-    x = x[..., :4] * ops.sigmoid(x[..., 4:])
+    x = glu(layers.Dense(8, name="before")(inputs))
     model = keras.Model(inputs, layers.Dense(2, name="all_after")(x))
     # 1 is 0, so that 5 goes too; 4 is needed to halve 0.
-    assert checks.closed(model, rng, units=(1, 4)) == 6
+    left = checks.closed(model, rng, units=(1, 4), tmp_path=tmp_path)
+    assert left == 6
 
 
 def test_what_others_need_of_the_input():
