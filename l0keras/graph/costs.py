@@ -3,6 +3,7 @@
 import math
 
 import keras
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.trace import is_functional
@@ -60,7 +61,8 @@ def _layer_macs(layer, inputs, output):
     if isinstance(layer, _TRANSPOSED):
         return _positions(layer, inputs[0]) * _size(layer.kernel)
     if isinstance(layer, _layers.RNN):
-        return math.prod(inputs[0][1:2]) * _step(layer.cell)
+        batch, steps, *rest = inputs[0]
+        return math.prod([steps]) * _step(layer.cell, (batch, *rest))
     if isinstance(layer, _layers.Bidirectional):
         both = layer.forward_layer, layer.backward_layer
         return sum(_layer_macs(one, inputs, output) for one in both)
@@ -73,13 +75,17 @@ def _layer_macs(layer, inputs, output):
     return 0
 
 
-def _step(cell):
-    """The count for one time step of a recurrent cell."""
+def _step(cell, shape):
+    """The count for one time step of a recurrent cell, called on a shape."""
     if isinstance(cell, _layers.StackedRNNCells):
-        return sum(map(_step, cell.cells))
-    if isinstance(cell, _CELLS):
-        return _size(cell.kernel) + _size(cell.recurrent_kernel)
-    return 0
+        return sum(_step(one, shape) for one in cell.cells)
+    if not isinstance(cell, (*_CELLS, ConvLSTMCell)):
+        return 0
+    weights = _size(cell.kernel) + _size(cell.recurrent_kernel)
+    if isinstance(cell, ConvLSTMCell):
+        state, _ = cell.compute_output_shape(shape)
+        return _positions(cell, state) * weights
+    return weights
 
 
 def _attention(layer, inputs):

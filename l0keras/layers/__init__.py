@@ -8,6 +8,9 @@ from l0keras.layers.l0_conv1d import L0Conv1D
 from l0keras.layers.l0_conv2d import L0Conv2D
 from l0keras.layers.l0_conv2d_transpose import L0Conv2DTranspose
 from l0keras.layers.l0_conv3d import L0Conv3D
+from l0keras.layers.l0_conv_lstm1d import L0ConvLSTM1D
+from l0keras.layers.l0_conv_lstm2d import L0ConvLSTM2D
+from l0keras.layers.l0_conv_lstm3d import L0ConvLSTM3D
 from l0keras.layers.l0_dense import L0Dense
 from l0keras.layers.l0_depthwise_conv2d import L0DepthwiseConv2D
 from l0keras.layers.l0_einsum_dense import L0EinsumDense
@@ -27,6 +30,9 @@ __all__ = [
     "L0Conv2D",
     "L0Conv2DTranspose",
     "L0Conv3D",
+    "L0ConvLSTM1D",
+    "L0ConvLSTM2D",
+    "L0ConvLSTM3D",
     "L0Dense",
     "L0DepthwiseConv2D",
     "L0EinsumDense",

@@ -64,6 +64,8 @@ class GatedRNN(GatedLayer):
     cell_class = None
     # Arguments that Keras leaves out of the layer's configuration.
     left_out_of_config = ("use_cudnn", "implementation")
+    # The axis of the units in all outputs.
+    units_axis = -1
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -98,7 +100,7 @@ class GatedRNN(GatedLayer):
         cell = self.cell
         weights = [
             self._into_units(cell.kernel),
-            GatedWeight(cell._recurrent_kernel, axes=(0,)),
+            GatedWeight(cell._recurrent_kernel, axes=(-2,)),
         ]
         if cell.use_bias:
             weights.append(self._into_units(cell.bias))
@@ -106,12 +108,13 @@ class GatedRNN(GatedLayer):
 
     def _into_units(self, weight):
         *others, columns = weight.shape
+        units = self.cell.recurrent_kernel.shape[-2]
         return GatedWeight(
             weight,
             axes=() if self._mixes_units else (-1,),
             # Keras has the columns of all units for one gate of the cell,
             # then those for the next.
-            view=(*others, columns // self.units, self.units),
+            view=(*others, columns // units, units),
             # Of no use without the unit, but only the unit itself is scaled.
             scaled=False,
         )
@@ -126,13 +129,16 @@ class GatedRNN(GatedLayer):
                 training=training,
             )
         return keras.tree.map_structure(
-            lambda tensor: tensor * self._on_steps(gates, tensor), outputs
+            lambda tensor: tensor * self._shaped(gates, tensor), outputs
         )
 
-    def _on_steps(self, gates, outputs):
-        if len(gates.shape) == 2 and len(outputs.shape) == 3:
-            return ops.expand_dims(gates, 1)
-        return gates
+    def _shaped(self, gates, outputs):
+        """The gates, so that they broadcast to outputs."""
+        shape = [1] * len(outputs.shape)
+        if len(gates.shape) == 2:
+            shape[0] = -1
+        shape[self.units_axis] = gates.shape[-1]
+        return ops.reshape(gates, shape)
 
     def _plain_config(self):
         left_out = {
@@ -154,9 +160,11 @@ class GatedRNN(GatedLayer):
             which broadcast from the last axis on, the outputs of the plain
             layer are those of this one.
         """
+        plain = super().bake()
         gates = self.gate.test_gates()
-        states = len(self.state_size) if self.return_state else 0
-        return super().bake(), [gates] * (1 + states)
+        gates = gates.reshape((-1,) + (1,) * (-1 - self.units_axis))
+        shapes = plain.compute_output_shape(self._sequences_shape)
+        return plain, [gates] * (len(shapes) if self.return_state else 1)
 
     def bake(self):
         """The plain Keras model that this layer is at test time.

@@ -8,6 +8,9 @@ from l0keras.copying import live_arguments
 from l0keras.graph.bake_recurrent import layers_inside
 
 _GATED = {
+    keras.layers.ConvLSTM1D: layers.L0ConvLSTM1D,
+    keras.layers.ConvLSTM2D: layers.L0ConvLSTM2D,
+    keras.layers.ConvLSTM3D: layers.L0ConvLSTM3D,
     keras.layers.GRU: layers.L0GRU,
     keras.layers.LSTM: layers.L0LSTM,
     keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,

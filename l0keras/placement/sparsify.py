@@ -52,7 +52,8 @@ def sparsify(
     MultiHeadAttention become `L0LSTM`, `L0GRU`, `L0SimpleRNN` and
     `L0MultiHeadAttention`, whose gates are on units and heads; recurrent
     layers also inside `Bidirectional` and `TimeDistributed`, and where they
-    are an `RNN` with the cell of such a layer.
+    are an `RNN` with the cell of such a layer. ConvLSTM2D and the like become
+    `L0ConvLSTM2D` and the like.
 
     Source: the gates are those of Louizos, Welling and Kingma, ICLR 2018
     (arXiv:1712.01312), section 2.2, and with `dependence` of Li and Ji,

@@ -22,9 +22,10 @@ def count_macs(model: keras.Model) -> int:
     where gates are closed; strip the model to count the rest.
 
     Counted are Dense, EinsumDense, all convolutions (plain, depthwise,
-    separable and transposed), SimpleRNN, LSTM and GRU and `RNN` with their
-    cells, attention with heads (projections, scores and weighted sums), and
-    these inside `TimeDistributed` and `Bidirectional`. Other layers count 0.
+    separable and transposed), SimpleRNN, LSTM, GRU, ConvLSTM layers and `RNN`
+    with the cells of these, attention with heads (projections, scores and
+    weighted sums), and these inside `TimeDistributed` and `Bidirectional`.
+    Other layers count 0.
 
     Args:
         model: a built `Sequential` or functional model whose shapes are

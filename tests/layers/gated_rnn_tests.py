@@ -15,16 +15,12 @@ def arrays(outputs):
     return [numpy(tensor) for tensor in keras.tree.flatten(outputs)]
 
 
-class GatedRNNTests(GatedLayerTests):
-    """Derive, set what `GatedLayerTests` asks for and `states`."""
+class RecurrentTests(GatedLayerTests):
+    """Derive, and set what `GatedLayerTests` asks for."""
 
     default_granularity = "output"
     granularities = ("output",)
     per_example = ("output",)
-    # How many state tensors the layer has.
-    states = None
-    # The values of an argument of that name.
-    implementations = ()
 
     def is_baked(self, baked):
         assert isinstance(baked, keras.Sequential)
@@ -42,6 +38,15 @@ class GatedRNNTests(GatedLayerTests):
 
     def gate(self, plain, granularity, inputs, gates):
         return numpy(self.scaled(plain, inputs.shape, gates)(inputs)) * gates
+
+
+class GatedRNNTests(RecurrentTests):
+    """Also set `states`; for layers of units on sequences of vectors."""
+
+    # How many state tensors the layer has.
+    states = None
+    # The values of an argument of that name.
+    implementations = ()
 
     def pair(self, gates=None, shape=(4, 6, 3), **arguments):
         """A gated layer with test gates, and the plain one scaled by them."""

@@ -226,3 +226,25 @@ def test_states_that_start_a_decoder_keep_the_scale_of_their_gates():
         for tensor in (a, b)
     ]
     gated_and_stripped(model, inputs, rng)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_filters_of_recurrent_convolutions_are_cut(rank):
+    rng = np.random.default_rng(0)
+    kind = getattr(layers, f"ConvLSTM{rank}D")
+    sizes = (3,) * rank
+    model = keras.Sequential(
+        [
+            keras.Input((2, *sizes, 2)),
+            kind(UNITS, 2, padding="same", return_sequences=True, name="one"),
+            kind(UNITS, 2, name="two"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    inputs = [rng.normal(size=(4, 2, *sizes, 2)).astype("float32")]
+    _, stripped = gated_and_stripped(model, inputs, rng)
+    for name in ("one", "two"):
+        assert type(stripped.get_layer(name)) is kind
+        assert stripped.get_layer(name).filters == UNITS // 2
+    assert l0keras.count_macs(stripped) < l0keras.count_macs(model) / 2

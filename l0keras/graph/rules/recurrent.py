@@ -1,7 +1,9 @@
 import itertools
+import math
 
 import keras
 import numpy as np
+from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
 from l0keras import activations
 from l0keras.copying import Copier
@@ -14,19 +16,24 @@ _GATES = {
     keras.layers.SimpleRNNCell: (1, 0),
     keras.layers.LSTMCell: (4, 2),
     keras.layers.GRUCell: (3, 2),
+    ConvLSTMCell: (4, 2),
 }
 _LAYERS = (
     keras.layers.RNN,
     keras.layers.SimpleRNN,
     keras.layers.LSTM,
     keras.layers.GRU,
+    keras.layers.ConvLSTM1D,
+    keras.layers.ConvLSTM2D,
+    keras.layers.ConvLSTM3D,
 )
 
 
 class Recurrent(Rule):
     """`SimpleRNN`, `LSTM`, `GRU`: a unit goes with all of its gates.
 
-    So it is with an `RNN` of their cells.
+    So it is with an `RNN` of their cells, and with the filters of a
+    `ConvLSTM2D` and the like.
 
     A unit stays if it is read, or if one that stays reads its state. A mask
     only says which steps are left out, so nothing depends on it. The states
@@ -127,9 +134,11 @@ class Cell:
         self.layer = layer
         self.cell = layer.cell
         self.gates, self.candidate = _GATES[type(self.cell)]
-        self.units = self.cell.units
-        self.kernel = self._by_unit(params["kernel"])
-        self.recurrent = self._by_unit(params["recurrent_kernel"])
+        self.size = "units" if hasattr(self.cell, "units") else "filters"
+        self.units = getattr(self.cell, self.size)
+        self.window = params["kernel"].shape[:-2]
+        self.kernel = self._by_row(params["kernel"])
+        self.recurrent = self._by_row(params["recurrent_kernel"])
         self.bias = None
         if self.cell.use_bias:
             # A row each for the two kernels, where the layer has that.
@@ -138,6 +147,22 @@ class Cell:
     def _by_unit(self, array):
         """Splits the last axis: all units for one gate, then for the next."""
         return array.reshape(*array.shape[:-1], self.gates, self.units)
+
+    def _by_row(self, kernel):
+        """A kernel by what it reads, positions in a window, gates, units."""
+        rows = self._by_unit(np.moveaxis(kernel, -2, 0))
+        return rows.reshape(len(rows), -1, self.gates, self.units)
+
+    def _flat(self, rows):
+        """The inverse of `_by_row`, for any number of rows and units."""
+        kernel = rows.reshape(len(rows), *self.window, -1)
+        return np.moveaxis(kernel, 0, -2)
+
+    def _known(self, constants):
+        """The constants that are the same at all positions, with borders."""
+        if getattr(self.cell, "padding", "valid") == "valid":
+            return constants
+        return np.where(constants == 0, 0.0, np.nan)
 
     @property
     def mixes(self):
@@ -149,10 +174,11 @@ class Cell:
 
     def _shares(self, constants):
         """What inputs of these values add, NaN where one is not known."""
-        kernel = self.kernel.astype("float64")
-        open_ones = np.any(kernel[np.isnan(constants)] != 0, axis=0)
+        constants = self._known(constants)
+        unknown = self.kernel[np.isnan(constants)]
+        kernel = np.sum(self.kernel, axis=1, dtype="float64")
         shares = np.tensordot(np.nan_to_num(constants), kernel, axes=1)
-        return np.where(open_ones, np.nan, shares)
+        return np.where(np.any(unknown != 0, axis=(0, 1)), np.nan, shares)
 
     def zeros(self, constants, starts):
         """Which units are 0 at every step, whatever the input.
@@ -173,7 +199,7 @@ class Cell:
         # Of those, the ones that no other unit stirs. Induction over the
         # steps: what is 0 before a step and is stirred by nothing else is 0
         # after it.
-        feeds = self.recurrent[:, self.candidate] != 0
+        feeds = np.any(self.recurrent[:, :, self.candidate] != 0, axis=1)
         while True:
             calm = zero & ~np.any(feeds[~zero], axis=0)
             if np.array_equal(calm, zero):
@@ -184,7 +210,7 @@ class Cell:
         """The units whose states these units depend on, with themselves."""
         if self.mixes:
             return np.ones_like(units)
-        feeds = np.any(self.recurrent != 0, axis=1)
+        feeds = np.any(self.recurrent != 0, axis=(1, 2))
         feeds &= ~self.zeros(constants, starts)[:, None]
         while True:
             more = units | np.any(feeds[:, units], axis=1)
@@ -203,31 +229,31 @@ class Cell:
 
     def reads(self, units, constants):
         """The inputs that the bias cannot stand in for."""
-        connected = np.any(self.kernel[:, :, units] != 0, axis=(1, 2))
-        return connected & np.isnan(constants)
+        connected = np.any(self.kernel[..., units] != 0, axis=(1, 2, 3))
+        return connected & np.isnan(self._known(constants))
 
     def cut(self, got, kept, constants):
         """The configuration and the weights with some inputs and units."""
         gone = np.ones(len(constants), bool)
         gone[got] = False
-        values = np.where(gone, np.nan_to_num(constants), 0.0)
+        values = np.nan_to_num(self._known(constants))
+        values = np.where(gone, values, 0.0)
         # An input that is gone and not known is not connected.
-        shares = np.tensordot(values, self.kernel, axes=1)[..., kept]
-        kernel = self.kernel[got][..., kept]
-        recurrent = self.recurrent[kept][..., kept]
-        config = {"units": len(kept)}
-        params = {"kernel": kernel, "recurrent_kernel": recurrent}
+        shares = np.tensordot(values, self.kernel.sum(axis=1), axes=1)
+        shares = shares[..., kept]
+        params = {
+            "kernel": self._flat(self.kernel[got][..., kept]),
+            "recurrent_kernel": self._flat(self.recurrent[kept][..., kept]),
+        }
+        config = {self.size: len(kept)}
         if self.cell.use_bias or np.any(shares):
             config["use_bias"] = True
-            params["bias"] = self._bias_with(shares, kept)
-        flat = {
-            k: array.reshape(*array.shape[:-2], -1)
-            for k, array in params.items()
-        }
+            bias = self._bias_with(shares, kept)
+            params["bias"] = bias.reshape(*bias.shape[:-2], -1)
         if type(self.layer) is keras.layers.RNN:
             cell = Copier().changed(self.cell, self.cell.name, config)
             config = {"cell": cell}
-        return config, flat
+        return config, params
 
     def _bias_with(self, shares, kept):
         if self.bias is not None:
@@ -245,9 +271,10 @@ class Cell:
     def weights(self, outputs):
         """For `Rule.weights`, where `outputs` are the units' channels."""
         columns = (-1, outputs)
+        count = self.gates * math.prod(self.window)
         arrays = [
-            (self.gates, [(0, np.arange(len(self.kernel))), columns]),
-            (self.gates, [columns, columns]),
+            (count, [(0, np.arange(len(self.kernel))), columns]),
+            (count, [columns, columns]),
         ]
         if self.bias is not None:
             arrays.append((self.bias.size // self.units, [columns]))
@@ -275,7 +302,9 @@ def refuses(layer):
 
 def refuses_call(node):
     """Why a call of a recurrent layer is not understood, or `None`."""
-    if node.input.rank != 3 or node.input.axis != 2:
+    last = node.input.rank - 1
+    first = getattr(node.layer, "data_format", None) == "channels_first"
+    if node.input.axis != last or first:
         return "reads along another axis than that of the channels"
     states = initial_states(node)
     if any(initial_states(other) != states for other in node.operation.nodes):
@@ -283,8 +312,9 @@ def refuses_call(node):
     given = [node.inputs[position] for position in states]
     if len(given) != len(_initial_state(node.args, node.kwargs)):
         return "starts from states that are no tensors of the model"
-    if not all(v.rank == 2 and v.axis == 1 and v.selectable for v in given):
-        return "starts from states with channels elsewhere"
+    for value in given:
+        if value.axis != value.rank - 1 or not value.selectable:
+            return "starts from states with channels elsewhere"
     return None
 
 

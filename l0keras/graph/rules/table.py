@@ -101,7 +101,9 @@ _LAYERS = {
     embedding.Embedding(): "Embedding",
     embedding.Reversible(): "ReversibleEmbedding",
     einsum.EinsumDense(): "EinsumDense",
-    recurrent.Recurrent(): "RNN SimpleRNN LSTM GRU",
+    recurrent.Recurrent(): (
+        "ConvLSTM1D ConvLSTM2D ConvLSTM3D GRU LSTM RNN SimpleRNN"
+    ),
     bidirectional.Bidirectional(): "Bidirectional",
     single_head.Attention(): "Attention",
     single_head.AdditiveAttention(): "AdditiveAttention",

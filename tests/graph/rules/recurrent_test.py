@@ -382,3 +382,47 @@ def test_an_initial_state_of_numbers_is_a_barrier():
     a = keras.Input((5, 4), batch_size=2)
     x = layers.GRU(3, name="rnn")(a, initial_state=np.ones((2, 3)))
     assert "no tensors" in checks.reasons(keras.Model(a, x))["rnn"]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_filters_of_a_recurrent_convolution(padding, tmp_path):
+    """Filter 1 is read nowhere and 4 is 0; input 0 is 0 and input 3 is 0.7.
+
+    At the borders of same padding a bias cannot stand in for input 3.
+    """
+    rng = np.random.default_rng(0)
+    rnn = layers.ConvLSTM2D(UNITS, 2, padding=padding, name="rnn")
+    model = model_of(rnn, shape=(3, 4, 3, 4), rng=rng)
+    shut_columns(model.get_layer("before"), [0, 3], [-1.0, 0.7])
+    shut_rows(model.get_layer("after"), [1])
+    arrays = checks.weights_of(rnn)
+    others = [0, 2, 3, 4, 5]
+    by_unit(arrays["recurrent_kernel"])[:, :, 1, :, others] = 0.0
+    for array in arrays.values():
+        by_unit(array)[..., 2, 4] = 0.0
+    checks.assign(rnn, arrays)
+    stripped = checks.check(model, rng, tmp_path)
+    left = 4 if padding == "same" else 3
+    cell = stripped.get_layer("rnn").cell
+    assert cell.kernel.shape == (2, 2, left, 4 * 4)
+    assert cell.recurrent_kernel.shape == (2, 2, 4, 4 * 4)
+
+
+def test_states_of_a_recurrent_convolution():
+    rng = np.random.default_rng(0)
+    a, b = keras.Input((3, 4, 2)), keras.Input((2, 4, 2))
+    arguments = {"filters": UNITS, "kernel_size": 2, "padding": "same"}
+    first = layers.ConvLSTM1D(**arguments, return_state=True, name="first")
+    second = layers.ConvLSTM1D(**arguments, name="second")
+    x = second(b, initial_state=first(a)[1:])
+    model = keras.Model([a, b], layers.Dense(3, name="after")(x))
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("after"), [1])
+    for layer in (first, second):
+        arrays = checks.weights_of(layer)
+        others = [0, 2, 3, 4, 5]
+        by_unit(arrays["recurrent_kernel"])[:, 1, :, others] = 0.0
+        checks.assign(layer, arrays)
+    stripped = checks.check(model, rng)
+    assert stripped.get_layer("first").filters == UNITS - 1
+    assert stripped.get_layer("second").filters == UNITS - 1
