@@ -6,6 +6,7 @@ mean the same: training and test time lead to the same graph, and the graph
 computes the same numbers.
 """
 
+import functools
 import inspect
 import itertools
 import re
@@ -46,7 +47,8 @@ class Call:
     Attributes:
         operation: the layer of the caller's model, or an op.
         arguments: the `SymbolicArguments`, without `None` for masks and for
-            `training`, which would hide those from outside.
+            `training`, which would hide those from outside, and without
+            `None` where that is the default.
         input_tensors, outputs: lists of `KerasTensor`.
     """
 
@@ -54,7 +56,7 @@ class Call:
         kwargs = {
             key: value
             for key, value in node.arguments.kwargs.items()
-            if value is not None or key not in ("mask", "training")
+            if value is not None or not _may_leave_out(operation, key)
         }
         kwargs.pop("training", None)
         if training is not None:
@@ -63,6 +65,13 @@ class Call:
         self.arguments = SymbolicArguments(*node.arguments.args, **kwargs)
         self.input_tensors = self.arguments.keras_tensors
         self.outputs = node.outputs
+
+
+def _may_leave_out(operation, key):
+    """Whether an argument of a call that is `None` need not be given."""
+    parameter = inspect.signature(operation.call).parameters.get(key)
+    default = None if parameter is None else parameter.default
+    return key in ("mask", "training") or (parameter and default is None)
 
 
 class Inside:
@@ -226,6 +235,8 @@ def _open(call, fresh):
         copy = copier.layer(layer)
     except Exception as error:
         raise Closed(f"cannot be copied: {_message(error)}") from error
+    for inner in copy._flatten_layers():
+        _go_by_call(inner)
     outcomes = _outcomes.setdefault(layer, {})
     key = _key(call)
     if isinstance(outcomes.get(key), Closed):
@@ -250,6 +261,24 @@ def _open(call, fresh):
     outcomes[key] = (size or reasons)[0].with_traceback(None)
     outcomes[key].__cause__ = outcomes[key].__context__ = None
     raise outcomes[key]
+
+
+def _go_by_call(layer):
+    """Lets a copy find out by its `call` what it gives out.
+
+    Where a class has a `call` of its own, what it derives from may say that
+    of another one, with other arguments.
+    """
+    classes = type(layer).__mro__
+    calls, says = (
+        next(i for i, kind in enumerate(classes) if name in vars(kind))
+        for name in ("call", "compute_output_spec")
+    )
+    if says <= calls or classes[says] in (keras.Layer, keras.Operation):
+        return
+    layer.compute_output_spec = functools.partial(
+        keras.Operation.compute_output_spec, layer
+    )
 
 
 def _key(call):
@@ -462,7 +491,7 @@ def _replay(outputs, known, fresh, stand_ins):
         if isinstance(x, keras.KerasTensor):
             return tensors[id(x)]
         if any(_stands_in(n, stand_ins) for n in getattr(x, "shape", ())):
-            raise _DependsOnSize("makes constants of a size that is not known")
+            return _shared_part(x, stand_ins)
         return x
 
     flat = keras.tree.flatten(outputs)
@@ -473,10 +502,30 @@ def _replay(outputs, known, fresh, stand_ins):
         operation = node.operation
         if not isinstance(operation, keras.Layer):
             operation = _of_any_size(node, stand_ins)
-        results = keras.tree.flatten(operation(*args, **kwargs))
+        try:
+            results = keras.tree.flatten(operation(*args, **kwargs))
+        except Exception as error:
+            raise _CannotRun(_message(error)) from error
         for tensor, result in zip(node.outputs, results, strict=True):
             tensors[id(tensor)] = result
     return keras.tree.map_structure(other, outputs)
+
+
+def _shared_part(constant, stand_ins):
+    """A constant of size 1 where its size is not known: it will broadcast.
+
+    Such as a causal mask that was made for each example of a batch.
+    """
+    array = keras.ops.convert_to_numpy(constant)
+    for axis, size in enumerate(array.shape):
+        if _stands_in(size, stand_ins):
+            first = array.take([0], axis)
+            if np.any(array != first):
+                raise _DependsOnSize(
+                    "makes constants of a size that is not known"
+                )
+            array = first
+    return keras.ops.convert_to_tensor(array)
 
 
 def _stands_in(number, stand_ins):
@@ -488,7 +537,7 @@ def _stands_in(number, stand_ins):
 
 
 def _of_any_size(node, stand_ins):
-    """A copy of an op that does not say what sizes there are.
+    """An op that does not say what sizes there are.
 
     A shape may leave out one of its sizes, so that is what it does with one
     that is not known.
@@ -512,7 +561,8 @@ def _of_any_size(node, stand_ins):
         ]
         if sizes.count(-1) > 1:
             raise _DependsOnSize("Reshape needs two sizes that are not known")
-        setattr(copy, key, tuple(sizes))
+        # By its constructor, which notes what will be saved.
+        return Reshape(tuple(sizes), name=operation.name)
     return copy
 
 
@@ -623,6 +673,9 @@ def _compare(layer, copy, call, fresh, outputs):
             reasons.append(_message(error))
             continue
         for one, other in zip(expected, keras.tree.flatten(got)):
+            masks = get_keras_mask(one), get_keras_mask(other)
+            if (masks[0] is None) != (masks[1] is None):
+                raise Closed("makes masks that its graph does not show")
             one, other = map(keras.ops.convert_to_numpy, (one, other))
             one, other = one.astype("float64"), other.astype("float64")
             scale = max(1.0, np.max(np.abs(one), initial=0.0))

@@ -15,6 +15,12 @@ _GATED = {
     keras.layers.LSTM: layers.L0LSTM,
     keras.layers.MultiHeadAttention: layers.L0MultiHeadAttention,
     keras.layers.SimpleRNN: layers.L0SimpleRNN,
+    # By its name: KerasHub need not be installed. Where nothing is cached it
+    # is the layer of Keras.
+    (
+        "keras_hub.src.layers.modeling.cached_multi_head_attention."
+        "CachedMultiHeadAttention"
+    ): layers.L0MultiHeadAttention,
 }
 # `RNN` around one of these is the same as a layer of its own.
 _BY_CELL = {
@@ -80,7 +86,9 @@ def fill(layer, source):
 
 def _class(layer):
     if type(layer) is not keras.layers.RNN:
-        return _GATED.get(type(layer))
+        kind = type(layer)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return _GATED.get(kind, _GATED.get(name))
     if layer.cell.dtype_policy.name != layer.dtype_policy.name:
         return None
     return _BY_CELL.get(type(layer.cell))

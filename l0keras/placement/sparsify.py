@@ -1,3 +1,4 @@
+import inspect
 import logging
 
 import keras
@@ -375,6 +376,16 @@ class _Sparsifier(Builder):
             seed = arguments["seed"] + self.graph.nodes.index(node)
             arguments = {**arguments, "seed": seed}
         return with_gates(node.layer, node.name, arguments), _GATED_INSIDE
+
+    def call(self, node, layer, args, kwargs):
+        if self.gated_layers.get(node.name) is not None:
+            # What it takes the place of may know further arguments, and in
+            # another order.
+            names = list(inspect.signature(node.layer.call).parameters)
+            named = {**dict(zip(names[1:], args[1:])), **kwargs}
+            args = args[:1]
+            kwargs = {k: v for k, v in named.items() if v is not None}
+        return super().call(node, layer, args, kwargs)
 
     def fill(self, layer, source, weights):
         if weights is not _GATED_INSIDE:

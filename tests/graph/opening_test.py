@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from keras.src.backend import get_keras_mask
+from keras.src.backend import set_keras_mask
 from keras.src.models.functional import Functional
 
 import l0keras
@@ -333,7 +335,22 @@ class ConstantLookup(layers.Layer):
 
 class MakesSizes(layers.Layer):
     def call(self, x):
-        return x + ops.zeros((ops.shape(x)[0], 8))
+        return x + ops.arange(ops.shape(x)[0], dtype="float32")[:, None]
+
+
+class HidesMask(layers.Layer):
+    """Its embedding makes a mask that Keras cannot tell before it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.ReversibleEmbedding(8, 8, mask_zero=True)
+
+    def call(self, x):
+        rows = self.embedding(ops.cast(x > 0, "int32"))
+        x = x + ops.sum(rows, axis=-1)
+        if get_keras_mask(rows) is not None:
+            set_keras_mask(x, get_keras_mask(rows))
+        return x
 
 
 class NumpyInside(layers.Layer):
@@ -354,6 +371,7 @@ class NumpyInside(layers.Layer):
         (Regularized, "activity regularizer"),
         (ConstantLookup, "read where its graph does not show it"),
         (MakesSizes, "a size that is not known"),
+        (HidesMask, "masks that its graph does not show"),
         (NumpyInside, ""),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -406,3 +424,25 @@ def test_a_mask_goes_through():
     result, stripped = check_road(model, rng)
     assert closed_reasons(model) == []
     assert len(l0keras.gates_of(result)) >= 2
+
+
+class Heads(layers.Layer):
+    """Makes a mask and a shape out of the size of the batch."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(8)
+
+    def call(self, x):
+        batch = ops.shape(x)[0]
+        x = ops.reshape(self.dense(x), (batch, 4, 2))
+        return x * ops.ones((batch, 4, 1))
+
+
+def test_sizes_of_a_batch_are_not_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    x = layers.Flatten()(Heads()(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    assert not closed_reasons(model)
+    checks.check(model, rng, tmp_path)

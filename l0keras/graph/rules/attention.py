@@ -1,3 +1,4 @@
+import inspect
 import itertools
 
 import numpy as np
@@ -6,11 +7,6 @@ from keras import tree
 from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import cannot_read
-
-_ARGUMENTS = (
-    "query value key query_mask value_mask key_mask attention_mask "
-    "return_attention_scores training use_causal_mask"
-).split()
 
 
 class Attention(Rule):
@@ -35,7 +31,8 @@ class Attention(Rule):
             lambda x: next(count) if isinstance(x, Value) else None,
             (node.args, node.kwargs),
         )
-        given = {**dict(zip(_ARGUMENTS, args)), **kwargs}
+        names = inspect.signature(node.layer.call).parameters
+        given = {**dict(zip(names, args)), **kwargs}
         return {
             name: position
             for name, position in given.items()
@@ -238,6 +235,18 @@ class MultiHead(Attention):
         for name in ("attention_output/kernel", "attention_output/bias"):
             if name in node.params:
                 node.params[name] = node.params[name] * scale
+
+
+class Cached(MultiHead):
+    """`CachedMultiHeadAttention` of KerasHub, where nothing is cached."""
+
+    def refuses(self, node):
+        if "cache" in self._positions(node):
+            return "called with a cache"
+        # The layer of Keras would use masks that this one does not see.
+        if not all(value.selectable for value in node.inputs):
+            return "its inputs carry a mask or are sparse"
+        return super().refuses(node)
 
 
 class GroupQuery(Attention):

@@ -4,6 +4,7 @@ The names are those of KerasHub 0.32. Layers that are made of other layers need
 no rule.
 """
 
+from l0keras.graph.rules import attention
 from l0keras.graph.rules import elementwise
 from l0keras.graph.rules import embedding
 from l0keras.graph.rules import normalization
@@ -11,6 +12,7 @@ from l0keras.graph.rules import whole
 
 _PLACE = "keras_hub.src"
 _LAYERS = {
+    attention.Cached(): "cached_multi_head_attention.CachedMultiHeadAttention",
     embedding.Reversible(): "reversible_embedding.ReversibleEmbedding",
     embedding.PositionEmbedding(): "position_embedding.PositionEmbedding",
     whole.Whole(

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 from keras import ops
 
+import l0keras
 from tests.graph.rules import checks
 
 
@@ -96,6 +97,28 @@ class Positions(layers.Layer):
         return ops.broadcast_to(rows, ops.shape(x))
 
 
+@named("layers.modeling.cached_multi_head_attention.CachedMultiHeadAttention")
+class CachedAttention(layers.MultiHeadAttention):
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        key = value if key is None else key
+        if cache is not None:
+            value = cache
+        query, key = self._query_dense(query), self._key_dense(key)
+        x, _ = self._compute_attention(
+            query, key, self._value_dense(value), attention_mask
+        )
+        return self._output_dense(x)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -152,3 +175,55 @@ def test_a_position_embedding_has_the_channels_of_its_input(given, tmp_path):
     stripped = checks.check(model, rng, tmp_path)
     assert stripped.get_layer("positions").weights[0].shape == (7, 4)
     assert stripped.get_layer("tokens").embeddings.shape == (4, 4)
+
+
+def test_heads_of_cached_attention_are_gated_and_cut(tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((5, 4))
+    mask = keras.Input((5, 5), dtype="bool")
+    x = layers.Dense(6)(inputs)
+    layer = CachedAttention(4, 3, name="attention")
+    x = layer(x, x, None, mask)
+    model = keras.Model([inputs, mask], layers.Dense(3)(x))
+    checks.spread(model, rng)
+    gated = l0keras.sparsify(model)
+    gate = gated.get_layer("attention").gate
+    gate.log_alpha.assign([3.0, -8.0, 0.3, -8.0])
+    stripped = checks.check(gated, rng, tmp_path)
+    assert stripped.get_layer("attention").num_heads == 2
+    kernel = checks.weights_of(layer)["attention_output/kernel"]
+    kernel[[0, 1, 3]] = 0.0
+    checks.assign(
+        layer, {**checks.weights_of(layer), "attention_output/kernel": kernel}
+    )
+    stripped = checks.check(model, rng)
+    assert stripped.get_layer("attention").num_heads == 1
+    assert type(stripped.get_layer("attention")) is CachedAttention
+
+
+class Decoder(layers.Layer):
+    """As KerasHub's: a mask for each example, and arguments of no use."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = CachedAttention(2, 4, name="attention")
+
+    def build(self, input_shape):
+        self.attention.build(input_shape, input_shape)
+
+    def call(self, x):
+        batch, length, _ = ops.shape(x)
+        mask = ops.tril(ops.ones((length, length)))
+        mask = ops.broadcast_to(mask, (batch, length, length))
+        # The layer that it derives from knows no cache.
+        return self.attention(x, x, attention_mask=mask, cache=None)
+
+
+def test_a_decoder_is_opened():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(6)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(Decoder(name="decoder")(x)))
+    checks.spread(model, rng)
+    assert not checks.barriers(model)
+    checks.check(model, rng)
