@@ -243,9 +243,8 @@ class Blocks(Layers):
         q, k = (self.branch(x, 0, width) for _ in range(2))
         v = self.branch(x, 0)
         if rank == 2:
-            return v * keras.layers.Dot(1, normalize=self.pick(True, False))(
-                [q, k]
-            )
+            dot = keras.layers.Dot(1, normalize=self.pick(True, False))
+            return self.concatenate([v, dot([q, k])])
         if self.axis == 1:
             return ops.einsum("bc...,bd...->bd...", q, v)
         scores = ops.softmax(
