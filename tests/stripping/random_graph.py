@@ -382,6 +382,7 @@ class Blocks(Layers):
             lambda: ops.squeeze(x[:, None], 1),
             lambda: ops.max(ops.stack([x, self.like(x)], 1), axis=1),
             lambda: x * ops.mean(x, axis=self.axis, keepdims=True),
+            lambda: x * ops.max(x, axis=self.axis, keepdims=True),
             lambda: ops.glu(self.to_width(x, self.pick(2, 4)), self.axis),
         ]
         if self.axis == -1:

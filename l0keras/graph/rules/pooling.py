@@ -62,8 +62,8 @@ class GlobalPooling(Positions):
         return node.input.axis if node.layer.keepdims else 1
 
 
-class _AverageOfChannels(reduce.MeanOfChannels):
-    """Where the layer takes an axis of positions for that of the channels."""
+class _OverChannels:
+    """Where a layer takes an axis of positions for that of the channels."""
 
     def axes(self, node):
         own = {0, channel_axis(node.layer, node.input)}
@@ -71,12 +71,24 @@ class _AverageOfChannels(reduce.MeanOfChannels):
 
     def refuses(self, node):
         if not node.input.selectable:
-            return "averages the channels, and its input carries a mask"
+            return "pools over the channels, and its input carries a mask"
         return None
+
+
+class _AverageOfChannels(_OverChannels, reduce.MeanOfChannels):
+    pass
+
+
+class _MaximumOfChannels(_OverChannels, reduce.MaximumOfChannels):
+    pass
 
 
 class GlobalAveragePooling(GlobalPooling):
     alternatives = (_AverageOfChannels(),)
+
+
+class GlobalMaxPooling(GlobalPooling):
+    alternatives = (_MaximumOfChannels(),)
 
 
 class ZeroPadding(Positions):

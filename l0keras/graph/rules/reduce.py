@@ -57,6 +57,8 @@ class SumOfChannels(Reduce):
     def refuses(self, node):
         if 0 in self.axes(node):
             return "reduces the batch"
+        if getattr(node.layer, "initial", None) is not None:
+            return "reduces with an initial value"
         return None
 
     def output_axis(self, node):
@@ -104,6 +106,50 @@ class MeanOfChannels(SumOfChannels):
         # The size tells it from one of an earlier time.
         name = f"{layer.name}_of_{node.input.size}"
         return numpy_ops.Multiply(name=name)(outputs, share)
+
+
+class _ExtremeOfChannels(SumOfChannels):
+    """A `max` or `min` over channels: of fewer, and of the constants gone."""
+
+    merge = None
+
+    def _reduced(self, constants, count):
+        return constants
+
+    def reads(self, node, made):
+        return [np.isnan(node.constants())]
+
+    def call(self, node, layer, args, kwargs):
+        outputs = layer(*args, **kwargs)
+        gone = np.ones(node.input.size, bool)
+        gone[node.got()] = False
+        if not np.any(gone):
+            return outputs
+        name = f"{layer.name}_of_{node.input.size}"
+        limit = float(self._total(node.constants()[gone]))
+        return self.merge(name=name)(outputs, limit)
+
+
+class MaximumOfChannels(_ExtremeOfChannels):
+    merge = numpy_ops.Maximum
+
+    def _total(self, constants):
+        return constants.max()
+
+
+class MinimumOfChannels(_ExtremeOfChannels):
+    merge = numpy_ops.Minimum
+
+    def _total(self, constants):
+        return constants.min()
+
+
+class Maximum(Reduce):
+    alternatives = (MaximumOfChannels(),)
+
+
+class Minimum(Reduce):
+    alternatives = (MinimumOfChannels(),)
 
 
 class Sum(Reduce):

@@ -77,7 +77,7 @@ _LAYERS = {
     pooling.GlobalAveragePooling(): (
         "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D"
     ),
-    pooling.GlobalPooling(): (
+    pooling.GlobalMaxPooling(): (
         "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
     ),
     pooling.CenterCrop(): "CenterCrop",
@@ -129,7 +129,9 @@ _NUMPY_OPS = {
     product.Product(product.matmul): "Matmul",
     product.Product(product.einsum): "Einsum",
     product.OfBatches(): "Dot Inner Outer Tensordot Vdot",
-    reduce.Reduce(): "Amax Amin Max Median Min",
+    reduce.Reduce(): "Median",
+    reduce.Maximum(): "Amax Max",
+    reduce.Minimum(): "Amin Min",
     reduce.Sum(): "Sum",
     reduce.Mean(): "Mean",
     reduce.Product(): "Prod",

@@ -75,11 +75,29 @@ def test_over_channels_zeros_go(name, axis, keepdims, tmp_path):
 
 
 @pytest.mark.parametrize("keepdims", [True, False])
-def test_pooling_over_channels_zeros_go(keepdims, tmp_path):
+@pytest.mark.parametrize(
+    "pool", [layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
+)
+def test_pooling_over_channels_zeros_go(pool, keepdims, tmp_path):
     rng = np.random.default_rng(0)
-    pool = layers.GlobalAveragePooling2D("channels_first", keepdims)
+    pool = pool("channels_first", keepdims)
     model = checks.around(pool)
     assert checks.closed(model, rng, tmp_path=tmp_path) == 4
+
+
+@pytest.mark.parametrize("name", ["max", "amin"])
+@pytest.mark.parametrize("axis, keepdims", [(-1, True), ((1, 3), False)])
+def test_extremes_over_channels_are_also_of_what_went(
+    name, axis, keepdims, tmp_path
+):
+    rng = np.random.default_rng(0)
+    model = checks.around(
+        lambda x: getattr(ops, name)(x, axis=axis, keepdims=keepdims)
+    )
+    bias = [-0.2, 0.5]
+    assert checks.closed(model, rng, bias=bias, tmp_path=tmp_path) == 4
+    # What is left of them all is one number.
+    assert checks.closed(model, rng, units=range(6), bias=0.5) == 1
 
 
 @pytest.mark.parametrize("name", ["sum", "mean"])
@@ -112,8 +130,8 @@ def test_attention_to_places():
     inputs = keras.Input((6, 5, 3))
     x = layers.Conv2D(8, 1, activation="relu", name="before")(inputs)
     mean = ops.mean(x, axis=-1, keepdims=True)
-    total = ops.sum(x, axis=-1, keepdims=True)
-    y = layers.Concatenate()([mean, total])
+    most = ops.max(x, axis=-1, keepdims=True)
+    y = layers.Concatenate()([mean, most])
     y = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(y)
     x = layers.Multiply()([x, y])
     model = keras.Model(inputs, layers.Conv2D(2, 3, name="all_after")(x))
@@ -140,7 +158,7 @@ def test_gates_move_through_what_is_homogeneous():
 @pytest.mark.parametrize(
     "step, text",
     [
-        (lambda x: ops.max(x, axis=-1, keepdims=True), "the channels"),
+        (lambda x: ops.median(x, axis=-1, keepdims=True), "the channels"),
         (lambda x: ops.std(x, axis=-1, keepdims=True), "the channels"),
         (lambda x: ops.mean(x, axis=(0, 1)), "the batch"),
         (lambda x: ops.max(x, axis=1, initial=0.1), "initial value"),
