@@ -219,7 +219,7 @@ class ResNet(keras.Model):
     inputs=lambda rng, examples: rng.random((examples, 16, 16, 3), "float32"),
 )
 def resnet():
-    model = ResNet([8, 16, 32], CLASSES)
+    model = ResNet([16, 24, 32], CLASSES)
     model(keras.random.uniform((1, 16, 16, 3)))
     return model
 
