@@ -33,6 +33,8 @@ _FRESH = {
     "_loss_ids": set,
 }
 _VARIABLE = keras.Variable
+# How the names of arguments end that a configuration has as objects.
+_OBJECTS = ("constraint", "initializer", "regularizer")
 
 
 class Copier:
@@ -289,7 +291,7 @@ class Changed(typing.NamedTuple):
     changes: dict
 
 
-def live_arguments(layer, copier=None, config=None):
+def live_arguments(layer, copier=None, read=None):
     """The arguments that make a layer like another, with its own objects.
 
     The configuration of a layer names its functions, and of one's own it may
@@ -298,22 +300,19 @@ def live_arguments(layer, copier=None, config=None):
     Args:
         layer: a `keras.Layer`.
         copier: makes copies of the objects, `None` to share them.
-        config: the configuration, `None` for `layer.get_config()`.
+        read: a function that gives the configuration of a layer, `None` for
+            its `get_config`.
 
     Returns:
         A dictionary for the constructor of the layer's class.
     """
-    if config is None:
-        with warnings.catch_warnings():
-            # Of functions that it cannot name, which are replaced below.
-            warnings.simplefilter("ignore")
-            config = layer.get_config()
+    config = _config(layer, read or type(layer).get_config)
     arguments = {**config, "dtype": layer.dtype_policy}
     for key, value in arguments.items():
         if key in ("name", "dtype", "trainable"):
             continue
         serialized = isinstance(value, dict) and "class_name" in value
-        if not serialized and not key.endswith("activation"):
+        if not serialized and not key.endswith(("activation", *_OBJECTS)):
             continue
         for attribute in (key, f"_{key}"):
             if hasattr(layer, attribute):
@@ -321,6 +320,32 @@ def live_arguments(layer, copier=None, config=None):
                 arguments[key] = copier(found) if copier else found
                 break
     return arguments
+
+
+def _config(layer, read):
+    """The configuration of a layer, where that has one without its objects."""
+    with warnings.catch_warnings():
+        # Of functions that it cannot name.
+        warnings.simplefilter("ignore")
+        try:
+            return read(layer)
+        except NotImplementedError:
+            return read(_without_objects(layer))
+
+
+def _without_objects(layer):
+    """A stand-in for a layer, only to ask for its configuration.
+
+    Regularizers and the like of one's own need not have one.
+    """
+    new = object.__new__(type(layer))
+    for key, value in vars(layer).items():
+        if key.endswith(_OBJECTS):
+            value = None
+        elif isinstance(value, keras.Layer) and key == "cell":
+            value = _without_objects(value)
+        vars(new)[key] = value
+    return new
 
 
 def _holds_state(cell, seen=()):

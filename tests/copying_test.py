@@ -319,3 +319,50 @@ def test_a_stateful_layer_has_states_of_its_own(layer):
         np.testing.assert_array_equal(
             number(copy(SEQUENCES)), number(rnn(SEQUENCES))
         )
+
+
+def test_a_class_that_makes_its_own_graph_is_not_adopted(tmp_path):
+    class Fixed(keras.Model):
+        def __init__(self, width=8, **kwargs):
+            inputs = keras.Input((4,))
+            x = layers.Dense(width, activation="relu")(inputs)
+            super().__init__(inputs, layers.Dense(2)(x), **kwargs)
+            self.width = width
+
+        def encode(self, x):
+            return x
+
+        def get_config(self):
+            return {"width": self.width, "name": self.name}
+
+    model = Fixed()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gated = l0keras.sparsify(model)
+    (said,) = (str(w.message) for w in caught if w.category is UserWarning)
+    assert "the encode of that class: its configuration says nothing" in said
+    path = tmp_path / "gated.keras"
+    gated.save(path)
+    loaded = keras.models.load_model(path)
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    np.testing.assert_allclose(loaded(x), gated(x), rtol=0, atol=1e-6)
+
+
+def test_objects_need_no_configuration_to_be_kept():
+    class Own(keras.Regularizer):
+        def __call__(self, x):
+            return keras.ops.sum(x)
+
+    own = Own()
+    inputs = keras.Input((4,))
+    x = layers.Dense(8, kernel_regularizer=own)(inputs)
+    x = layers.Reshape((2, 4))(x)
+    x = layers.GRU(6, recurrent_regularizer=own)(x)
+    gated = l0keras.sparsify(keras.Model(inputs, layers.Dense(2)(x)))
+    for gate in l0keras.gates_of(gated):
+        gate.log_alpha.assign(np.arange(gate.log_alpha.shape[0]) % 2 * 11 - 8.0)
+    stripped = l0keras.strip(gated)
+    _, dense, *_ = stripped.layers
+    assert dense.units == 4 and isinstance(dense.kernel_regularizer, Own)
+    (gru,) = (x for x in stripped.layers if isinstance(x, layers.GRU))
+    assert gru.units == 3 and isinstance(gru.recurrent_regularizer, Own)

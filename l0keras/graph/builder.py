@@ -1,6 +1,8 @@
 import warnings
 
 import keras
+from keras.src.models.functional import Functional
+from keras.src.models.functional import functional_like_constructor
 
 from l0keras.copying import Copier
 from l0keras.graph.graph import Value
@@ -34,7 +36,10 @@ class Builder:
         graph: the `Graph`.
         copier: the `Copier` of the layers.
         tensors: the new tensor of each `Value` so far, by the value's id.
+        changes_graph: whether the new model has another graph.
     """
+
+    changes_graph = True
 
     def __init__(self, graph):
         self.graph = graph
@@ -132,23 +137,39 @@ class Builder:
         if isinstance(source, keras.Sequential):
             reason = "copies of Sequential models are functional"
         elif is_functional(source):
+            reason = self._refuses_class(type(source))
             try:
-                model.__class__ = type(source)
+                model.__class__ = type(model) if reason else type(source)
             except TypeError as error:
                 reason = str(error)
         if type(model) is not type(source):
             lost = _own_methods(type(source))
             if lost:
+                more = f" and {len(lost) - 5} more" if len(lost) > 6 else ""
+                lost = lost[:5] if more else lost
                 warnings.warn(
                     f"Model '{source.name}' is a {type(source).__name__}, and "
                     "its copy a plain functional model, which does not have "
-                    f"the {', '.join(lost)} of that class: {reason}.",
+                    f"the {', '.join(lost)}{more} of that class: {reason}.",
                     stacklevel=2,
                 )
             return
         for key, value in vars(source).items():
             if key not in vars(model) and key not in _COMPILED:
                 setattr(model, key, self.copier(value))
+
+    def _refuses_class(self, kind):
+        """Why a model with a new graph cannot be of a class, or `None`."""
+        if not self.changes_graph:
+            return None
+        if (
+            kind.get_config is not Functional.get_config
+            or kind.from_config.__func__ is not Functional.from_config.__func__
+        ):
+            return "its configuration says nothing of its graph"
+        if not functional_like_constructor(kind):
+            return "its constructor makes the graph"
+        return None
 
     def _name_outputs(self):
         """Lets nodes that make outputs have the names of these.
@@ -252,7 +273,11 @@ def _own_methods(kind):
             for name, value in vars(base).items()
             if callable(value) or isinstance(value, property)
         )
-    return sorted(name for name in names - _MAKING if name[0] != "_")
+    names = [name for name in names - _MAKING if name[0] != "_"]
+    # Those first that are Keras's own, such as `train_step`.
+    return sorted(
+        names, key=lambda name: (not hasattr(keras.Model, name), name)
+    )
 
 
 def _copy_model(layer, copier):
@@ -261,6 +286,7 @@ def _copy_model(layer, copier):
         return None
     builder = Builder(trace(layer, baked=False, opened=False))
     builder.copier = copier
+    builder.changes_graph = False
     return builder.model()
 
 

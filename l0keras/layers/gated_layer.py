@@ -161,7 +161,7 @@ class GatedLayer:
             and the test gates multiplied into its weights. It gives the same
             outputs; closed groups are all-zero weights.
         """
-        arguments = live_arguments(self, config=self._plain_config())
+        arguments = live_arguments(self, read=type(self)._plain_config)
         plain = self.plain_class(**arguments)
         plain.build_from_config(self.get_build_config())
         gates = self.gate.values(training=False)
