@@ -10,6 +10,7 @@ import functools
 import inspect
 import itertools
 import re
+import typing
 import warnings
 import weakref
 
@@ -32,8 +33,8 @@ _LAMBDA = keras.layers.Lambda
 # Primes that stand for sizes which are not known, first that of the batch.
 # Small ones, as a layer may make arrays of these sizes.
 _STAND_INS = (61, 67, 71, 73, 79)
-# What came of opening layers: for each kind of call the sizes that stood in
-# for those that are not known, or the reason why it could not be opened.
+# What came of opening layers: for each kind of call the way that led there,
+# or the reason why it could not be opened.
 _outcomes = weakref.WeakKeyDictionary()
 
 
@@ -229,7 +230,9 @@ def _open(call, fresh):
         An `Inside`, and the outputs as the layer's `call` returns them.
     """
     layer = call.operation
-    _check_layer(layer)
+    reason = _reason_to_stay(layer)
+    if reason:
+        raise Closed(reason)
     copier = Copier(share_variables=True)
     try:
         copy = copier.layer(layer)
@@ -244,9 +247,9 @@ def _open(call, fresh):
     if key in outcomes:
         return _open_copy(copy, copier, call, fresh, outcomes[key])
     reasons = []
-    for stand_ins in ((), _STAND_INS[:1], _STAND_INS):
+    for way in _WAYS:
         try:
-            found = _open_copy(copy, copier, call, fresh, stand_ins)
+            found = _open_copy(copy, copier, call, fresh, way)
             _compare(layer, copy, call, fresh, found[0].outputs)
         except _CannotRun as error:
             reasons.append(error)
@@ -254,7 +257,7 @@ def _open(call, fresh):
         except Closed as error:
             reasons = [error]
             break
-        outcomes[key] = stand_ins
+        outcomes[key] = way
         return found
     size = [error for error in reasons if isinstance(error, _DependsOnSize)]
     # Without what led to it, which would keep the layer alive.
@@ -290,6 +293,34 @@ def _key(call):
     return repr((tensors, given))
 
 
+class _Way(typing.NamedTuple):
+    """A way to trace a layer.
+
+    Attributes:
+        stand_ins: sizes that stand in for those which are not known.
+        unites: whether the layers inside of it that could be opened are
+            traced along with it. They may hand each other what is no tensor.
+    """
+
+    stand_ins: tuple = ()
+    unites: bool = False
+
+
+_WAYS = [
+    _Way(stand_ins, unites)
+    for unites in (False, True)
+    for stand_ins in ((), _STAND_INS[:1], _STAND_INS)
+]
+
+
+def _unite(copy, unites):
+    """Lets symbolic calls of the layers in a copy go right into them."""
+    for layer in copy._flatten_layers(include_self=False):
+        vars(layer).pop("symbolic_call", None)
+        if unites and may_open(layer) and not _reason_to_stay(layer):
+            vars(layer)["symbolic_call"] = layer.call
+
+
 class _CannotRun(Closed):
     """It cannot be traced, or not be run as it was traced."""
 
@@ -298,9 +329,11 @@ class _DependsOnSize(_CannotRun):
     """What is in a layer depends on a size that is not known."""
 
 
-def _open_copy(copy, copier, call, fresh, stand_ins):
+def _open_copy(copy, copier, call, fresh, way):
     layer = call.operation
     training = training_of(call)
+    stand_ins = way.stand_ins
+    _unite(copy, way.unites)
     known = _fresh_inputs(call, stand_ins) if stand_ins else fresh
     traced = _trace(copy, call, known, False)
     outputs = _replay(traced, known, fresh, stand_ins)
@@ -392,15 +425,17 @@ def _message(error):
     return f"{type(error).__name__}: {lines[0]}"
 
 
-def _check_layer(layer):
+def _reason_to_stay(layer):
+    """Why a layer is not to be opened, whatever its `call` does, or `None`."""
     if layer._trainable_variables or layer._non_trainable_variables:
-        raise Closed("has variables of its own")
+        return "has variables of its own"
     if layer._seed_generators:
-        raise Closed("draws random numbers of its own")
+        return "draws random numbers of its own"
     if getattr(layer, "quantization_mode", None):
-        raise Closed(f"quantized to {layer.quantization_mode}")
+        return f"quantized to {layer.quantization_mode}"
     if layer.activity_regularizer is not None:
-        raise Closed("has an activity regularizer of its own")
+        return "has an activity regularizer of its own"
+    return None
 
 
 def _takes_training(layer):
