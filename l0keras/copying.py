@@ -97,7 +97,11 @@ class Copier:
         """
         inside = [v for v in changes.values() if isinstance(v, Changed)]
         if not inside:
-            return self._constructed(layer, name, changes)
+            try:
+                return self._constructed(layer, name, changes)
+            except NotImplementedError:
+                # It has no configuration.
+                return self._emptied(layer, name, changes)
         # A wrapper is copied around other layers: some constructors make
         # the layers inside of their configurations.
         for one in inside:
@@ -124,6 +128,23 @@ class Copier:
                 continue
             if not _has_state(value):
                 setattr(new, key, self(value))
+        return new
+
+    def _emptied(self, layer, name, changes):
+        """A copy without variables, which `build` makes anew."""
+        unknown = [key for key in changes if not hasattr(layer, key)]
+        if unknown:
+            raise ValueError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) must have a "
+                f"`get_config`, or an attribute `{unknown[0]}` that its "
+                "`build` and `call` go by"
+            )
+        new = self.layer(layer, name)
+        vars(new).update(changes)
+        new._tracker.unlock()
+        for variable in new._trainable_variables + new._non_trainable_variables:
+            new._untrack_variable(variable)
+        new.built = False
         return new
 
     def replace(self, layer, new):

@@ -30,9 +30,9 @@ from l0keras.graph.rules.table import rule_for
 _SIZES = (8, 32, 5)
 _TOLERANCE = 1e-5
 _LAMBDA = keras.layers.Lambda
-# Primes that stand for sizes which are not known, first that of the batch.
-# Small ones, as a layer may make arrays of these sizes.
-_STAND_INS = (61, 67, 71, 73, 79)
+# Primes that stand for sizes which are not known: that of the batch, and all
+# others. Small ones, as a layer may make arrays of these sizes.
+_STAND_INS = (61, *[67] * 4)
 # What came of opening layers: for each kind of call the way that led there,
 # or the reason why it could not be opened.
 _outcomes = weakref.WeakKeyDictionary()
@@ -557,7 +557,8 @@ def _shared_part(constant, stand_ins):
             first = array.take([0], axis)
             if np.any(array != first):
                 raise _DependsOnSize(
-                    "makes constants of a size that is not known"
+                    "makes constants of a size that is not known; call the "
+                    "model on inputs of a fixed size"
                 )
             array = first
     return keras.ops.convert_to_tensor(array)

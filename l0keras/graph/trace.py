@@ -110,6 +110,10 @@ def _fits(shape, wanted):
     )
 
 
+def _same_shapes(tensors, others):
+    return all(a.shape == b.shape for a, b in zip(tensors, others))
+
+
 # The sources and arguments of a graph that is not baked.
 _as_it_is = (lambda call: call.operation), (lambda call: call.arguments)
 
@@ -177,15 +181,17 @@ class _Tracer:
         if not self.opened:
             return None
         inner = self._nested(call, source)
-        if inner is not None:
-            return self.inside(inner.input, inner.output)
+        inside = inner and self.inside(inner.input, inner.output)
         if source is not call.operation or not may_open(source):
-            return None
+            return inside
+        if inside and _same_shapes(inside.inputs, call.input_tensors):
+            return inside
         try:
+            # Where more is known of sizes here than there, it is used.
             return open_call(call)
         except Closed as reason:
             self.closed[id(source)] = str(reason)
-            return None
+            return inside
 
     def _nested(self, call, layer):
         """The functional model that a call enters, if it can be opened."""
