@@ -136,24 +136,24 @@ def sparsify(
     by_rule = allowed - set(_COMMON if penalty != "separate" else ())
     chooser = _Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
+    recurrent = {
+        node.name for node in ties.graph.nodes if is_recurrent(node.layer)
+    }
     inside = [
         node.name
         for node in ties.graph.nodes
         if node.rule is not BARRIER
         and takes_gates(node.layer)
         and not has_lora(node.layer)
-        and not (is_recurrent(node.layer) and _stays(ties, node.output))
+        and not (node.name in recurrent and not _is_free(node, ties, recurrent))
     ]
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
     gated_layers = {name: chooser.choice([name]) for name in inside}
     gates = {}
-    recurrent = {
-        node.name for node in ties.graph.nodes if is_recurrent(node.layer)
-    }
     for group in ties.groups:
         reason = _reason_for_none(group)
-        if recurrent & set(group.makers):
+        if recurrent.issuperset(group.makers):
             reason = "no gates from outside: recurrent units also read it"
         choice = None if reason else chooser.choice(group.makers)
         if choice is not None:
@@ -169,9 +169,16 @@ def sparsify(
     return gated
 
 
-def _stays(ties, value):
-    """Whether none of the channels of a value can be cut."""
-    return all(group.fixed for group in ties.groups_at(value))
+def _is_free(node, ties, recurrent):
+    """Whether gates inside of a recurrent layer let its units be cut.
+
+    They do not where units have to stay, or where channels that others make
+    are added to them: these get gates from outside.
+    """
+    return any(
+        not group.fixed and recurrent.issuperset(group.makers)
+        for group in ties.groups_at(node.output)
+    )
 
 
 class _Sparsifier(Builder):

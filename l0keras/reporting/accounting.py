@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from l0keras.gates import HardConcreteGate
+from l0keras.graph.bake_recurrent import layers_inside
 from l0keras.graph.costs import CONVOLUTIONS
 from l0keras.graph.costs import macs
 from l0keras.graph.trace import trace
@@ -131,8 +132,19 @@ def architecture_of(sources, left=None):
 
 
 def sources_of(nodes):
-    """The layers of a traced model by their names."""
-    return {node.name: node.layer for node in nodes}
+    """The layers of a traced model by their names, also inside of wrappers."""
+    sources = {}
+    for node in nodes:
+        _add_source(sources, node.name, node.layer)
+    return sources
+
+
+def _add_source(sources, name, layer):
+    inside = layers_inside(layer)
+    if not inside:
+        sources[name] = layer
+    for inner in inside:
+        _add_source(sources, f"{name}/{inner.name}", inner)
 
 
 def _granularity(layer):

@@ -248,3 +248,32 @@ def test_filters_of_recurrent_convolutions_are_cut(rank):
         assert type(stripped.get_layer(name)) is kind
         assert stripped.get_layer(name).filters == UNITS // 2
     assert l0keras.count_macs(stripped) < l0keras.count_macs(model) / 2
+
+
+def test_channels_that_others_add_to_have_gates_from_outside():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((5, 3))
+    x = layers.Dense(UNITS, name="before")(inputs)
+    x = layers.Add()([x, layers.LSTM(UNITS, return_sequences=True)(x)])
+    x = layers.GRU(UNITS, name="after")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    data = [rng.normal(size=(4, 5, 3)).astype("float32")]
+    gated, stripped = gated_and_stripped(model, data, rng)
+    assert len(l0keras.gates_of(gated)) == 2
+    assert stripped.get_layer("after").cell.kernel.shape[0] == UNITS // 2
+
+
+def test_the_architecture_has_both_directions():
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            layers.Bidirectional(layers.LSTM(3), name="both"),
+            layers.Dense(2),
+        ]
+    )
+    gated = l0keras.sparsify(model)
+    both = gated.get_layer("both")
+    both.forward_layer.gate.log_alpha.assign([5.0, -5.0, 5.0])
+    both.backward_layer.gate.log_alpha.assign([-5.0, -5.0, 5.0])
+    report = l0keras.report(gated, l0keras.strip(gated))
+    assert report.architecture == "2-1"
