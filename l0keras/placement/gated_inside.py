@@ -89,8 +89,6 @@ def _class(layer):
         kind = type(layer)
         name = f"{kind.__module__}.{kind.__qualname__}"
         return _GATED.get(kind, _GATED.get(name))
-    if layer.cell.dtype_policy.name != layer.dtype_policy.name:
-        return None
     return _BY_CELL.get(type(layer.cell))
 
 

@@ -297,6 +297,8 @@ def refuses(layer):
         return f"no rule for a recurrent {type(layer).__name__}"
     if type(layer.cell) not in _GATES:
         return f"no rule for the cells of a {type(layer.cell).__name__}"
+    if layer.cell.dtype_policy.name != layer.dtype_policy.name:
+        return "its cell has another dtype policy"
     return None
 
 

@@ -378,10 +378,19 @@ def test_a_stateful_layer_remembers_what_is_left(kind, more):
         checks.same(checks.outputs_of(stripped, x), checks.outputs_of(model, x))
 
 
-def test_an_initial_state_of_numbers_is_a_barrier():
+@pytest.mark.parametrize(
+    "rnn, call, reason",
+    [
+        (layers.GRU(3), {"initial_state": np.ones((2, 3))}, "no tensors"),
+        (layers.RNN([layers.GRUCell(3)]), {}, "StackedRNNCells"),
+        (layers.RNN(layers.GRUCell(3, dtype="float64")), {}, "dtype policy"),
+    ],
+)
+def test_barriers(rnn, call, reason):
     a = keras.Input((5, 4), batch_size=2)
-    x = layers.GRU(3, name="rnn")(a, initial_state=np.ones((2, 3)))
-    assert "no tensors" in checks.reasons(keras.Model(a, x))["rnn"]
+    rnn.name = "rnn"
+    model = keras.Model(a, rnn(a, **call))
+    assert reason in checks.reasons(model)["rnn"]
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
