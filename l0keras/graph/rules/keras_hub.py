@@ -16,9 +16,6 @@ _LAYERS = {
     embedding.Reversible(): "reversible_embedding.ReversibleEmbedding",
     embedding.PositionEmbedding(): "position_embedding.PositionEmbedding",
     whole.Whole(
-        "turns pairs of channels by angles that depend on how many there are"
-    ): "rotary_embedding.RotaryEmbedding",
-    whole.Whole(
         "makes waves whose lengths depend on how many channels there are"
     ): "sine_position_encoding.SinePositionEncoding",
     whole.Whole("has no argument for its epsilon, which would change"): (

@@ -22,7 +22,6 @@ SCALE = {"value_range": (0, 1)}
         layers.RandomRotation(0.2),
         layers.RandomSharpness(0.5, **SCALE),
         layers.Solarization(**SCALE),
-        layers.MixUp(),
     ],
     ids=lambda layer: layer.name,
 )
