@@ -157,6 +157,9 @@ class Bidirectional(Recurrent):
             for name, channels in one.output_weights(half).items()
         }
 
+    def takes_joined_inputs(self, node):
+        return False
+
     def scale_input(self, node, scale):
         for part in self._names(node):
             name = part["kernel"]

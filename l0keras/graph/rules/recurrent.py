@@ -121,6 +121,20 @@ class Recurrent(Rule):
     def scale_input(self, node, scale):
         node.params["kernel"] = node.params["kernel"] * scale[:, None]
 
+    def takes_joined_inputs(self, node):
+        # Where windows see no borders a bias stands in for constants.
+        return getattr(node.layer.cell, "padding", "valid") != "valid"
+
+    def join_inputs(self, node, first, factors):
+        kernel = node.params["kernel"].copy()
+        others = np.flatnonzero(factors)
+        share = np.einsum(
+            "...iu,i->...u", kernel[..., others, :], factors[others]
+        )
+        kernel[..., first, :] += share.astype(kernel.dtype)
+        kernel[..., others, :] = 0.0
+        node.params["kernel"] = kernel
+
 
 class Cell:
     """The weights of one recurrent layer, sorted by units.
