@@ -188,7 +188,7 @@ class RMSNorm(_SumOfSquares):
         if self._ratio(node) == 1:
             return layer(*args, **kwargs)
         scale = self._scale(node)[node.got()] * np.sqrt(self._ratio(node))
-        return layer(args[0], scale.astype(node.output.tensor.dtype))
+        return layer(args[0], scale.astype("float32"))
 
 
 class UnitNormalization(_SumOfSquares):

@@ -126,7 +126,8 @@ class _ExtremeOfChannels(SumOfChannels):
         if not np.any(gone):
             return outputs
         name = f"{layer.name}_of_{node.input.size}"
-        limit = float(self._total(node.constants()[gone]))
+        number = float if "float" in node.output.tensor.dtype else int
+        limit = number(self._total(node.constants()[gone]))
         return self.merge(name=name)(outputs, limit)
 
 
