@@ -30,11 +30,14 @@ def fold_gates(graph):
         if steps is None and np.all(scale == 1):
             steps = []
         if steps is None:
-            _note(
-                node,
-                "its gates stay as a scaling: neither the layer before nor "
-                "all those after it can take them in",
-            )
+            # Of gates that are open or closed, only open ones may be left,
+            # which do nothing.
+            if not np.all(np.isin(scale, (0, 1))):
+                _note(
+                    node,
+                    "its gates stay as a scaling: neither the layer before nor "
+                    "all those after it can take them in",
+                )
             continue
         for step, target, by in steps:
             step(target, by)

@@ -165,6 +165,15 @@ class Rescaling(Rule):
             config[name] = array.tolist()
         return config, {}
 
+    def call(self, node, layer, args, kwargs):
+        scale = self.channel_scale(node)
+        if node.operation.gate and scale is not None:
+            same = node.input.tensor.dtype == node.output.tensor.dtype
+            if same and np.all(scale[node.got()] == 1):
+                # Gates of which nothing but open ones is left.
+                return args[0]
+        return layer(*args, **kwargs)
+
 
 class BatchNormalization(Rule):
     """`BatchNormalization` with its moving statistics."""

@@ -4,6 +4,7 @@ import pytest
 from keras import layers
 from keras import ops
 
+import l0keras
 from l0keras import HardConcreteGate
 from l0keras.stripping.plan import plan
 from tests.graph.rules import checks
@@ -240,6 +241,25 @@ def test_a_gate_moves_back_into_the_scale():
     stripped = checks.check(model, rng)
     assert "gate" not in {layer.name for layer in stripped.layers}
     assert stripped.get_layer("all_after").kernel.shape == (4, 2)
+
+
+def test_gates_of_a_stream_stand_in_front_of_its_norms():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((4, 3))
+    x = layers.Dense(6, name="before")(inputs)
+    y = layers.RMSNormalization()(x)
+    x = x + layers.Dense(6, name="inner")(y)
+    x = layers.Dense(2, name="all_after")(layers.RMSNormalization()(x))
+    gated = l0keras.sparsify(keras.Model(inputs, x))
+    checks.randomize(gated, rng, closed=0.0)
+    (gate,) = l0keras.gates_of(gated)
+    gate.log_alpha.assign([5.0, -5.0, 5.0, 5.0, -5.0, 5.0])
+    stripped = checks.check(gated, rng)
+    assert [stripped.get_layer(x).units for x in ("before", "inner")] == [4, 4]
+    # Of gates that are all open nothing is left.
+    assert not any(isinstance(x, layers.Rescaling) for x in stripped.layers)
+    gate.log_alpha.assign([5.0, -5.0, 0.5, 5.0, -5.0, 5.0])
+    checks.check(gated, rng)
 
 
 @pytest.mark.parametrize("axis", [[1, 2, 3], [2, 3]])
