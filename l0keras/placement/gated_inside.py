@@ -82,6 +82,8 @@ def fill(layer, source):
     for variable, weight in zip(own, source.weights, strict=True):
         variable.assign(weight)
     layer.trainable = source.trainable
+    if isinstance(source, keras.layers.RNN):
+        layer.cell.trainable = source.cell.trainable
 
 
 def _class(layer):

@@ -277,3 +277,13 @@ def test_the_architecture_has_both_directions():
     both.backward_layer.gate.log_alpha.assign([-5.0, -5.0, 5.0])
     report = l0keras.report(gated, l0keras.strip(gated))
     assert report.architecture == "2-1"
+
+
+def test_a_frozen_cell_stays_frozen():
+    rnn = layers.Bidirectional(layers.LSTM(3), name="both")
+    model = keras.Sequential([keras.Input((5, 3)), rnn, layers.Dense(2)])
+    rnn.backward_layer.cell.trainable = False
+    gated = l0keras.sparsify(model)
+    both = gated.get_layer("both")
+    assert len(both.forward_layer.trainable_variables) == 4
+    assert len(both.backward_layer.trainable_variables) == 1

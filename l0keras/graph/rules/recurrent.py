@@ -224,22 +224,28 @@ class Cell:
         """The units whose states these units depend on, with themselves."""
         if self.mixes:
             return np.ones_like(units)
+        return _closure(units, self._feeds(constants, starts))
+
+    def _feeds(self, constants, starts):
+        """Which units (rows) have states that others (columns) depend on."""
         feeds = np.any(self.recurrent != 0, axis=(1, 2))
-        feeds &= ~self.zeros(constants, starts)[:, None]
-        while True:
-            more = units | np.any(feeds[:, units], axis=1)
-            if np.array_equal(more, units):
-                return units
-            units = more
+        return feeds & ~self.zeros(constants, starts)[:, None]
 
     def one_more(self, units, constants, starts):
         """These units and one more, the one that needs the fewest others."""
-        more = [units.copy() for _ in np.flatnonzero(~units)]
-        for mask, unit in zip(more, np.flatnonzero(~units)):
+        if self.mixes:
+            return np.ones_like(units)
+        feeds = self._feeds(constants, starts)
+        others = np.flatnonzero(~units)
+        among = feeds[np.ix_(others, others)]
+        np.fill_diagonal(among, False)
+        alone = others[~np.any(among, axis=0)]
+        if len(alone):
+            others = alone[:1]
+        more = [units.copy() for _ in others]
+        for mask, unit in zip(more, others, strict=True):
             mask[unit] = True
-        return min(
-            (self.needs(mask, constants, starts) for mask in more), key=np.sum
-        )
+        return min((_closure(mask, feeds) for mask in more), key=np.sum)
 
     def reads(self, units, constants):
         """The inputs that the bias cannot stand in for."""
@@ -303,6 +309,15 @@ class Cell:
             rows = self.bias.ndim - 2
             found["bias"] = columns.reshape((1,) * rows + (-1,))
         return found
+
+
+def _closure(units, feeds):
+    """Units with all whose states they depend on, directly or not."""
+    while True:
+        more = units | np.any(feeds[:, units], axis=1)
+        if np.array_equal(more, units):
+            return units
+        units = more
 
 
 def refuses(layer):
