@@ -1,6 +1,8 @@
 import keras
 
 from l0keras.graph.graph import Graph
+from l0keras.graph.reversible import find_masks
+from l0keras.graph.reversible import split_reversed
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import OtherAxis
 from l0keras.graph.rules import rule_of
@@ -39,6 +41,8 @@ def find_rules(graph):
             `split_apart`.
     """
     split_apart(graph)
+    split_reversed(graph)
+    find_masks(graph)
     # Pooling without weights may well be meant to go over the channels.
     channels_first = any(
         getattr(node.layer, "weights", None)
@@ -66,6 +70,11 @@ def find_rules(graph):
             if node.rule is not BARRIER:
                 node.reasons.append("kept as it is: shared with other uses")
             node.rule = BARRIER
+    for node in graph.nodes:
+        pair = node.operation.paired
+        if pair and pair.nodes[0].rule is BARRIER and node.rule is not BARRIER:
+            node.reasons.extend(pair.nodes[0].reasons)
+            node.rule = BARRIER
 
 
 def _common_weights(graph):
@@ -81,7 +90,7 @@ def _common_weights(graph):
     for operation in dict.fromkeys(node.operation for node in graph.nodes):
         for weight in getattr(operation.source, "weights", ()):
             owner = owners.setdefault(id(weight), operation)
-            if owner is not operation:
+            if owner not in (operation, operation.paired):
                 common[operation] = owner.name
                 common[owner] = operation.name
     return common

@@ -15,6 +15,7 @@ class Value:
         readers: a list of `(node, position among the node's inputs)`.
         is_output: whether the model hands it out.
         sparse: whether it may be a sparse tensor.
+        masked: whether it may carry a mask that Keras does not know of.
         constants: float64, shape `(size,)`: the value that a channel has at
             every position for whatever input, NaN where there is none.
         live: bool, shape `(size,)`: whether anybody reads the channel.
@@ -32,6 +33,7 @@ class Value:
         self.readers = []
         self.is_output = False
         self.sparse = bool(getattr(tensor, "sparse", False))
+        self.masked = False
         self.axis = None
         self.constants = None
         self.live = None
@@ -58,6 +60,7 @@ class Value:
         """Whether an index selection may follow; it would drop a mask."""
         return not (
             getattr(self.tensor, "_keras_mask", None) is not None
+            or self.masked
             or self.sparse
             or getattr(self.tensor, "ragged", False)
         )
@@ -75,6 +78,8 @@ class Operation:
         nodes: the nodes that call it.
         gate: whether it stands for a gate of its own in the model.
         baked: whether `source` replaces a gated layer or a gate.
+        paired: the operation of those calls of the same layer that use its
+            weights the other way round, or `None`.
         closed: why a layer made of others could not be opened, or `None`.
     """
 
@@ -82,6 +87,7 @@ class Operation:
         self.source = source
         self.name = name
         self.closed = None
+        self.paired = None
         self.gate = gate
         self.baked = baked
         self.params = {}

@@ -148,6 +148,7 @@ class Ties:
                     ]
                 )
             edges.extend(self._parts(node))
+            edges.extend(self._paired(node))
             if node.operation.shared:
                 edges.extend(self._shared(node))
         rows, columns = np.concatenate(edges, axis=1)
@@ -160,6 +161,16 @@ class Ties:
             for value, part in zip(node.outputs, node.rule.parts(node)):
                 channels = self._starts[id(value)] + np.arange(value.size)
                 yield [start + part, channels]
+
+    def _paired(self, node):
+        """What one call reads is what the other makes, of the same weights."""
+        pair = node.operation.paired
+        if pair and not node.rule.creates(node):
+            channels = np.arange(node.input.size)
+            yield [
+                self._numbers(pair.nodes[0], -1, channels),
+                self._numbers(node, 0, channels),
+            ]
 
     def _shared(self, node):
         """Calls of one layer use the same weights for the same channels."""

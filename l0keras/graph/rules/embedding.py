@@ -1,4 +1,5 @@
 import numpy as np
+from keras import ops
 
 from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import OtherAxis
@@ -46,18 +47,82 @@ class Embedding(Rule):
         node.params["embeddings"] = node.params["embeddings"] * scale
 
 
-class Reversible(Embedding):
-    """`ReversibleEmbedding` that no call uses in reverse."""
+class _Reverse(Rule):
+    """The calls of a `ReversibleEmbedding` that use it the other way round.
+
+    Its columns are inputs, its rows outputs, which all stay.
+    """
 
     with_arguments = True
+    shrinks_with_input = True
 
     def refuses(self, node):
-        if any(_is_reversed(other) for other in node.operation.nodes):
-            return (
-                "is called in reverse, where its columns are inputs and "
-                "its rows are outputs"
-            )
+        reason = cannot_read(node.layer)
+        if reason:
+            return reason
+        if node.operation.paired is None:
+            return "called in reverse where its own units are not made before"
+        if node.input.axis != node.input.rank - 1:
+            return OtherAxis("reads along another axis than its channels")
+        return None
+
+    def output_axis(self, node):
+        return node.output.rank - 1
+
+    def sources(self, node):
+        return [np.full(node.output.size, -1)]
+
+    def reads_gated(self, node, position):
+        return True
+
+    def reads(self, node, made):
+        rows = node.params.get("reverse_embeddings")
+        columns = node.params["embeddings"] if rows is None else rows.T
+        return [np.any(columns != 0, axis=0) & (node.constants() != 0)]
+
+    def call(self, node, layer, args, kwargs):
+        """It reads all units that the layer has left, 0 for those it lacks."""
+        units = np.flatnonzero(node.operation.paired.nodes[0].made)
+        got = node.got()
+        if np.array_equal(got, units):
+            return layer(*args, **kwargs)
+        x, *others = args
+        known = np.isin(units, got[node.reads[0][got]])
+        place = np.where(known, np.searchsorted(got, units), len(got))
+        if not np.all(known):
+            x = ops.concatenate([x, ops.zeros_like(x[..., :1])], axis=-1)
+        return layer(ops.take(x, place.tolist(), axis=-1), *others, **kwargs)
+
+    def weights(self, node):
+        if node.layer.tie_weights:
+            return []
+        rows, columns = node.params["reverse_embeddings"].shape
+        return [(columns, [(0, np.arange(rows))])]
+
+    def takes_input_scale(self, node):
+        return not node.layer.tie_weights
+
+    def scale_input(self, node, scale):
+        rows = node.params["reverse_embeddings"]
+        node.params["reverse_embeddings"] = rows * scale[:, None]
+
+
+class Reversible(Embedding):
+    """`ReversibleEmbedding`, which keeps the units that it has to read."""
+
+    with_arguments = True
+    alternatives = (_Reverse(),)
+
+    def refuses(self, node):
+        if is_reversed(node):
+            return "called in reverse"
         return super().refuses(node)
+
+    def makes(self, node, live):
+        pair = node.operation.paired
+        for other in pair.nodes if pair else ():
+            live = live | other.rule.reads(other, other.made)[0]
+        return live
 
     def shrink(self, node):
         config, params = super().shrink(node)
@@ -68,11 +133,17 @@ class Reversible(Embedding):
         return config, params
 
     def weights(self, node):
-        tables = 1 if node.layer.tie_weights else 2
+        alone = node.operation.paired is None
+        tables = 2 if alone and not node.layer.tie_weights else 1
         return tables * super().weights(node)
 
+    def takes_output_scale(self, node):
+        # In reverse it would scale, too.
+        return node.operation.paired is None or not node.layer.tie_weights
 
-def _is_reversed(node):
+
+def is_reversed(node):
+    """Whether a `ReversibleEmbedding` is called with `reverse=True`."""
     return len(node.args) > 1 or bool(node.kwargs.get("reverse"))
 
 

@@ -85,20 +85,74 @@ def test_scale_of_a_gate_is_folded():
     assert stripped.get_layer("embedding").embeddings.shape == (4, 4)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_reversible_embedding(tied, tmp_path):
-    embedding = layers.ReversibleEmbedding(4, 6, tie_weights=tied, name="e")
+def language_model(tied, norm=True, calls=1):
+    """Tokens to logits, with one table of embeddings for both."""
+    embedding = layers.ReversibleEmbedding(4, 6, tie_weights=tied, name="table")
     inputs = keras.Input((7,), dtype="int32")
     x = embedding(inputs)
-    model = keras.Model(inputs, layers.Dense(3, name="dense")(x))
+    y = layers.Dense(5, name="inner")(x)
+    y = layers.Dense(6, name="before")(y)
+    if norm:
+        y = layers.RMSNormalization(epsilon=0.1)(x + y)
+    outputs = [embedding(y, reverse=True) for _ in range(calls)]
+    model = keras.Model(inputs, outputs)
     checks.spread(model, rng)
-    shut_rows(model.get_layer("dense"), [0, 4])
+    return model
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_units_of_a_table_go_in_both_directions(tied, calls, tmp_path):
+    gated = l0keras.sparsify(language_model(tied, calls=calls))
+    (gate,) = [g for g in l0keras.gates_of(gated) if g.log_alpha.shape == (6,)]
+    gate.log_alpha.assign([3.0, -8.0, 0.3, -8.0, 3.0, 0.5])
+    stripped = checks.check(gated, rng, tmp_path)
+    table = stripped.get_layer("table")
+    assert table.embeddings.shape == (4, 4)
+    assert tied or table.reverse_embeddings.shape == (4, 4)
+    assert not checks.barriers(gated)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_a_table_lacks_in_one_direction(tied, tmp_path):
+    """Units 1 and 2 come as zeros, 3 is not read, 4 has only zeros."""
+    model = language_model(tied, norm=False)
+    checks.close(model.get_layer("before"), [1, 2])
+    shut_rows(model.get_layer("inner"), [2, 3])
+    table = model.get_layer("table")
+    for weight in table.weights:
+        array = checks.to_numpy(weight).copy()
+        array[(slice(None), 4) if array.shape == (4, 6) else 4] = 0.0
+        weight.assign(array)
     stripped = checks.check(model, rng, tmp_path)
-    assert stripped.get_layer("e").embeddings.shape == (4, 4)
-    x = embedding(layers.Dense(6, name="before")(x), reverse=True)
-    model = keras.Model(inputs, x)
-    checks.check(model, rng, tmp_path)
-    assert "called in reverse" in checks.reasons(model)["e"]
+    assert stripped.get_layer("table").embeddings.shape == (4, 4)
+    assert stripped.get_layer("before").units == 3
+    assert stripped.get_layer("inner").kernel.shape[0] == 3
+
+
+def test_a_table_that_is_only_used_in_reverse_stays_whole():
+    embedding = layers.ReversibleEmbedding(4, 6, name="table")
+    embedding.build()
+    inputs = keras.Input((3,))
+    x = layers.Dense(6, name="before")(inputs)
+    model = keras.Model(inputs, embedding(x, reverse=True))
+    checks.check(model, rng)
+    assert "in reverse" in checks.barriers(model)["table"]
+
+
+def test_a_mask_of_which_keras_does_not_know():
+    inputs = keras.Input((7,), dtype="int32")
+    x = layers.ReversibleEmbedding(4, 6, mask_zero=True, name="table")(inputs)
+    model = keras.Model(
+        inputs,
+        [layers.LSTM(3, name="lstm")(x), layers.LSTM(3, name="other")(x)],
+    )
+    checks.spread(model, rng)
+    kernel = checks.to_numpy(model.get_layer("lstm").cell.kernel).copy()
+    kernel[[1, 2]] = 0.0
+    model.get_layer("lstm").cell.kernel.assign(kernel)
+    checks.check(model, rng)
+    checks.check(l0keras.sparsify(model), rng)
 
 
 def test_an_embedding_that_another_layer_holds_stays_whole():
