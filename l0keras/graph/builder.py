@@ -222,6 +222,8 @@ class Builder:
     def _input(self, value):
         layer = value.tensor._keras_history.operation
         clone = self.own(type(layer).from_config(layer.get_config()))
+        # By which data are given; it need not be the name of the layer.
+        clone.output.name = value.tensor.name
         self._names.add(clone.name)
         self._called.add(clone.name)
         self.place(value, clone.output)

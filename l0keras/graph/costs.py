@@ -4,8 +4,10 @@ import math
 
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
+from keras.src.ops import numpy as numpy_ops
 
 from l0keras.graph.rules import BARRIER
+from l0keras.graph.rules.table import rule_for
 from l0keras.graph.trace import is_functional
 from l0keras.graph.trace import trace
 
@@ -25,24 +27,50 @@ _TRANSPOSED = (
 )
 _CELLS = (_layers.SimpleRNNCell, _layers.LSTMCell, _layers.GRUCell)
 _ATTENTION = (_layers.MultiHeadAttention, _layers.GroupQueryAttention)
+_WITH_FORMULAS = (
+    *(_layers.Dense, _layers.EinsumDense, *CONVOLUTIONS, *_SEPARABLE),
+    *(*_TRANSPOSED, _layers.RNN, _layers.Bidirectional, *_ATTENTION),
+    *(_layers.TimeDistributed, _layers.Embedding),
+)
 
 
 def macs(node):
     """The multiply-accumulates of one call of a layer, for one example.
 
     Raises:
-        ValueError: a size that counts is not fixed.
+        ValueError: a size that counts is not fixed, or the layer is one of
+            the caller's own whose weights may be multiplied in any way.
     """
+    layer = node.layer
     try:
         shapes = [value.shape for value in node.inputs]
         output = node.outputs[0].shape if node.outputs else ()
-        return _layer_macs(node.layer, shapes, output)
+        if type(layer) in _PRODUCTS:
+            return _PRODUCTS[type(layer)](layer, shapes, output)
+        if not _is_known(layer):
+            raise ValueError(
+                "The multiply-accumulates of argument `model` are unknown. "
+                f"Received: layer '{node.name}' of type "
+                f"{type(layer).__name__}, which has weights and is none of "
+                "Keras's. Count those of the layers that it is made of."
+            )
+        return _layer_macs(layer, shapes, output)
     except TypeError:
         raise ValueError(
             "Argument `model` must have fixed shapes, except for the batch. "
             f"Received: layer '{node.name}' with input shape "
             f"{node.input.shape} and output shape {node.output.shape}"
         ) from None
+
+
+def _is_known(layer):
+    """Whether it is known that a layer without a formula multiplies nothing."""
+    place = type(layer).__module__.partition(".")[0]
+    if place in ("keras", "l0keras") or rule_for(type(layer)):
+        return True
+    if isinstance(layer, _WITH_FORMULAS) or is_functional(layer):
+        return True
+    return all(len(weight.shape) < 2 for weight in layer.weights)
 
 
 def _layer_macs(layer, inputs, output):
@@ -72,7 +100,52 @@ def _layer_macs(layer, inputs, output):
         return steps * _layer_macs(layer.layer, inner, (None, *output[2:]))
     if isinstance(layer, _ATTENTION):
         return _attention(layer, inputs)
+    if (
+        isinstance(layer, _layers.Embedding)
+        and inputs[0][1:]
+        and ((inputs[0][-1], output[-1]) == (layer.output_dim, layer.input_dim))
+    ):
+        # Called in reverse, as some outside of Keras can be.
+        return math.prod(output[1:-1]) * _size(layer.embeddings)
     return 0
+
+
+def _matmul(op, inputs, output):
+    return math.prod(output[1:]) * inputs[0][-1]
+
+
+def _dot(layer, inputs, output):
+    axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+    return math.prod(output[1:]) * inputs[0][axis]
+
+
+def _einsum(op, inputs, output):
+    terms = op.subscripts.replace(" ", "").split("->")[0].split(",")
+    sizes = {}
+    for term, shape in zip(terms, inputs, strict=True):
+        tail = term.rpartition("...")[2]
+        for label, size in zip(reversed(tail), reversed(shape)):
+            sizes[label] = size
+    made = op.subscripts.replace(" ", "").partition("->")[2]
+    contracted = [n for label, n in sizes.items() if label not in made]
+    return math.prod(output[1:]) * math.prod(contracted)
+
+
+def _scores(layer, inputs, output):
+    """Scores of all pairs, and the sums of values that these weight."""
+    query, value = inputs[0], inputs[1]
+    pairs = math.prod(query[1:-1]) * value[-2]
+    return pairs * (query[-1] + value[-1])
+
+
+# Layers and ops without weights that multiply what they are given.
+_PRODUCTS = {
+    numpy_ops.Matmul: _matmul,
+    numpy_ops.Einsum: _einsum,
+    _layers.Dot: _dot,
+    _layers.Attention: _scores,
+    _layers.AdditiveAttention: _scores,
+}
 
 
 def _step(cell, shape):

@@ -17,6 +17,7 @@ from l0keras.placement.choose import _COMMON
 from l0keras.placement.choose import _GATE_ARGUMENTS
 from l0keras.placement.choose import _Chooser
 from l0keras.placement.choose import _reason_for_none
+from l0keras.placement.coverage import warn_of_ungated
 from l0keras.placement.gated_inside import fill
 from l0keras.placement.gated_inside import is_recurrent
 from l0keras.placement.gated_inside import takes_gates
@@ -150,6 +151,7 @@ def sparsify(
     makers = [name for group in ties.groups for name in group.makers]
     chooser.check([*makers, *inside])
     gated_layers = {name: chooser.choice([name]) for name in inside}
+    left_out = [name for name in inside if gated_layers[name] is None]
     gates = {}
     for group in ties.groups:
         reason = _reason_for_none(group)
@@ -158,7 +160,15 @@ def sparsify(
         choice = None if reason else chooser.choice(group.makers)
         if choice is not None:
             gates[id(group)] = choice
+        elif not reason:
+            left_out.append(group)
         _log.info("%s: %s", group, reason or ("gated" if choice else "skipped"))
+    warn_of_ungated(
+        ties,
+        [group for group in ties.groups if id(group) in gates],
+        [name for name in inside if gated_layers[name] is not None],
+        left_out,
+    )
     sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
     if generated:
         sparsifier.generate(arguments, dependence, penalty)

@@ -37,7 +37,8 @@ def count_macs(model: keras.Model) -> int:
 
     Raises:
         ValueError: `model` has no graph, see `l0keras.strip`, or a layer in
-            it has an input of unknown size.
+            it has an input of unknown size, or matrices of weights and a
+            `call` of its own that could not be opened.
 
     Example:
 
@@ -55,8 +56,8 @@ def macs_by_layer(model: keras.Model) -> dict[str, int]:
 
     Returns:
         A dictionary from layer names to integers, in the order of the graph,
-        with the layers that have weights. A shared layer has the sum of its
-        calls.
+        with the layers that have weights or multiply tensors. A shared layer
+        has the sum of its calls.
 
     Raises:
         ValueError: as `count_macs`.
@@ -68,8 +69,9 @@ def macs_of(nodes):
     """`macs_by_layer` of the nodes of a traced model."""
     counts = {}
     for node in nodes:
-        if getattr(node.layer, "weights", None):
-            counts[node.name] = counts.get(node.name, 0) + macs(node)
+        count = macs(node)
+        if count or getattr(node.layer, "weights", None):
+            counts[node.name] = counts.get(node.name, 0) + count
     return counts
 
 

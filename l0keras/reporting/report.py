@@ -7,10 +7,10 @@ import numpy as np
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
+from l0keras.graph.costs import macs
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.trace import trace
 from l0keras.reporting.accounting import architecture_of
-from l0keras.reporting.accounting import macs_of
 from l0keras.reporting.accounting import sources_of
 from l0keras.reporting.report_plot import draw
 from l0keras.stripping.plan import plan
@@ -27,9 +27,12 @@ class Report:
     Attributes:
         architecture: the surviving units of the gated layers, a string such
             as "20-25-45-462"; empty where `before` has no gates.
-        layers: a list with one dictionary for each layer that has weights:
-            `name`, `type`, and for each of `units`, `params`, `macs` and
-            `bytes` a list of the numbers before and after.
+        closed: the numbers of closed test gates in `before`, and of all
+            gates there.
+        layers: a list with one dictionary for each layer that has weights or
+            multiplies tensors: `name`, `type`, and for each of `units`,
+            `params`, `macs` and `bytes` a list of the numbers before and
+            after.
         total: the sums over all layers, a dictionary of such lists.
         kept: why something could not be cut: a list of dictionaries with
             `layer` and `reason`.
@@ -39,8 +42,11 @@ class Report:
             of dictionaries with `layer`, `reads` and `of`.
     """
 
-    def __init__(self, architecture, layers, total, kept, removed, selected):
+    def __init__(
+        self, architecture, closed, layers, total, kept, removed, selected
+    ):
         self.architecture = architecture
+        self.closed = closed
         self.layers = layers
         self.total = total
         self.kept = kept
@@ -82,7 +88,13 @@ class Report:
             for row in self.layers
             if row["type"] not in _GATES
         ):
-            lines.append("Nothing was cut: no channel is closed.")
+            closed, gates = self.closed
+            lines.append(
+                f"Nothing was cut, though {closed} of {gates} gates are "
+                "closed: what they close has to stay."
+                if closed
+                else "Nothing was cut: no channel is closed."
+            )
         if self.removed:
             lines.append(f"Removed: {', '.join(self.removed)}")
         for item in self.selected:
@@ -103,7 +115,8 @@ def report(before: keras.Model, after: keras.Model) -> Report:
     Units are the channels that a layer makes. Parameters and bytes are those
     of all weights; for a model with gates that includes one `log_alpha` for
     each gate, while the stripped model has none. MACs are those of one
-    example, see `count_macs`; -1 where shapes are not fixed.
+    example, see `count_macs`; -1 ("unknown" in the table) where shapes are not
+    fixed, or a layer with matrices of weights is not known.
 
     `strip` leaves a record on the model that it returns, with the reasons of
     everything that had to stay. A model that was loaded from a file has none,
@@ -158,6 +171,7 @@ def report(before: keras.Model, after: keras.Model) -> Report:
     record = read_record(after) or _reasons(before, rows_after)
     return Report(
         architecture=units,
+        closed=_closed(before),
         layers=layers,
         total=total,
         kept=record["kept"],
@@ -168,6 +182,14 @@ def report(before: keras.Model, after: keras.Model) -> Report:
         ],
         selected=record["selected"],
     )
+
+
+def _closed(model):
+    gates = [gate.test_gates() for gate in gates_of(model)]
+    return [
+        sum(int(np.sum(values == 0)) for values in gates),
+        sum(values.size for values in gates),
+    ]
 
 
 def _check_related(before, after, rows_before, rows_after):
@@ -271,27 +293,37 @@ def _countable(layers, key):
 
 def _rows(nodes):
     """Units, parameters, MACs and bytes by layer name."""
-    try:
-        macs = macs_of(nodes)
-    except ValueError:
-        macs = {}
     rows = {}
     for node in nodes:
-        weights = getattr(node.layer, "weights", None)
-        if not weights or node.name in rows:
+        weights = getattr(node.layer, "weights", ())
+        count = _macs(node)
+        if not weights and count <= 0:
+            continue
+        if node.name in rows:
+            known = rows[node.name]["macs"]
+            unknown = min(known, count) < 0
+            rows[node.name]["macs"] = -1 if unknown else known + count
             continue
         sizes = [int(np.prod(weight.shape)) for weight in weights]
         rows[node.name] = {
             "type": type(node.layer).__name__,
             "units": _channels(node) if node.outputs else 0,
             "params": sum(sizes),
-            "macs": macs.get(node.name, -1),
+            "macs": count,
             "bytes": sum(
                 size * np.dtype(_stored(weight.dtype)).itemsize
                 for size, weight in zip(sizes, weights)
             ),
         }
     return rows
+
+
+def _macs(node):
+    """The multiply-accumulates of one call, -1 where they are unknown."""
+    try:
+        return macs(node)
+    except ValueError:
+        return -1
 
 
 def _stored(dtype):
@@ -305,7 +337,9 @@ def _channels(node):
 
 
 def _change(pair):
-    before, after = ("?" if number < 0 else f"{number:,}" for number in pair)
+    before, after = (
+        "unknown" if number < 0 else f"{number:,}" for number in pair
+    )
     return before if before == after else f"{before} -> {after}"
 
 

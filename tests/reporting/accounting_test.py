@@ -186,3 +186,36 @@ def test_architecture_follows_granularity():
     assert l0keras.architecture(model) == "3-2-5"
     stripped = l0keras.strip(model)
     assert l0keras.architecture(stripped, model) == "3-2-5"
+
+
+@pytest.mark.parametrize(
+    "product, shapes, macs",
+    [
+        (keras.ops.matmul, [(4, 5), (5, 3)], 4 * 5 * 3),
+        (
+            lambda a, b: keras.ops.einsum("bqhd,bkhd->bhqk", a, b),
+            [(4, 2, 5), (3, 2, 5)],
+            2 * 4 * 3 * 5,
+        ),
+        (lambda a, b: layers.Dot(2)([a, b]), [(4, 5), (3, 5)], 4 * 3 * 5),
+        (lambda a, b: layers.Attention()([a, b]), [(4, 5), (3, 5)], 4 * 3 * 10),
+    ],
+)
+def test_products_of_tensors_count(product, shapes, macs):
+    inputs = [keras.Input(shape) for shape in shapes]
+    model = keras.Model(inputs, product(*inputs))
+    assert l0keras.count_macs(model) == macs
+
+
+def test_opened_layers_count():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dense(8)
+
+        def call(self, x):
+            return x + self.inner(x)
+
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, Block()(inputs))
+    assert l0keras.count_macs(model) == 64

@@ -106,7 +106,7 @@ def test_macs_are_open_where_shapes_are():
     report = l0keras.report(model, l0keras.strip(model))
     assert report.layers[0]["macs"] == [-1, -1]
     assert report.total["macs"] == [-1, -1]
-    assert "?" in str(report)
+    assert "unknown" in str(report)
 
 
 def test_layers_that_are_gone_are_named():
@@ -245,3 +245,27 @@ def test_models_that_do_not_belong_together_are_refused(models):
     other = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="new")])
     with pytest.raises(ValueError, match="'new', which is not in `before`"):
         l0keras.report(model, other)
+
+
+def test_closed_gates_that_cut_nothing_are_said():
+    class Squares(layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(6, 6))
+
+        def call(self, x):
+            return keras.ops.matmul(x, self.scale)
+
+    inputs = keras.Input((3,))
+    x = l0keras.layers.L0Dense(6, granularity="output", name="gated")(inputs)
+    model = keras.Model(inputs, Squares(name="own")(x))
+    gate = l0keras.gates_of(model)[0]
+    gate.log_alpha.assign(np.where(np.arange(6) < 2, -8.0, 3.0))
+    report = l0keras.report(model, l0keras.strip(model))
+    assert report.closed == [2, 6]
+    assert "Nothing was cut, though 2 of 6 gates are closed" in str(report)
+    (kept,) = report.kept
+    assert kept["layer"] == "own" and "no rule for Squares" in kept["reason"]
+    # Its matrix may be multiplied in any way.
+    assert report.layers[-1]["macs"] == [-1, -1]
+    with pytest.raises(ValueError, match="layer 'own' of type Squares"):
+        l0keras.count_macs(model)
