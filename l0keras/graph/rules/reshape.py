@@ -266,6 +266,16 @@ class SpaceToDepth(Rule):
         return node.input.constants[self.sources(node)[0]]
 
 
+class Patches(SpaceToDepth):
+    """`ops.image.extract_patches`, maybe with zeros around."""
+
+    def constants(self, node):
+        constants = super().constants(node)
+        if node.layer.padding == "valid":
+            return constants
+        return np.where(constants == 0, constants, np.nan)
+
+
 class Moved(Rule):
     """Layers and ops that give the axis of the channels another place."""
 

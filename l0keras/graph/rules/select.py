@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 from keras.src.ops import numpy as numpy_ops
 
+from l0keras.graph.graph import Value
 from l0keras.graph.rules.rule import Rule
 
 
@@ -147,12 +148,75 @@ class GetItem(_GetItem):
         return layer(args[0], tuple(keys))
 
 
+class _TakePositions(Rule):
+    """`ops.take` of fixed positions."""
+
+    with_arguments = True
+    per_call = True
+    homogeneous = True
+
+    def refuses(self, node):
+        if node.layer.axis is None:
+            return "takes entries of the flattened tensor"
+        axis = node.layer.axis % node.input.rank
+        if axis in (0, node.input.axis):
+            return "takes a part of the batch, or channels by no list"
+        return _no_list(node)
+
+    def output_axis(self, node):
+        before = node.layer.axis % node.input.rank < node.input.axis
+        return node.input.axis + before * (np.ndim(node.args[1]) - 1)
+
+    def constants(self, node):
+        return node.input.constants
+
+
+def _no_list(node):
+    """Why the indices of `ops.take` are not fixed, or `None`."""
+    if len(node.args) != 2 or node.kwargs or isinstance(node.args[1], Value):
+        return "takes by other than fixed indices"
+    return None
+
+
+class TakeAlongAxis(Rule):
+    """`ops.take_along_axis` of positions that are the same in all channels."""
+
+    inputs = None
+    with_arguments = True
+    per_call = True
+
+    def channel_inputs(self, node):
+        return [0]
+
+    def refuses(self, node):
+        value, axis = node.args[0], node.layer.axis
+        if len(node.args) != 2 or not isinstance(value, Value) or axis is None:
+            return "takes entries of other than one tensor"
+        if axis % value.rank in (0, value.axis):
+            return "takes along the axis of the batch or of the channels"
+        if tuple(node.args[1].shape)[value.axis] != 1:
+            return "takes other positions of each channel"
+        return None
+
+    def sources(self, node):
+        channels = np.arange(node.output.size)
+        others = [np.full(len(channels), -1)] * (len(node.inputs) - 1)
+        return [channels, *others]
+
+    def reads(self, node, made):
+        return [made, *(np.ones(v.size, bool) for v in node.inputs[1:])]
+
+    def constants(self, node):
+        return node.input.constants
+
+
 class Take(Rule):
-    """`ops.take` of fixed channels."""
+    """`ops.take` of fixed channels, or positions."""
 
     with_arguments = True
     rounds = False
     homogeneous = True
+    alternatives = (_TakePositions(),)
 
     def refuses(self, node):
         value = node.input
@@ -161,9 +225,9 @@ class Take(Rule):
             or node.layer.axis % value.rank != value.axis
         ):
             return "takes along another axis than that of the channels"
-        if len(node.args) != 2 or node.kwargs or np.ndim(node.args[1]) != 1:
-            return "takes by other than a list of indices"
-        return None
+        if not _no_list(node) and np.ndim(node.args[1]) != 1:
+            return "takes channels by other than a list of indices"
+        return _no_list(node)
 
     def sources(self, node):
         indices = ops.convert_to_numpy(node.args[1]).astype(int)

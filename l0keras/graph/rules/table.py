@@ -151,6 +151,7 @@ _NUMPY_OPS = {
     reshape.ExpandDims(): "ExpandDims",
     reshape.Squeeze(): "Squeeze",
     select.Take(): "Take",
+    select.TakeAlongAxis(): "TakeAlongAxis",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Clip(): "Clip",
     elementwise.Elementwise(): (
@@ -200,6 +201,7 @@ RULES.update(
         core.StopGradient: elementwise.Homogeneous(),
         core.Cast: elementwise.Cast(),
         core.SaturateCast: elementwise.Cast(),
+        image.ExtractPatches: reshape.Patches(),
         image.Resize: pooling.Resize(),
         **keras_hub.RULES,
     }

@@ -209,18 +209,27 @@ def test_a_channel_of_sub_pixels_goes_with_all_of_them(shuffle, tmp_path):
     assert not checks.barriers(model)
 
 
-def test_positions_that_become_channels(tmp_path):
+@pytest.mark.parametrize(
+    "step, left",
+    [
+        (lambda x: ops.space_to_depth(x, 2), 3),
+        (lambda x: ops.image.extract_patches(x, (2, 3), 1), 3),
+        (lambda x: ops.image.extract_patches(x, 3, padding="same"), 4),
+    ],
+    ids=range(3),
+)
+def test_positions_that_become_channels(step, left, tmp_path):
     rng = np.random.default_rng(0)
     model = build(
         (4, 6, 3),
         layers.Conv2D(5, 1, name="before"),
-        lambda x: ops.space_to_depth(x, 2),
+        step,
         layers.Conv2D(3, 1, name="all_after"),
     )
     checks.randomize(model, rng, closed=0.0)
     checks.close(model.get_layer("before"), [1, 3], [0.0, 0.5])
     stripped = checks.check(model, rng, tmp_path)
-    assert stripped.get_layer("before").filters == 3
+    assert stripped.get_layer("before").filters == left
 
 
 @pytest.mark.parametrize(

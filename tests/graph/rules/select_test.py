@@ -29,8 +29,10 @@ from tests.graph.rules import checks
         (lambda x: x[:, None, 1:, ..., None, 2:5], 2),
         (lambda x: x[..., None], 4),
         (lambda x: x[..., None, 2], 1),
+        (lambda x: ops.take(x, [2, 0, 2], axis=1), 4),
+        (lambda x: ops.take(x, [[2, 0], [1, 1]], axis=2), 4),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_slices_and_integers(step, left, tmp_path):
     rng = np.random.default_rng(0)
@@ -53,6 +55,20 @@ def test_halves_of_channels(glu, tmp_path):
     # 1 is 0, so that 5 goes too; 4 is needed to halve 0.
     left = checks.closed(model, rng, units=(1, 4), tmp_path=tmp_path)
     assert left == 6
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_places_that_are_computed(alike, tmp_path):
+    rng = np.random.default_rng(0)
+
+    def step(x):
+        of = ops.sum(x, axis=-1, keepdims=True) if alike else x
+        return ops.take_along_axis(x, ops.argsort(of, axis=1), axis=1)
+
+    model = checks.around(step)
+    left = checks.closed(model, rng, bias=[0.0, 0.5], tmp_path=tmp_path)
+    # The sum reads the constant too, that of all places stays all.
+    assert left == (5 if alike else 6)
 
 
 def test_what_others_need_of_the_input():
@@ -96,8 +112,11 @@ def test_a_constant_channel_by_its_index():
             lambda x: ops.slice(x, (0, 0, 1), (2, 4, 3)),
             "no rule for Slice",
         ),
+        (lambda x: ops.take(x, [1, 0], axis=0), "part of the batch"),
+        (lambda x: ops.take(x, [1, 0]), "the flattened tensor"),
+        (lambda x: ops.take(x, [[1], [0]], axis=-1), "channels by no list"),
     ],
-    ids=range(6),
+    ids=range(9),
 )
 def test_what_is_a_barrier(step, text):
     rng = np.random.default_rng(0)
