@@ -5,8 +5,10 @@ from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import log_alpha_of
 from l0keras.graph.bake_recurrent import KnownGate
+from l0keras.graph.bake_recurrent import arguments_without_gates
 from l0keras.graph.bake_recurrent import bake_rnn
 from l0keras.graph.bake_recurrent import functional_call
+from l0keras.graph.bake_recurrent import given_gates
 from l0keras.graph.bake_recurrent import is_gated_rnn
 from l0keras.graph.lora import has_lora
 from l0keras.graph.lora import merge_lora
@@ -46,7 +48,8 @@ class Baker:
             # What it is depends on the rank of its input.
             return self._once(call, lambda: _rescaling(call))
         if is_gated_rnn(layer):
-            parts = self._once(layer, lambda: bake_rnn(layer))
+            gates = given_gates(call)
+            parts = self._once(layer, lambda: bake_rnn(layer, gates))
             return self._once(call, lambda: functional_call(call, *parts))
         if isinstance(layer, (GatedLayer, SparseDense)):
             return self._once(layer, layer.bake)
@@ -72,7 +75,9 @@ class Baker:
         if arguments.kwargs.get("training"):
             return arguments
         if is_gated_rnn(layer):
-            return SymbolicArguments(arguments.keras_tensors)
+            return SymbolicArguments(
+                arguments_without_gates(call).keras_tensors
+            )
         if not isinstance(layer, HardConcreteGate):
             return arguments
         if log_alpha_of(call) is None:

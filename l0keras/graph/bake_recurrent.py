@@ -4,9 +4,11 @@ import keras
 import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
+from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
 from l0keras.gates import HardConcreteGate
+from l0keras.gates import SharedGate
 from l0keras.layers.gated_rnn import GatedRNN
 
 _MERGES = {
@@ -36,18 +38,39 @@ def is_gated_rnn(layer):
     return bool(inside) and all(map(is_gated_rnn, inside))
 
 
-def bake_rnn(layer):
+def given_gates(call):
+    """The test gates that a call of a gated layer is given, or `None`."""
+    tensor = call.arguments.kwargs.get("gates")
+    if tensor is None:
+        return None
+    while not isinstance(tensor._keras_history.operation, SharedGate):
+        # A cast.
+        history = tensor._keras_history
+        made = history.operation._inbound_nodes[history.node_index]
+        (tensor,) = made.input_tensors
+    return tensor._keras_history.operation.test_gates()
+
+
+def arguments_without_gates(call):
+    """The arguments of a call but for the gates that it is given."""
+    kwargs = dict(call.arguments.kwargs)
+    kwargs.pop("gates", None)
+    return SymbolicArguments(*call.arguments.args, **kwargs)
+
+
+def bake_rnn(layer, gates=None):
     """The plain layer that a gated one is, and what comes behind it.
 
     Args:
         layer: one for which `is_gated_rnn` holds.
+        gates: the test gates that its calls are given, if they are.
 
     Returns:
         A built Keras layer with the name of `layer`, and a function from the
         list of its outputs to the list of those of `layer`. It calls gates,
         see `KnownGate`, and Keras layers.
     """
-    plain, gates = _apart(layer)
+    plain, gates = _apart(layer, gates)
     mode = getattr(layer, "merge_mode", None)
     if mode not in _MERGES:
         return plain, lambda outputs: _scaled(layer, gates, outputs)
@@ -70,10 +93,10 @@ def bake_rnn(layer):
     return plain, merged
 
 
-def _apart(layer):
+def _apart(layer, gates=None):
     """A plain layer, and the gates of each of its outputs before a merge."""
     if isinstance(layer, GatedRNN):
-        return layer.bake_apart()
+        return layer.bake_apart(gates)
     copier = Copier()
     inside = []
     for inner in layers_inside(layer):
@@ -110,14 +133,16 @@ def functional_call(call, plain, behind):
         plain, behind: what `bake_rnn` gives for the layer.
 
     Returns:
-        A functional model whose inputs are all tensors of the call.
+        A functional model whose inputs are all tensors of the call but for
+        its gates.
     """
+    arguments = arguments_without_gates(call)
     given = [
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
-        for tensor in call.arguments.keras_tensors
+        for tensor in arguments.keras_tensors
     ]
     tensors = iter(given)
-    args, kwargs = call.arguments.convert(
+    args, kwargs = arguments.convert(
         lambda x: next(tensors) if isinstance(x, keras.KerasTensor) else x
     )
     outputs = keras.tree.flatten(plain(*args, **kwargs))

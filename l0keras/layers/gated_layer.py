@@ -161,16 +161,21 @@ class GatedLayer:
             and the test gates multiplied into its weights. It gives the same
             outputs; closed groups are all-zero weights.
         """
+        return self._bake(self.gate.values(training=False))
+
+    def _bake(self, gates):
         arguments = live_arguments(self, read=type(self)._plain_config)
         plain = self.plain_class(**arguments)
-        plain.build_from_config(self.get_build_config())
-        gates = self.gate.values(training=False)
+        plain.build_from_config(self._plain_build_config())
         plain.set_weights([w.bake(gates) for w in self._gated_weights()])
         plain.trainable = self.trainable
         return plain
 
     def _plain_config(self):
         return super().get_config()
+
+    def _plain_build_config(self):
+        return self.get_build_config()
 
     def get_config(self):
         return {

@@ -56,6 +56,10 @@ class GatedRNN(GatedLayer):
     all that the layer gives out of that unit, multiplied by its gate. So a
     closed unit is read neither by the next step nor by the next layer. All
     time steps of a call have the same gates.
+
+    Layers whose units go together, such as an encoder and a decoder that
+    starts from its states, may be given the gates of one `SharedGate` in each
+    call. They then have none of their own.
     """
 
     granularities = ("output",)
@@ -84,10 +88,13 @@ class GatedRNN(GatedLayer):
     def use_cudnn(self, value):
         self._use_cudnn = value
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(
+        self, sequences_shape, initial_state_shape=None, gates_shape=None
+    ):
         super().build(sequences_shape, initial_state_shape)
         self._sequences_shape = tuple(sequences_shape)
-        self._build_gate()
+        if gates_shape is None:
+            self._build_gate()
 
     @property
     def _mixes_units(self):
@@ -119,8 +126,20 @@ class GatedRNN(GatedLayer):
             scaled=False,
         )
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        gates, per_example = self._sample(training, sequences)
+    def call(
+        self,
+        sequences,
+        initial_state=None,
+        mask=None,
+        training=False,
+        gates=None,
+    ):
+        if gates is None:
+            gates, per_example = self._sample(training, sequences)
+        else:
+            per_example = gates.shape[0] != 1
+            gates = ops.cast(gates, self.compute_dtype)
+            gates = gates if per_example else gates[0]
         with self.cell.gated(gates, per_example):
             outputs = super().call(
                 sequences,
@@ -150,8 +169,20 @@ class GatedRNN(GatedLayer):
             **{name: left_out[name] for name in self.left_out_of_config},
         }
 
-    def bake_apart(self):
+    def _plain_build_config(self):
+        config = self.get_build_config()
+        shapes = dict(config.get("shapes_dict", ()))
+        if "gates_shape" not in shapes:
+            return config
+        del shapes["gates_shape"]
+        return {**config, "shapes_dict": shapes}
+
+    def bake_apart(self, gates=None):
         """The plain Keras layer that this one is, and its outputs' gates.
+
+        Args:
+            gates: the test gates, a numpy array, where the layer is given
+                them in calls.
 
         Returns:
             A built layer of the plain Keras type, with the name of this one
@@ -160,8 +191,8 @@ class GatedRNN(GatedLayer):
             which broadcast from the last axis on, the outputs of the plain
             layer are those of this one.
         """
-        plain = super().bake()
-        gates = self.gate.test_gates()
+        gates = self.gate.test_gates() if gates is None else gates
+        plain = self._bake(ops.convert_to_tensor(gates))
         gates = gates.reshape((-1,) + (1,) * (-1 - self.units_axis))
         shapes = plain.compute_output_shape(self._sequences_shape)
         return plain, [gates] * (len(shapes) if self.return_state else 1)

@@ -78,7 +78,8 @@ def fill(layer, source):
         for inner, original in zip(layers_inside(layer), inside, strict=True):
             fill(inner, original)
         return
-    own = [w for w in layer.weights if w is not layer.gate.log_alpha]
+    gate = layer.gate.variables if layer.gate else []
+    own = [w for w in layer.weights if not any(w is v for v in gate)]
     for variable, weight in zip(own, source.weights, strict=True):
         variable.assign(weight)
     layer.trainable = source.trainable

@@ -170,6 +170,8 @@ def sparsify(
         left_out,
     )
     sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
+    if not generated:
+        sparsifier.tie_inside(chooser)
     if generated:
         sparsifier.generate(arguments, dependence, penalty)
     gated = sparsifier.model()
@@ -202,6 +204,10 @@ class _Sparsifier(Builder):
         self.gated_layers = gated_layers
         self.cost = cost
         self.costs = ties.costs(cost)
+        # Groups whose gates several layers have inside, by these' names, and
+        # the arguments of the gates by the id of a group.
+        self.tied = {}
+        self.tied_gates = {}
         self.generated = None
         self.gate_names = {}
         self.vectors = {}
@@ -264,6 +270,32 @@ class _Sparsifier(Builder):
         sizes = [np.prod([n or 1 for n in v.shape[1:]]) for v in found]
         return found[int(np.argmin(sizes))]
 
+    def tie_inside(self, chooser):
+        """Gives layers whose units go together the same gates inside.
+
+        Such as an encoder and a decoder that starts from its states.
+        """
+        for group in self.ties.groups:
+            nodes = [n for n in self.graph.nodes if n.name in group.makers]
+            if group.fixed or len(group.makers) < 2:
+                continue
+            if not all(self._makes_alone(node, group) for node in nodes):
+                continue
+            choice = chooser.choice(group.makers)
+            for name in group.makers:
+                self.gated_layers[name] = None if choice is None else {}
+                if choice is not None:
+                    self.tied[name] = group
+                    self.tied_gates[id(group)] = choice
+
+    def _makes_alone(self, node, group):
+        """Whether a layer with gates inside makes a group and no others."""
+        return (
+            node.name in self.gated_layers
+            and isinstance(node.layer, keras.layers.RNN)
+            and np.array_equal(self.ties.labels(node.output), group.labels)
+        )
+
     # === Gates ===
 
     def generate(self, arguments, dependence, penalty):
@@ -318,7 +350,7 @@ class _Sparsifier(Builder):
     def _arguments(self, group):
         name = self.gate_names.get(id(group))
         arguments = {
-            **self.gates[id(group)],
+            **{**self.gates, **self.tied_gates}[id(group)],
             "group_size": self.costs[group.labels].tolist(),
             "name": name or self.unique(f"{group.name}_gate"),
         }
@@ -402,6 +434,12 @@ class _Sparsifier(Builder):
             named = {**dict(zip(names[1:], args[1:])), **kwargs}
             args = args[:1]
             kwargs = {k: v for k, v in named.items() if v is not None}
+        if node.name in self.tied:
+            group = self.tied[node.name]
+            kwargs = {
+                **kwargs,
+                "gates": self._vector(group, layer.compute_dtype),
+            }
         return super().call(node, layer, args, kwargs)
 
     def fill(self, layer, source, weights):

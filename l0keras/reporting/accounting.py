@@ -113,7 +113,9 @@ def architecture_of(sources, left=None):
     gates = {
         name: layer
         for name, layer in sources.items()
-        if isinstance(layer, (GatedLayer, HardConcreteGate))
+        if isinstance(layer, HardConcreteGate)
+        or isinstance(layer, GatedLayer)
+        and layer.gate is not None
     }
     if left is None and gates:
         numbers = [_open_units(layer) for layer in gates.values()]

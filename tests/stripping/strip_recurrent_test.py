@@ -19,10 +19,10 @@ def masks(rng, batch=4, steps=5):
     return mask
 
 
-def closed_at_random(model, inputs, rng):
+def closed_at_random(model, inputs, rng, **arguments):
     """A gated copy with half of its gates closed; first all are open."""
     checks.spread(model, rng)
-    gated = l0keras.sparsify(model, seed=1)
+    gated = l0keras.sparsify(model, seed=1, **arguments)
     expected = checks.outputs_of(model, inputs)
     checks.same(checks.outputs_of(gated, inputs), expected)
     for gate in l0keras.gates_of(gated):
@@ -32,13 +32,13 @@ def closed_at_random(model, inputs, rng):
     return gated
 
 
-def gated_and_stripped(model, inputs, rng, tmp_path=None):
+def gated_and_stripped(model, inputs, rng, tmp_path=None, **arguments):
     """Sparsifies, closes gates at random, strips, and compares each step.
 
     Returns:
         The gated model and the stripped one.
     """
-    gated = closed_at_random(model, inputs, rng)
+    gated = closed_at_random(model, inputs, rng, **arguments)
     expected = checks.outputs_of(gated, inputs)
     stripped = l0keras.strip(gated)
     checks.same(checks.outputs_of(stripped, inputs), expected)
@@ -287,3 +287,37 @@ def test_a_frozen_cell_stays_frozen():
     both = gated.get_layer("both")
     assert len(both.forward_layer.trainable_variables) == 4
     assert len(both.backward_layer.trainable_variables) == 1
+
+
+@pytest.mark.parametrize("sample_per", ["batch", "example"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D"])
+def test_an_encoder_and_its_decoder_share_their_gates(
+    kind, sample_per, tmp_path
+):
+    rng = np.random.default_rng(0)
+    sizes = (4,) if kind == "ConvLSTM1D" else ()
+    window = {"kernel_size": 2, "padding": "same"} if sizes else {}
+    rnn = getattr(layers, kind)
+    a, b = keras.Input((5, *sizes, 3)), keras.Input((4, *sizes, 2))
+    encoder = rnn(UNITS, return_state=True, name="encoder", **window)
+    decoder = rnn(UNITS, return_sequences=True, name="decoder", **window)
+    y = decoder(b, initial_state=encoder(a)[1:])
+    model = keras.Model([a, b], layers.Dense(2)(y))
+    inputs = [
+        rng.normal(size=(4, *tensor.shape[1:])).astype("float32")
+        for tensor in (a, b)
+    ]
+    gated, stripped = gated_and_stripped(
+        model, inputs, rng, tmp_path, sample_per=sample_per
+    )
+    (gate,) = l0keras.gates_of(gated)
+    for name in ("encoder", "decoder"):
+        kernel = stripped.get_layer(name).cell.recurrent_kernel
+        assert kernel.shape[-2] == UNITS // 2
+    assert l0keras.report(gated, stripped).architecture == "3"
+    # They train, and a closed unit is closed in both.
+    gated.compile("sgd", "mse")
+    y = np.zeros((4, *gated.output_shape[1:]), "float32")
+    before = keras.ops.convert_to_numpy(gate.log_alpha)
+    gated.train_on_batch(inputs, y)
+    assert np.any(before != keras.ops.convert_to_numpy(gate.log_alpha))
