@@ -223,6 +223,8 @@ def mac_arrays(node):
     Returns:
         A list of `(count, axes)`, empty for a layer without a rule.
     """
+    if type(node.layer) in _PRODUCTS:
+        return _product_array(node)
     arrays = [] if node.rule is BARRIER else node.rule.weights(node)
     total = macs(node) if arrays else 0
     if not total:
@@ -237,6 +239,16 @@ def mac_arrays(node):
     times, rest = divmod(total, size)
     times = times if not rest else total / size
     return [(count * times, axes) for count, axes in kernels]
+
+
+def _product_array(node):
+    total = macs(node)
+    axes = [] if node.rule is BARRIER else node.rule.multiplied(node)
+    size = math.prod(len(channels) for _, channels in axes)
+    if not size:
+        return []
+    times, rest = divmod(total, size)
+    return [(times if not rest else total / size, axes)]
 
 
 # What a model can be charged for, and how a node's share of it is counted.

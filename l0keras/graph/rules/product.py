@@ -31,6 +31,9 @@ class _Product(Rule):
             return None
         return self._labels_of(node)
 
+    def multiplied(self, node):
+        return [(-1, np.arange(node.output.size))]
+
     def channels(self, node):
         """The labels of the channels of both inputs."""
         return [
@@ -89,6 +92,9 @@ class _Summed(_Product):
         # The same one of both, if all could go.
         needed[0] |= not np.any(needed)
         return [needed, needed.copy()]
+
+    def multiplied(self, node):
+        return [(0, np.arange(node.input.size))]
 
     def takes_whole_sets(self, node):
         return True

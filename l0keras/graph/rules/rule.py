@@ -238,6 +238,14 @@ class Rule:
         """
         return []
 
+    def multiplied(self, node):
+        """For a product of tensors: the axes that its count grows with.
+
+        Returns:
+            A list of pairs, as the axes in `weights`.
+        """
+        return []
+
     def output_weights(self, node):
         """The weights that make, scale or shift each channel of the output.
 
