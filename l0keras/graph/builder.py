@@ -261,6 +261,10 @@ class Builder:
         for value, tensor in zip(
             node.outputs, keras.tree.flatten(outputs), strict=True
         ):
+            if not value.sparse and getattr(tensor, "sparse", False):
+                # Keras says so of any product with a number, and then cannot
+                # trace some layers that read it.
+                tensor._sparse = False
             self.place(value, self.name(tensor, f"{node.name}_op"))
 
 

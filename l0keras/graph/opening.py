@@ -442,6 +442,20 @@ def _takes_training(layer):
     return getattr(layer, "_call_has_training_arg", False)
 
 
+def _is_sparse(tensor):
+    """Whether a tensor may be sparse, whatever Keras says of it.
+
+    It says so of any product with a number.
+    """
+    if not getattr(tensor, "sparse", False):
+        return False
+    history = tensor._keras_history
+    if isinstance(history.operation, keras.Layer):
+        return True
+    call = history.operation._inbound_nodes[history.node_index]
+    return any(map(_is_sparse, call.input_tensors))
+
+
 def _fresh_inputs(call, stand_ins=()):
     """New inputs in the place of the tensors of a call, by their ids.
 
@@ -451,7 +465,7 @@ def _fresh_inputs(call, stand_ins=()):
     """
     fresh = {}
     for tensor in call.input_tensors:
-        if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
+        if _is_sparse(tensor) or getattr(tensor, "ragged", False):
             raise Closed("its input is sparse or ragged")
         shape = [
             stand_ins[axis] if size is None and axis < len(stand_ins) else size

@@ -446,3 +446,31 @@ def test_sizes_of_a_batch_are_not_kept(tmp_path):
     model = keras.Model(inputs, layers.Dense(2)(x))
     assert not closed_reasons(model)
     checks.check(model, rng, tmp_path)
+
+
+class Normalized(layers.Layer):
+    """Keras does not trace it to find its shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.UnitNormalization()
+        self.dense = layers.Dense(8)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return self.dense(self.norm(x))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_products_with_numbers_are_not_sparse():
+    """Keras says that they are."""
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    x = layers.Dense(8, activation="relu")(inputs) * 2.0
+    model = keras.Model(inputs, layers.Dense(2)(Normalized()(x)))
+    assert not closed_reasons(model)
+    checks.check(model, rng)
