@@ -422,7 +422,7 @@ class Blocks(Layers):
                 lambda: ops.concatenate([x, y], axis=len(sizes)),
                 lambda: ops.stack([x, y], axis=len(sizes))[:, 0],
                 lambda: sum(ops.unstack(x, axis=1)),
-                lambda: ops.take(x, [1, 0, 1], axis=len(sizes)),
+                lambda: ops.take(x, [-1, 0, 0], axis=len(sizes)),
                 lambda: self.sub_pixels(x),
             ]
         return self.pick(*kinds)()
