@@ -1,3 +1,4 @@
+import functools
 import inspect
 
 import keras
@@ -36,12 +37,36 @@ def test_tables_say_what_the_functions_do(name):
     assert activations.is_homogeneous(function) == homogeneous
 
 
-def test_an_unknown_function_mixes_units():
-    assert not activations.is_elementwise(lambda x: x)
-    assert not activations.is_homogeneous(lambda x: x)
+def swish(x):
+    return x * keras.ops.sigmoid(1.5 * x)
+
+
+def test_own_functions_are_traced():
+    gelu = functools.partial(keras.activations.gelu, approximate=False)
+    for own in (
+        swish,
+        gelu,
+        lambda x: x,
+        lambda x: keras.ops.where(x > 0, x, 0),
+    ):
+        assert activations.is_elementwise(own)
+    weights = keras.Variable(np.ones(3))
+    for own in (
+        lambda x: x - keras.ops.max(x, axis=-1, keepdims=True),
+        lambda x: x * weights,
+        lambda x: x * np.arange(3.0),
+        lambda x: keras.ops.flip(x, axis=-1),
+        lambda x: keras.ops.cumsum(x, axis=-1),
+        lambda x: np.tanh(keras.ops.convert_to_numpy(x)),
+        lambda x: x[..., :1],
+        keras.layers.Dropout(0.5),
+        3,
+    ):
+        assert not activations.is_elementwise(own)
     # None is Keras's linear activation.
     assert activations.is_elementwise(None)
     assert activations.is_homogeneous(None)
+    assert not activations.is_homogeneous(lambda x: x)
 
 
 def test_what_is_not_known_stays_so():

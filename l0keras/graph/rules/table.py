@@ -7,6 +7,7 @@ from keras.src.ops import math
 from keras.src.ops import nn
 from keras.src.ops import numpy as numpy_ops
 
+from l0keras import activations
 from l0keras.gates import SharedGate
 from l0keras.graph.rules import attention
 from l0keras.graph.rules import bidirectional
@@ -154,11 +155,7 @@ _NUMPY_OPS = {
     select.TakeAlongAxis(): "TakeAlongAxis",
     elementwise.Homogeneous(): "Absolute Abs Negative Copy",
     elementwise.Clip(): "Clip",
-    elementwise.Elementwise(): (
-        "Arccos Arccosh Arcsin Arcsinh Arctan Arctanh Cbrt Ceil Cos Cosh "
-        "Exp Exp2 Expm1 Floor Log Log10 Log1p Log2 Reciprocal Round Sign Sin "
-        "Isfinite Isinf Isnan LogicalNot Sinc Sinh Sqrt Square Tan Tanh Trunc"
-    ),
+    elementwise.Elementwise(): activations.NUMPY_OPS,
 }
 _NN_OPS = {
     normalization.UnitNormalization(): "Normalize",
@@ -172,11 +169,7 @@ _NN_OPS = {
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool"
     ),
     elementwise.Homogeneous(): "LeakyRelu Relu",
-    elementwise.Elementwise(): (
-        "Celu Elu Gelu HardShrink HardSigmoid HardSilu HardTanh LogSigmoid "
-        "Relu6 Selu Sigmoid Silu SoftShrink Softplus Softsign SparsePlus "
-        "SparseSigmoid Squareplus TanhShrink Threshold"
-    ),
+    elementwise.Elementwise(): activations.NN_OPS,
 }
 # By exact type: a subclass may do anything. Classes of packages that need not
 # be installed stand here with their names.
