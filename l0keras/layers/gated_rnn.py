@@ -191,6 +191,12 @@ class GatedRNN(GatedLayer):
             which broadcast from the last axis on, the outputs of the plain
             layer are those of this one.
         """
+        if gates is None and self.gate is None:
+            raise ValueError(
+                f"Layer '{self.name}' cannot be baked alone: it has no gates "
+                "of its own, but is given those of a `SharedGate`. Strip the "
+                "model that it is in"
+            )
         gates = self.gate.test_gates() if gates is None else gates
         plain = self._bake(ops.convert_to_tensor(gates))
         gates = gates.reshape((-1,) + (1,) * (-1 - self.units_axis))

@@ -32,6 +32,12 @@ class L0ConvLSTM3D(GatedConvLSTM, keras.layers.ConvLSTM3D):
         seed: an integer that fixes the gates' noise and first `log_alpha`,
             and dropout.
 
+    Call arguments:
+        sequences, initial_state, mask, training: as in the plain layer.
+        gates: `None`, or what a `SharedGate` of filters gives out, which other
+            layers may have too; in all calls or in none. The layer then has
+            no gates of its own.
+
     Input shape: `(batch, steps, depth, height, width, channels)`, or the
     channels in front of the sizes.
 

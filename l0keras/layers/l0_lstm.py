@@ -42,6 +42,12 @@ class L0LSTM(GatedRNN, keras.layers.LSTM):
         seed: an integer that fixes the gates' noise and first `log_alpha`,
             and dropout.
 
+    Call arguments:
+        sequences, initial_state, mask, training: as in the plain layer.
+        gates: `None`, or what a `SharedGate` of units gives out, which other
+            layers may have too; in all calls or in none. The layer then has
+            no gates of its own.
+
     Input shape: `(batch, steps, features)`.
 
     Output shape: that of the plain layer.

@@ -1,7 +1,10 @@
 import keras
+import numpy as np
 import pytest
 
 from l0keras.layers import L0LSTM
+from tests.layers.gated_layer_tests import numpy
+from tests.layers.gated_layer_tests import random
 from tests.layers.gated_rnn_tests import FusedRNNTests
 
 
@@ -68,3 +71,22 @@ def test_group_size(return_state):
     layer.build((None, None, 3))
     # Columns of the kernel, a row of the recurrent kernel, biases.
     assert layer.gate.group_size == 4 * 3 + 4 * 5 + 4
+
+
+def test_given_gates_take_the_place_of_its_own():
+    inputs, gates = random((4, 5, 3)), random((1, 6), seed=1)
+    layer = L0LSTM(6)
+    outputs = layer(inputs, gates=gates)
+    assert layer.gate is None and len(layer.weights) == 3
+    plain = keras.layers.LSTM(6)
+    plain.build(inputs.shape)
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    plain.set_weights([kernel, recurrent_kernel * gates[0][:, None], bias])
+    expected = numpy(plain(inputs)) * gates
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+    # Those of each example.
+    same = np.repeat(gates, 4, axis=0)
+    outputs = layer(inputs, gates=same)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="no gates of its own"):
+        layer.bake()
