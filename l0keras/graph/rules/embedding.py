@@ -82,7 +82,11 @@ class _Reverse(Rule):
 
     def call(self, node, layer, args, kwargs):
         """It reads all units that the layer has left, 0 for those it lacks."""
-        units = np.flatnonzero(node.operation.paired.nodes[0].made)
+        makers = [n for n in node.operation.paired.nodes if n.alive]
+        # Where nobody makes units the layer was copied as it is.
+        units = np.arange(node.input.size)
+        if makers:
+            units = np.flatnonzero(makers[0].made)
         got = node.got()
         if np.array_equal(got, units):
             return layer(*args, **kwargs)

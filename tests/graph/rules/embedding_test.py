@@ -130,6 +130,17 @@ def test_what_a_table_lacks_in_one_direction(tied, tmp_path):
     assert stripped.get_layer("inner").kernel.shape[0] == 3
 
 
+def test_a_table_of_which_no_unit_is_read():
+    table = layers.ReversibleEmbedding(4, 6, name="table")
+    inputs = [keras.Input((7,), dtype="int32"), keras.Input((7, 2))]
+    x = layers.Concatenate()([table(inputs[0]), inputs[1]])
+    x = layers.Dense(6, name="before")(x)
+    model = keras.Model(inputs, table(x, reverse=True))
+    checks.spread(model, rng)
+    shut_rows(model.get_layer("before"), np.arange(6))
+    checks.check(model, rng, fixpoint=False)
+
+
 def test_a_table_that_is_only_used_in_reverse_stays_whole():
     embedding = layers.ReversibleEmbedding(4, 6, name="table")
     embedding.build()
