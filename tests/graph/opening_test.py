@@ -474,3 +474,17 @@ def test_products_with_numbers_are_not_sparse():
     model = keras.Model(inputs, layers.Dense(2)(Normalized()(x)))
     assert not closed_reasons(model)
     checks.check(model, rng)
+
+
+def test_gates_of_a_text_of_any_length_are_baked():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(4, 8)(inputs)
+    inner, outer = layers.Dense(12, activation="relu"), layers.Dense(8)
+    # Called twice, so that a vector of gates is given to both.
+    for _ in range(2):
+        x = x + outer(inner(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    _, stripped = check_road(model, rng)
+    assert not l0keras.gates_of(stripped)
+    assert stripped.count_params() < 0.5 * model.count_params()

@@ -7,6 +7,10 @@ from l0keras.graph.rules.rule import Rule
 class SharedGate(Rule):
     """`SharedGate`: at test time the same numbers for any input."""
 
+    def channel_inputs(self, node):
+        # It only takes the length of the batch from it, if anything.
+        return []
+
     def constants(self, node):
         return node.layer.test_gates().astype("float64")
 
