@@ -17,9 +17,6 @@ import l0keras
 EXAMPLES = 4
 # How far outputs may differ, as a share of the largest.
 TOLERANCE = 1e-5
-# What may be left of the parameters with half of all gates closed: a layer
-# between two gated ones keeps a quarter, the first and the last a half.
-LIMIT = 0.45
 
 
 def missing(entry):
@@ -87,13 +84,13 @@ def is_fine(entry, row):
     """Whether nothing failed and enough is cut, or cannot be."""
     if row["failed"]:
         return False
-    return share(row) <= LIMIT or entry.inherent is not None
+    return share(row) <= entry.limit
 
 
 def verdict(entry, row):
     """What a row says of an entry, one line."""
     if is_fine(entry, row):
-        return "ok" if share(row) <= LIMIT else f"ok, {entry.inherent}"
+        return f"ok, {entry.inherent}" if entry.inherent else "ok"
     if entry.known:
         return f"known, {entry.known}"
     if row["failed"]:

@@ -23,6 +23,7 @@ from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
 from trainers.studies import road
 from trainers.studies.corpus import ENTRIES
+from trainers.studies.corpus import LIMIT
 
 FLAGS = flags.FLAGS
 FILE = "wild.json"
@@ -51,7 +52,8 @@ COLUMNS = (
 SECONDS = ("seconds", lambda row: f"{sum(row['seconds'].values()):.1f}")
 NOTES = (
     "parameters: before and after strip, with half of each vector of gates "
-    f"closed at random; {road.LIMIT:.0%} may be left.",
+    f"closed at random; {LIMIT:.0%} may be left, more where the verdict "
+    "says why that has to be.",
     "open gates: of how many single ones.",
     "difference: the largest one of outputs, as a share of the largest "
     "output, between the model and the gated one, the gated and the stripped "

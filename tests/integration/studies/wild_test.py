@@ -141,8 +141,10 @@ def test_verdicts_say_what_is_left():
     }
     assert road.verdict(SMALL, row) == "60% left"
     assert not road.is_fine(SMALL, row)
-    embedded = dataclasses.replace(SMALL, inherent="rows stay")
+    embedded = dataclasses.replace(SMALL, limit=0.6, inherent="rows stay")
     assert road.verdict(embedded, row) == "ok, rows stay"
+    row["params"]["after"] = 61
+    assert road.verdict(embedded, row) == "61% left"
     row["gates"] = {"vectors": 0}
     assert road.verdict(SMALL, row) == "no gates"
 
@@ -151,6 +153,9 @@ def test_the_corpus():
     assert len(ENTRIES) >= 60
     with pytest.raises(ValueError, match="`name` must be new.*U-Net"):
         entry("U-Net", area="tests")(small)
+    with pytest.raises(ValueError, match="`inherent`.*limit=0.9"):
+        entry("new", area="tests", limit=0.9)(small)
+    assert "new" not in ENTRIES
 
 
 def test_keeps_rows_and_makes_the_table_again(entries, run, tmp_path):

@@ -20,10 +20,12 @@ from trainers.studies.corpus import tables
 from trainers.studies.corpus import text
 from trainers.studies.corpus import video
 from trainers.studies.corpus.entry import ENTRIES
+from trainers.studies.corpus.entry import LIMIT
 from trainers.studies.corpus.entry import Entry
 
 __all__ = [
     "ENTRIES",
+    "LIMIT",
     "Entry",
     "control",
     "generative",

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import keras
 
+# A layer between two gated ones keeps a quarter of its parameters with half of
+# all gates closed, the first and the last layer keep a half.
+LIMIT = 0.45
 # All entries by their names, in the order of the files.
 ENTRIES = {}
 
@@ -25,8 +28,10 @@ class Entry:
         inputs: a function from a generator of numpy and a number of examples
             to the inputs, in the place of random ones.
         needs: a module that `build` imports and that not everyone has.
-        inherent: why more than `LIMIT` of its parameters are left, where
-            that is in the nature of the model; a sentence.
+        limit: the largest share of its parameters that may be left with half
+            of all gates closed.
+        inherent: why that is more than `LIMIT`, where it is in the nature of
+            the model; a sentence.
         known: what does not work yet; a sentence.
     """
 
@@ -37,6 +42,7 @@ class Entry:
     sizes: int = 8
     inputs: Callable | None = None
     needs: str | None = None
+    limit: float = LIMIT
     inherent: str | None = None
     known: str | None = None
 
@@ -50,6 +56,9 @@ def entry(name, area, **arguments):
     Returns:
         A decorator that gives the function back.
 
+    Raises:
+        ValueError: the name is taken, or `limit` is raised without a reason.
+
     Example:
 
     >>> @entry("two layers", area="tables")
@@ -62,7 +71,14 @@ def entry(name, area, **arguments):
             raise ValueError(
                 f"Argument `name` must be new. Received: name={name}"
             )
-        ENTRIES[name] = Entry(name, area, build, **arguments)
+        new = Entry(name, area, build, **arguments)
+        if (new.limit > LIMIT) != (new.inherent is not None):
+            raise ValueError(
+                "Argument `inherent` must say why `limit` is above "
+                f"{LIMIT}. Received: limit={new.limit}, "
+                f"inherent={new.inherent}"
+            )
+        ENTRIES[name] = new
         return build
 
     return add

@@ -108,6 +108,7 @@ class RecommenderNet(keras.Model):
     "collaborative filtering, subclassed",
     area="tables",
     inputs=lambda rng, n: rng.integers(0, 50, (n, 2)).astype("int32"),
+    limit=0.6,
     inherent=EMBEDDINGS,
 )
 def recommender():
@@ -116,7 +117,13 @@ def recommender():
     return model
 
 
-@entry("matrix factorization", area="tables", high=50, inherent=EMBEDDINGS)
+@entry(
+    "matrix factorization",
+    area="tables",
+    high=50,
+    limit=0.6,
+    inherent=EMBEDDINGS,
+)
 def factorization():
     user = keras.Input((1,), name="user", dtype="int32")
     item = keras.Input((1,), name="item", dtype="int32")
