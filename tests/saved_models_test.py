@@ -172,6 +172,16 @@ def test_the_zoo():
     assert included("zoo/table.md") in page("zoo")
 
 
+def test_the_wild():
+    from trainers.studies import wild
+
+    rows = read(ROOT / "saved_models/wild/wild.json")
+    saved = (ROOT / "saved_models/wild/table.md").read_text()
+    assert saved == wild.table(rows)
+    assert [row["name"] for row in rows] == list(wild.ENTRIES)
+    assert included("wild/table.md") in page("wild")
+
+
 def test_speeds():
     from trainers.benchmarks import speed
     from trainers.run import tables

@@ -5,9 +5,15 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 
-@entry("actor and critic", area="control")
+@entry(
+    "actor and critic",
+    area="control",
+    limit=0.55,
+    inherent="its layers are the first and the last, of which a half is left",
+)
 def actor_critic():
     inputs = layers.Input(shape=(4,))
     common = layers.Dense(64, activation="relu")(inputs)
@@ -91,6 +97,7 @@ class GaussianPolicy(keras.Model):
     "Gaussian policy, subclassed",
     area="control",
     inputs=lambda rng, n: rng.standard_normal((n, 6)).astype("float32"),
+    known=OWN_WEIGHTS,
 )
 def gaussian_policy():
     model = GaussianPolicy(3)

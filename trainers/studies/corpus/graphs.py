@@ -6,6 +6,7 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 NODES = 10
 
@@ -41,7 +42,9 @@ class GraphConvolution(layers.Layer):
         return self.activation(x + self.bias)
 
 
-@entry("graph convolution", area="graphs", inputs=dense_graph)
+@entry(
+    "graph convolution", area="graphs", inputs=dense_graph, known=OWN_WEIGHTS
+)
 def graph_convolution():
     features = keras.Input((NODES, 8))
     adjacency = keras.Input((NODES, NODES))
@@ -116,7 +119,7 @@ class MultiHeadGraphAttention(layers.Layer):
         return ops.relu(outputs)
 
 
-@entry("graph attention", area="graphs", inputs=dense_graph)
+@entry("graph attention", area="graphs", inputs=dense_graph, known=OWN_WEIGHTS)
 def graph_attention():
     features = keras.Input((NODES, 8))
     adjacency = keras.Input((NODES, NODES))
@@ -193,7 +196,7 @@ class MessagePassing(layers.Layer):
         return updated
 
 
-@entry("message passing", area="graphs", inputs=molecules)
+@entry("message passing", area="graphs", inputs=molecules, known=OWN_WEIGHTS)
 def message_passing():
     atoms = layers.Input((6,), dtype="float32", name="atom_features")
     bonds = layers.Input((3,), dtype="float32", name="bond_features")
@@ -258,6 +261,7 @@ class NodeClassifier(keras.Model):
     "nodes of one graph, subclassed",
     area="graphs",
     inputs=lambda rng, examples: rng.integers(0, 12, (examples,)),
+    known="layers that are called on constants are not opened",
 )
 def node_classifier():
     model = NodeClassifier(4, [16, 16], 12)

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import CAUSAL
+from trainers.studies.corpus.reasons import NORMALIZED
 
 WORDS = 60
 LENGTH = 12
@@ -68,35 +70,52 @@ hub_entry = functools.partial(entry, area="keras-hub", needs="keras_hub")
 with_segments = functools.partial(token_inputs, segments=2)
 
 
-@hub_entry("BERT of keras-hub", inputs=with_segments)
+@hub_entry(
+    "BERT of keras-hub", inputs=with_segments, limit=0.6, inherent=NORMALIZED
+)
 def bert():
     from keras_hub import models
 
     return models.BertBackbone(**TEXT)
 
 
-@hub_entry("DistilBERT of keras-hub", inputs=token_inputs)
+@hub_entry(
+    "DistilBERT of keras-hub",
+    inputs=token_inputs,
+    limit=0.6,
+    inherent=NORMALIZED,
+)
 def distil_bert():
     from keras_hub import models
 
     return models.DistilBertBackbone(**TEXT)
 
 
-@hub_entry("RoBERTa of keras-hub", inputs=token_inputs)
+@hub_entry(
+    "RoBERTa of keras-hub", inputs=token_inputs, limit=0.6, inherent=NORMALIZED
+)
 def roberta():
     from keras_hub import models
 
     return models.RobertaBackbone(**TEXT)
 
 
-@hub_entry("ALBERT of keras-hub", inputs=with_segments)
+@hub_entry(
+    "ALBERT of keras-hub",
+    inputs=with_segments,
+    known="of layers that are called twice only a part is cut",
+)
 def albert():
     from keras_hub import models
 
     return models.AlbertBackbone(**TEXT, embedding_dim=16)
 
 
-@hub_entry("FNet of keras-hub", inputs=with_segments)
+@hub_entry(
+    "FNet of keras-hub",
+    inputs=with_segments,
+    known="a Fourier transform over a length that is not known is not opened",
+)
 def f_net():
     from keras_hub import models
 
@@ -104,7 +123,12 @@ def f_net():
     return models.FNetBackbone(**arguments, num_segments=2)
 
 
-@hub_entry("BERT classifier of keras-hub", inputs=with_segments)
+@hub_entry(
+    "BERT classifier of keras-hub",
+    inputs=with_segments,
+    limit=0.6,
+    inherent=NORMALIZED,
+)
 def bert_classifier():
     from keras_hub import models
 
@@ -117,6 +141,8 @@ def bert_classifier():
         **with_segments(rng, examples),
         "mask_positions": rng.integers(0, LENGTH, (examples, 3)),
     },
+    limit=0.6,
+    inherent=NORMALIZED,
 )
 def bert_masked_lm():
     from keras_hub import models
@@ -124,28 +150,34 @@ def bert_masked_lm():
     return models.BertMaskedLM(models.BertBackbone(**TEXT))
 
 
-@hub_entry("GPT-2 of keras-hub", inputs=token_inputs)
+@hub_entry("GPT-2 of keras-hub", inputs=token_inputs, known=CAUSAL)
 def gpt2():
     from keras_hub import models
 
     return models.GPT2Backbone(**TEXT)
 
 
-@hub_entry("GPT-2 language model of keras-hub", inputs=token_inputs)
+@hub_entry(
+    "GPT-2 language model of keras-hub", inputs=token_inputs, known=CAUSAL
+)
 def gpt2_language_model():
     from keras_hub import models
 
     return models.GPT2CausalLM(models.GPT2Backbone(**TEXT))
 
 
-@hub_entry("OPT of keras-hub", inputs=token_inputs)
+@hub_entry("OPT of keras-hub", inputs=token_inputs, known=CAUSAL)
 def opt():
     from keras_hub import models
 
     return models.OPTBackbone(**TEXT)
 
 
-@hub_entry("T5 of keras-hub", inputs=two_texts)
+@hub_entry(
+    "T5 of keras-hub",
+    inputs=two_texts,
+    known="layers that hand on what is no tensor are not opened",
+)
 def t5():
     from keras_hub import models
 
@@ -153,21 +185,21 @@ def t5():
     return models.T5Backbone(**arguments)
 
 
-@hub_entry("Llama of keras-hub", inputs=token_inputs)
+@hub_entry("Llama of keras-hub", inputs=token_inputs, known=CAUSAL)
 def llama():
     from keras_hub import models
 
     return models.LlamaBackbone(**DECODER)
 
 
-@hub_entry("Gemma of keras-hub", inputs=token_inputs)
+@hub_entry("Gemma of keras-hub", inputs=token_inputs, known=CAUSAL)
 def gemma():
     from keras_hub import models
 
     return models.GemmaBackbone(**DECODER, head_dim=8)
 
 
-@hub_entry("Whisper of keras-hub", inputs=sound_and_text)
+@hub_entry("Whisper of keras-hub", inputs=sound_and_text, known=CAUSAL)
 def whisper():
     from keras_hub import models
 
@@ -180,7 +212,9 @@ def whisper():
     )
 
 
-@hub_entry("ViT of keras-hub", inputs=images_of(32))
+@hub_entry(
+    "ViT of keras-hub", inputs=images_of(32), limit=0.7, inherent=NORMALIZED
+)
 def vit():
     from keras_hub import models
 
@@ -251,12 +285,19 @@ def mix_transformer():
     )
 
 
-@hub_entry("MiT of keras-hub", inputs=images_of(32))
+@hub_entry(
+    "MiT of keras-hub", inputs=images_of(32), limit=0.7, inherent=NORMALIZED
+)
 def mit():
     return mix_transformer()
 
 
-@hub_entry("SegFormer of keras-hub", inputs=images_of(32))
+@hub_entry(
+    "SegFormer of keras-hub",
+    inputs=images_of(32),
+    limit=0.7,
+    inherent=NORMALIZED,
+)
 def segformer():
     from keras_hub import models
 

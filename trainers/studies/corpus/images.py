@@ -49,7 +49,10 @@ class Involution(layers.Layer):
         return ops.reshape(y, (-1, self.rows, self.columns, self.channels))
 
 
-@entry("involution", area="images")
+@entry(
+    "involution",
+    area="images",
+)
 def involution():
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(16, 3, padding="same")(inputs)
@@ -287,7 +290,15 @@ class ShakeDrop(layers.Layer):
         return x
 
 
-@entry("MNIST convnet", area="images")
+@entry(
+    "MNIST convnet",
+    area="images",
+    limit=0.85,
+    inherent=(
+        "a layer of its own that does something else in training has to "
+        "stay as it is"
+    ),
+)
 def mnist_convnet():
     return keras.Sequential(
         [

@@ -6,6 +6,8 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
+from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 CLASSES = 10
 
@@ -44,7 +46,7 @@ def feed_forward(x, units, rate):
     return x
 
 
-@entry("vision transformer", area="images")
+@entry("vision transformer", area="images", limit=0.6, inherent=NORMALIZED)
 def vision_transformer():
     inputs = keras.Input((32, 32, 3))
     x = layers.Rescaling(2.0, offset=-1.0)(inputs)
@@ -95,7 +97,12 @@ class EncoderBlock(layers.Layer):
         return x + self.mlp(self.norm2(x), training=training)
 
 
-@entry("vision transformer with a class token", area="images")
+@entry(
+    "vision transformer with a class token",
+    area="images",
+    limit=0.65,
+    inherent=NORMALIZED,
+)
 def class_token_transformer():
     inputs = keras.Input((24, 24, 3))
     x = layers.Conv2D(32, 6, strides=6, name="stem")(inputs)
@@ -191,21 +198,28 @@ def patch_classifier(blocks, tokens=16, width=32):
     return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax")(x))
 
 
-@entry("MLP mixer", area="images")
+@entry("MLP mixer", area="images", limit=0.7, inherent=NORMALIZED)
 def mlp_mixer():
     return patch_classifier(
         keras.Sequential([MixerLayer(16, 32, 64, 0.2) for _ in range(3)])
     )
 
 
-@entry("FNet", area="images")
+@entry("FNet", area="images", limit=0.7, inherent=NORMALIZED)
 def fnet():
     return patch_classifier(
         keras.Sequential([FourierLayer(32, 0.2) for _ in range(3)])
     )
 
 
-@entry("gMLP", area="images")
+@entry(
+    "gMLP",
+    area="images",
+    known=(
+        "channels that a transpose puts in the place of the tokens are "
+        "not followed"
+    ),
+)
 def gated_mlp():
     return patch_classifier(
         keras.Sequential([GatingLayer(16, 32, 0.2) for _ in range(3)])
@@ -238,7 +252,12 @@ class SequencePooling(layers.Layer):
         return ops.squeeze(ops.matmul(weights, x), axis=-2)
 
 
-@entry("compact convolutional transformer", area="images")
+@entry(
+    "compact convolutional transformer",
+    area="images",
+    limit=0.55,
+    inherent=NORMALIZED,
+)
 def compact_transformer():
     inputs = keras.Input((32, 32, 3))
     x = inputs
@@ -371,7 +390,7 @@ class PatchMerging(layers.Layer):
         return self.linear(x)
 
 
-@entry("Swin transformer", area="images")
+@entry("Swin transformer", area="images", known=OWN_WEIGHTS)
 def swin_transformer():
     inputs = keras.Input((32, 32, 3))
     x = layers.Conv2D(32, 4, strides=4)(inputs)
@@ -419,7 +438,9 @@ def external_attention(x, width, heads, memory):
     return layers.Dense(channels)(x)
 
 
-@entry("external attention network", area="images")
+@entry(
+    "external attention network", area="images", limit=0.65, inherent=NORMALIZED
+)
 def external_attention_network():
     inputs = keras.Input((24, 24, 3))
     x = PatchEncoder(16, 32)(Patches(6)(inputs))
@@ -469,6 +490,7 @@ class Perceiver(keras.Model):
     "Perceiver",
     area="images",
     inputs=lambda rng, examples: rng.random((examples, 32, 32, 3), "float32"),
+    known=OWN_WEIGHTS,
 )
 def perceiver():
     model = Perceiver()

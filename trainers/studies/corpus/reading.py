@@ -5,6 +5,7 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
 
 
 class CTCLayer(layers.Layer):
@@ -237,7 +238,13 @@ def speech_inputs(rng, examples):
     ]
 
 
-@entry("speech recognition, transformer", area="reading", inputs=speech_inputs)
+@entry(
+    "speech recognition, transformer",
+    area="reading",
+    inputs=speech_inputs,
+    limit=0.6,
+    inherent=NORMALIZED,
+)
 def speech_transformer():
     model = SpeechTransformer()
     model([ops.zeros((1, 24, 16)), ops.zeros((1, 8), "int32")])
@@ -293,7 +300,12 @@ class CaptionDecoder(layers.Layer):
         return self.out(self.norm_3(x + y))
 
 
-@entry("image captioning", area="reading", high=30)
+@entry(
+    "image captioning",
+    area="reading",
+    high=30,
+    known="an embedding of constant positions inside of a layer is not opened",
+)
 def captioning():
     image = keras.Input((32, 32, 3), name="image")
     tokens = keras.Input((8,), dtype="int32", name="caption")

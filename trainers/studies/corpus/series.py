@@ -5,6 +5,7 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
 
 
 @entry("ECG", area="series")
@@ -35,7 +36,11 @@ def activity_lstm():
     return model
 
 
-@entry("human activity, CNN and LSTM", area="series")
+@entry(
+    "human activity, CNN and LSTM",
+    area="series",
+    known="models inside of TimeDistributed are not opened",
+)
 def activity_cnn_lstm():
     frames = keras.Sequential(
         [
@@ -67,7 +72,7 @@ def transformer_encoder(inputs, head_size, num_heads, ff_dim, dropout=0.0):
     return x + res
 
 
-@entry("series, transformer", area="series")
+@entry("series, transformer", area="series", limit=0.55, inherent=NORMALIZED)
 def series_transformer():
     inputs = keras.Input((40, 1))
     x = inputs
@@ -79,7 +84,12 @@ def series_transformer():
     return keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
 
 
-@entry("series, transformer over a convolution", area="series")
+@entry(
+    "series, transformer over a convolution",
+    area="series",
+    limit=0.65,
+    inherent=NORMALIZED,
+)
 def convolved_series_transformer():
     inputs = keras.Input((48, 3))
     x = layers.Conv1D(24, 8, strides=4, padding="same")(inputs)
@@ -241,7 +251,13 @@ class TemporalBlock(layers.Layer):
         return y + (x if self.match is None else self.match(x))
 
 
-@entry("temporal convolutional network", area="series", sizes=16)
+@entry(
+    "temporal convolutional network",
+    area="series",
+    sizes=16,
+    limit=0.55,
+    inherent=NORMALIZED,
+)
 def temporal_network():
     inputs = keras.Input((None, 5))
     x = inputs

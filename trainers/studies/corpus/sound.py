@@ -119,7 +119,13 @@ def wavenet():
     return keras.Model(inputs, layers.Conv1D(16, 1, activation="softmax")(x))
 
 
-@entry("denoising of speech, mask", area="sound", sizes=10)
+@entry(
+    "denoising of speech, mask",
+    area="sound",
+    sizes=10,
+    limit=0.5,
+    inherent="one of its outputs are the units of a recurrent layer",
+)
 def denoising():
     spectrum = keras.Input((None, 40))
     x = layers.Dense(32, activation="tanh")(spectrum)

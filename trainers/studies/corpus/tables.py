@@ -5,6 +5,9 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
+from trainers.studies.corpus.reasons import OWN_WEIGHTS
+from trainers.studies.corpus.reasons import SCALARS
 
 EMBEDDINGS = (
     "most parameters are rows of embeddings, of which only columns can be cut"
@@ -136,7 +139,7 @@ def factorization():
     return keras.Model([user, item], rating)
 
 
-@entry("neural collaborative filtering", area="tables", high=50)
+@entry("neural collaborative filtering", area="tables", high=50, known=SCALARS)
 def neural_filtering():
     user = keras.Input((), name="user", dtype="int32")
     item = keras.Input((), name="item", dtype="int32")
@@ -182,7 +185,7 @@ def encode(inputs, width=None):
 TABLE = {name: size for name, size in SIZES.items() if size}
 
 
-@entry("wide and deep", area="tables", high=TABLE)
+@entry("wide and deep", area="tables", high=TABLE, known=SCALARS)
 def wide_and_deep():
     inputs = table_inputs()
     wide = encode(inputs)
@@ -198,7 +201,7 @@ def wide_and_deep():
     return keras.Model(inputs=inputs, outputs=outputs)
 
 
-@entry("deep and cross", area="tables", high=TABLE)
+@entry("deep and cross", area="tables", high=TABLE, known=SCALARS)
 def deep_and_cross():
     inputs = table_inputs()
     x0 = encode(inputs, 8)
@@ -227,7 +230,9 @@ def mlp(hidden_units, rate, activation, normalization, name=None):
     return keras.Sequential(parts, name=name)
 
 
-@entry("TabTransformer", area="tables", high=TABLE)
+@entry(
+    "TabTransformer", area="tables", high=TABLE, limit=0.6, inherent=NORMALIZED
+)
 def tab_transformer():
     inputs = table_inputs()
     encoded, numeric = [], []
@@ -313,7 +318,13 @@ class VariableSelection(layers.Layer):
         return ops.squeeze(ops.matmul(ops.transpose(v, (0, 2, 1)), x), axis=1)
 
 
-@entry("gated residuals and selection of variables", area="tables", high=TABLE)
+@entry(
+    "gated residuals and selection of variables",
+    area="tables",
+    high=TABLE,
+    limit=0.6,
+    inherent=NORMALIZED,
+)
 def variable_selection():
     inputs = table_inputs()
     columns = []
@@ -402,7 +413,7 @@ class NeuralDecisionTree(keras.layers.Layer):
         return ops.matmul(mu, ops.softmax(self.pi))
 
 
-@entry("neural decision tree", area="tables", high=TABLE)
+@entry("neural decision tree", area="tables", high=TABLE, known=OWN_WEIGHTS)
 def decision_tree():
     inputs = table_inputs()
     features = layers.BatchNormalization()(encode(inputs, 8))
@@ -418,7 +429,7 @@ class FactorizationMachine(layers.Layer):
         )
 
 
-@entry("DeepFM", area="tables", high=TABLE)
+@entry("DeepFM", area="tables", high=TABLE, known=SCALARS)
 def deep_fm():
     inputs = table_inputs()
     fields = [

@@ -5,6 +5,7 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
 
 WORDS = 60
 
@@ -91,7 +92,13 @@ class TokenAndPositionEmbedding(layers.Layer):
         return self.token_emb(x) + self.pos_emb(positions)
 
 
-@entry("text, transformer", area="text", high={"tokens": WORDS})
+@entry(
+    "text, transformer",
+    area="text",
+    high={"tokens": WORDS},
+    limit=0.65,
+    inherent=NORMALIZED,
+)
 def text_transformer():
     inputs = layers.Input(shape=(16,), name="tokens")
     x = TokenAndPositionEmbedding(16, WORDS, 32)(inputs)
@@ -124,7 +131,13 @@ class ExpertLayer(layers.Layer):
         return ops.sum(stacked * ops.expand_dims(routes, -2), axis=-1)
 
 
-@entry("text, switch transformer", area="text", high=WORDS)
+@entry(
+    "text, switch transformer",
+    area="text",
+    high=WORDS,
+    limit=0.65,
+    inherent=NORMALIZED,
+)
 def switch_transformer():
     inputs = layers.Input((12,), dtype="int32")
     x = TokenAndPositionEmbedding(12, WORDS, 24)(inputs)
@@ -135,7 +148,16 @@ def switch_transformer():
     return keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
 
 
-@entry("sequence to sequence, characters", area="text", sizes=9)
+@entry(
+    "sequence to sequence, characters",
+    area="text",
+    sizes=9,
+    limit=0.5,
+    inherent=(
+        "hidden and cell states have gates of their own, and a unit "
+        "goes only with both"
+    ),
+)
 def seq2seq_characters():
     encoder_inputs = keras.Input(shape=(None, 14))
     encoder = keras.layers.LSTM(32, return_state=True)
@@ -165,7 +187,13 @@ def seq2seq_words():
     return keras.Model({"source": source, "target": target}, y)
 
 
-@entry("sequence to sequence, attention", area="text", high=40, sizes=8)
+@entry(
+    "sequence to sequence, attention",
+    area="text",
+    high=40,
+    sizes=8,
+    known="units that both attention and a decoder read have no gates",
+)
 def seq2seq_attention():
     source = keras.Input((None,), dtype="int32")
     target = keras.Input((None,), dtype="int32")
@@ -275,7 +303,13 @@ class Decoder(layers.Layer):
         return self.layernorm_3(x + self.dense_proj(x))
 
 
-@entry("translation, transformer", area="text", high=40, sizes=8)
+@entry(
+    "translation, transformer",
+    area="text",
+    high=40,
+    sizes=8,
+    known="layers that are given masks with their inputs are not opened",
+)
 def translation():
     encoder_inputs = keras.Input((None,), dtype="int64", name="encoder_inputs")
     x = PositionalEmbedding(8, 40, 24)(encoder_inputs)
@@ -315,7 +349,7 @@ class CausalBlock(layers.Layer):
         return self.layernorm2(x + self.dropout(self.ffn(x)))
 
 
-@entry("small GPT", area="text", high=WORDS)
+@entry("small GPT", area="text", high=WORDS, limit=0.65, inherent=NORMALIZED)
 def gpt():
     inputs = layers.Input(shape=(12,), dtype="int32")
     x = TokenAndPositionEmbedding(12, WORDS, 32)(inputs)
@@ -325,7 +359,13 @@ def gpt():
     return keras.Model(inputs=inputs, outputs=[outputs, x])
 
 
-@entry("BERT with a tied output", area="text", high=WORDS)
+@entry(
+    "BERT with a tied output",
+    area="text",
+    high=WORDS,
+    limit=0.6,
+    inherent=NORMALIZED,
+)
 def bert_tied():
     inputs = layers.Input((12,), dtype="int32")
     embedding = layers.Embedding(WORDS, 32, name="word_embedding")
@@ -359,7 +399,13 @@ class TiedOutput(layers.Layer):
         return ops.matmul(x, table) + self.bias
 
 
-@entry("BERT with a reversible embedding", area="text", high=WORDS)
+@entry(
+    "BERT with a reversible embedding",
+    area="text",
+    high=WORDS,
+    limit=0.65,
+    inherent=NORMALIZED,
+)
 def bert_reversible():
     inputs = layers.Input((12,), dtype="int32")
     words = layers.ReversibleEmbedding(WORDS, 32)

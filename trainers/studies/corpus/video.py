@@ -5,6 +5,7 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
+from trainers.studies.corpus.reasons import NORMALIZED
 
 
 @entry("CT scans, Conv3D", area="video")
@@ -100,7 +101,12 @@ class ResizeVideo(keras.layers.Layer):
         )
 
 
-@entry("video, (2+1)D residual network", area="video")
+@entry(
+    "video, (2+1)D residual network",
+    area="video",
+    limit=0.55,
+    inherent=NORMALIZED,
+)
 def video_2plus1d():
     inputs = layers.Input(shape=(4, 16, 16, 3))
     x = Conv2Plus1D(filters=12, kernel_size=(3, 5, 5), padding="same")(inputs)
@@ -177,7 +183,7 @@ class FrameEncoder(layers.Layer):
         return self.layernorm_2(x + self.dense_proj(x))
 
 
-@entry("video, transformer", area="video")
+@entry("video, transformer", area="video", limit=0.9, inherent=NORMALIZED)
 def video_transformer():
     inputs = keras.Input((8, 24))
     x = FramePositions(8, 24, name="frame_position_embedding")(inputs)
@@ -214,7 +220,7 @@ class PositionalEncoder(layers.Layer):
         return encoded_tokens + self.position_embedding(self.positions)
 
 
-@entry("video, ViViT", area="video")
+@entry("video, ViViT", area="video", limit=0.7, inherent=NORMALIZED)
 def vivit():
     inputs = layers.Input((8, 16, 16, 1))
     patches = TubeletEmbedding(32, (4, 8, 8))(inputs)
