@@ -3,6 +3,7 @@ import weakref
 import keras
 import numpy as np
 from keras import ops
+from keras.src.activations.activations import ReLU
 from keras.src.ops import core
 from keras.src.ops import math
 from keras.src.ops import nn
@@ -42,7 +43,7 @@ _OPS = {
     *(getattr(nn, name) for name in (*NN_OPS.split(), "LeakyRelu", "Relu")),
     *(getattr(numpy_ops, name) for name in NUMPY_OPS.split()),
     *(getattr(numpy_ops, name) for name in _MORE_NUMPY_OPS.split()),
-    *(math.Erf, math.Rsqrt, core.Cast, core.StopGradient),
+    *(math.Erf, math.Rsqrt, core.Cast, core.StopGradient, ReLU),
 }
 _traced = weakref.WeakKeyDictionary()
 

@@ -23,6 +23,7 @@ from keras.src.ops.numpy import Reshape
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
+from l0keras.graph import lifting
 from l0keras.graph.rules.elementwise import Identity
 from l0keras.graph.rules.table import rule_for
 
@@ -247,7 +248,11 @@ def _open(call, fresh):
     if key in outcomes:
         return _open_copy(copy, copier, call, fresh, outcomes[key])
     reasons = []
+    own = lifting.own_variables(layer)
+    vectors = any(len(variable.shape) == 1 for variable in own)
     for way in _WAYS:
+        if way.rows and not vectors:
+            continue
         try:
             found = _open_copy(copy, copier, call, fresh, way)
             _compare(layer, copy, call, fresh, found[0].outputs)
@@ -255,6 +260,8 @@ def _open(call, fresh):
             reasons.append(error)
             continue
         except Closed as error:
+            if way.rows:
+                continue
             reasons = [error]
             break
         outcomes[key] = way
@@ -300,14 +307,18 @@ class _Way(typing.NamedTuple):
         stand_ins: sizes that stand in for those which are not known.
         unites: whether the layers inside of it that could be opened are
             traced along with it. They may hand each other what is no tensor.
+        rows: whether vectors among the layer's own variables are matrices of
+            one row, of which more is known where they are broadcast.
     """
 
     stand_ins: tuple = ()
     unites: bool = False
+    rows: bool = False
 
 
 _WAYS = [
-    _Way(stand_ins, unites)
+    _Way(stand_ins, unites, rows)
+    for rows in (True, False)
     for unites in (False, True)
     for stand_ins in ((), _STAND_INS[:1], _STAND_INS)
 ]
@@ -317,7 +328,13 @@ def _unite(copy, unites):
     """Lets symbolic calls of the layers in a copy go right into them."""
     for layer in copy._flatten_layers(include_self=False):
         vars(layer).pop("symbolic_call", None)
-        if unites and may_open(layer) and not _reason_to_stay(layer):
+        own = lifting.own_variables(layer)
+        if (
+            unites
+            and may_open(layer)
+            and not own
+            and not _reason_to_stay(layer)
+        ):
             vars(layer)["symbolic_call"] = layer.call
 
 
@@ -332,21 +349,30 @@ class _DependsOnSize(_CannotRun):
 def _open_copy(copy, copier, call, fresh, way):
     layer = call.operation
     training = training_of(call)
-    stand_ins = way.stand_ins
+    known = _fresh_inputs(call, way.stand_ins) if way.stand_ins else fresh
+    lift = None
+    if lifting.own_variables(layer):
+        # Another one, that will have no variables of its own.
+        copier = Copier(share_variables=True)
+        copy = copier.layer(layer)
+        for inner in copy._flatten_layers():
+            _go_by_call(inner)
+        anchor = known[id(call.input_tensors[0])]
+        lift = _lift(layer, copy, anchor, way.rows)
     _unite(copy, way.unites)
-    known = _fresh_inputs(call, stand_ins) if stand_ins else fresh
-    traced = _trace(copy, call, known, False)
-    outputs = _replay(traced, known, fresh, stand_ins)
+
+    def run(training):
+        traced = _trace(copy, call, known, training)
+        return _replay(traced, known, fresh, way.stand_ins, lift)
+
+    outputs = run(False)
     runs = [keras.tree.flatten(outputs)]
     if training is None and _takes_training(layer):
-        traced = _trace(copy, call, known, True)
-        runs.append(
-            keras.tree.flatten(_replay(traced, known, fresh, stand_ins))
-        )
+        runs.append(keras.tree.flatten(run(True)))
     inputs = [fresh[id(tensor)] for tensor in call.input_tensors]
     orders = [calls_between(inputs, flat) for flat in runs]
     _check_same_graph(orders, runs, inputs)
-    _check_variables(copy, orders[0])
+    _check_variables(copy, orders[0], lift)
     originals = copier.originals()
     calls = []
     for nodes in zip(*orders):
@@ -362,6 +388,15 @@ def _open_copy(copy, copier, call, fresh, way):
                 "functional model would not hold to in training"
             )
     return Inside(inputs, runs[0], calls), outputs
+
+
+def _lift(layer, copy, anchor, rows):
+    try:
+        return lifting.Lift(layer, copy, anchor, rows)
+    except Exception as error:
+        raise _CannotRun(
+            f"has variables of its own ({_message(error)})"
+        ) from error
 
 
 def _same_in_training(call):
@@ -427,15 +462,13 @@ def _message(error):
 
 def _reason_to_stay(layer):
     """Why a layer is not to be opened, whatever its `call` does, or `None`."""
-    if layer._trainable_variables or layer._non_trainable_variables:
-        return "has variables of its own"
     if layer._seed_generators:
         return "draws random numbers of its own"
     if getattr(layer, "quantization_mode", None):
         return f"quantized to {layer.quantization_mode}"
     if layer.activity_regularizer is not None:
         return "has an activity regularizer of its own"
-    return None
+    return lifting.refuses(layer)
 
 
 def _takes_training(layer):
@@ -520,19 +553,22 @@ def _trace(copy, call, fresh, training):
     return outputs
 
 
-def _replay(outputs, known, fresh, stand_ins):
+def _replay(outputs, known, fresh, stand_ins, lift=None):
     """Does on other inputs what led from `known` to `outputs`.
+
+    Products with variables that a layer has itself are made by layers.
 
     Args:
         outputs: a structure of tensors.
         known: inputs with sizes that stand in for unknown ones.
         fresh: those in their places, by the same ids.
         stand_ins: the sizes.
+        lift: the `Lift` of the layer, if it has variables.
 
     Returns:
         A structure of tensors like `outputs`.
     """
-    if not stand_ins:
+    if not stand_ins and lift is None:
         return outputs
     tensors = {id(known[key]): fresh[key] for key in known}
 
@@ -544,7 +580,19 @@ def _replay(outputs, known, fresh, stand_ins):
         return x
 
     flat = keras.tree.flatten(outputs)
-    for node in calls_between(list(known.values()), flat):
+    order = calls_between(list(known.values()), flat)
+    products = _products(lift, order, flat) if lift else {}
+    for node in order:
+        if id(node.outputs[0]) in tensors:
+            continue
+        if id(node) in products:
+            dense, end = products[id(node)]
+            given = keras.tree.flatten(
+                (node.arguments.args, node.arguments.kwargs)
+            )
+            tensors[id(end.outputs[0])] = dense(other(given[0]))
+            tensors.setdefault(id(node.outputs[0]), None)
+            continue
         args, kwargs = keras.tree.map_structure(
             other, (node.arguments.args, node.arguments.kwargs)
         )
@@ -558,6 +606,13 @@ def _replay(outputs, known, fresh, stand_ins):
         for tensor, result in zip(node.outputs, results, strict=True):
             tensors[id(tensor)] = result
     return keras.tree.map_structure(other, outputs)
+
+
+def _products(lift, order, outputs):
+    try:
+        return lift.products(order, outputs)
+    except lifting.NotLifted as error:
+        raise Closed(f"has variables of its own: {error}") from error
 
 
 def _shared_part(constant, stand_ins):
@@ -616,7 +671,7 @@ def _of_any_size(node, stand_ins):
     return copy
 
 
-def _check_variables(copy, order):
+def _check_variables(copy, order, lift):
     """Refuses a layer of which the graph does not have all variables.
 
     Such as one that looks up an embedding at constant positions: in a graph
@@ -626,6 +681,8 @@ def _check_variables(copy, order):
     for node in order:
         for variable in getattr(node.operation, "variables", ()):
             found.add(id(variable))
+    if lift is not None:
+        found.update(map(id, lift.used))
     for variable in copy.variables:
         if id(variable) not in found and not _is_metric(copy, variable):
             raise Closed(
@@ -707,34 +764,47 @@ def _compare(layer, copy, call, fresh, outputs):
     except Exception as error:
         raise Closed(_message(error)) from error
     reasons = []
-    known_sizes = _known_sizes(layer)
     for size in _SIZES:
-        arrays = _random(fresh, size, known_sizes)
-        args, kwargs = _arguments(
-            copy, call, lambda tensor: arrays[id(tensor)], False
-        )
         try:
-            # What the layer may write to its variables goes nowhere.
-            with keras.StatelessScope(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                expected = keras.tree.flatten(copy(*args, **kwargs))
-                got = inside(list(arrays.values()), training=False)
+            # Of two numbers of examples, so that none is taken for granted.
+            pairs = [
+                _outputs_of_both(layer, copy, inside, call, fresh, size, batch)
+                for batch in (2, 5)
+            ]
         except Exception as error:
             reasons.append(_message(error))
             continue
-        for one, other in zip(expected, keras.tree.flatten(got)):
-            masks = get_keras_mask(one), get_keras_mask(other)
-            if (masks[0] is None) != (masks[1] is None):
-                raise Closed("makes masks that its graph does not show")
-            one, other = map(keras.ops.convert_to_numpy, (one, other))
-            one, other = one.astype("float64"), other.astype("float64")
-            scale = max(1.0, np.max(np.abs(one), initial=0.0))
-            if not np.allclose(
-                one, other, rtol=0, atol=_TOLERANCE * scale, equal_nan=True
-            ):
-                raise Closed("computes something else when it is opened")
+        for expected, got in itertools.chain.from_iterable(pairs):
+            _check_equal(expected, got)
         return
     raise _CannotRun(f"cannot be run on random inputs ({reasons[0]})")
+
+
+def _outputs_of_both(layer, copy, inside, call, fresh, size, batch):
+    """Pairs of outputs of a layer and of its inside, for random inputs."""
+    arrays = _random(fresh, size, _known_sizes(layer), batch)
+    args, kwargs = _arguments(
+        copy, call, lambda tensor: arrays[id(tensor)], False
+    )
+    # What the layer may write to its variables goes nowhere.
+    with keras.StatelessScope(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = keras.tree.flatten(copy(*args, **kwargs))
+        got = inside(list(arrays.values()), training=False)
+    return zip(expected, keras.tree.flatten(got), strict=True)
+
+
+def _check_equal(one, other):
+    masks = get_keras_mask(one), get_keras_mask(other)
+    if (masks[0] is None) != (masks[1] is None):
+        raise Closed("makes masks that its graph does not show")
+    one, other = map(keras.ops.convert_to_numpy, (one, other))
+    one, other = one.astype("float64"), other.astype("float64")
+    scale = max(1.0, np.max(np.abs(one), initial=0.0))
+    if one.shape != other.shape or not np.allclose(
+        one, other, rtol=0, atol=_TOLERANCE * scale, equal_nan=True
+    ):
+        raise Closed("computes something else when it is opened")
 
 
 def _known_sizes(layer):
@@ -747,14 +817,14 @@ def _known_sizes(layer):
     return {len(shape): shape for shape in reversed(shapes)}
 
 
-def _random(fresh, size, known_sizes):
+def _random(fresh, size, known_sizes, examples):
     rng = np.random.default_rng(0)
     arrays = {}
     for key, tensor in fresh.items():
         batch, *others = tensor.shape
         built = known_sizes.get(len(tensor.shape), tensor.shape)[1:]
         sizes = [n or known or size for n, known in zip(others, built)]
-        shape = (batch or 2, *sizes)
+        shape = (batch or examples, *sizes)
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if dtype == "bool":
             array = np.ones(shape, bool)

@@ -1,4 +1,5 @@
 import keras
+from keras.src.activations.activations import ReLU as ActivationReLU
 from keras.src.applications.convnext import LayerScale
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.ops import core
@@ -191,6 +192,7 @@ RULES.update(
         math.Erf: elementwise.Elementwise(),
         math.Rsqrt: elementwise.Elementwise(),
         math.Logsumexp: reduce.LogSumExp(),
+        ActivationReLU: elementwise.ReLU(),
         core.StopGradient: elementwise.Homogeneous(),
         core.Cast: elementwise.Cast(),
         core.SaturateCast: elementwise.Cast(),
