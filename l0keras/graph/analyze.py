@@ -14,7 +14,7 @@ def channel_graph(model: keras.Model) -> Graph:
     """Reads which channels a model has, who makes and who reads them.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`. It is only
+        model: a built `keras.Model`. It is only
             read; nested models become part of the graph.
 
     Returns:
@@ -22,7 +22,8 @@ def channel_graph(model: keras.Model) -> Graph:
         not known about a layer.
 
     Raises:
-        ValueError: `model` is subclassed, not built or no Keras model.
+        ValueError: `model` is no Keras model, not built, or has a `call` that
+            cannot be opened.
 
     Example:
 

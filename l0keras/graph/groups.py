@@ -74,7 +74,7 @@ def channel_groups(model: keras.Model) -> list[Group]:
     """Finds the channels of a model that can only be cut together.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`. It is only
+        model: a built `keras.Model`. It is only
             read; nested models count as part of it.
 
     Returns:
@@ -84,7 +84,8 @@ def channel_groups(model: keras.Model) -> list[Group]:
         channels that come together have to, these are a group of their own.
 
     Raises:
-        ValueError: `model` is subclassed, not built or no Keras model.
+        ValueError: `model` is no Keras model, not built, or has a `call` that
+            cannot be opened.
 
     Example:
 

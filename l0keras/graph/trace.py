@@ -26,7 +26,7 @@ def trace(model, baked=True, opened=True):
     """Reads the graph of a model.
 
     Args:
-        model: a built `Sequential` or functional model, with or without
+        model: a built `keras.Model`, with or without
             gates.
         baked: whether gated layers are baked to plain ones and gates of
             their own to scalings. Otherwise the graph has the layers of the
@@ -38,7 +38,8 @@ def trace(model, baked=True, opened=True):
         A `Graph` without facts about channels.
 
     Raises:
-        ValueError: `model` is not a Keras model, is subclassed or not built.
+        ValueError: `model` is no Keras model, not built, or has a `call` that
+            cannot be opened.
     """
     if isinstance(model, keras.Model) and not is_functional(model):
         inputs, outputs, inside = _opened(model)
@@ -88,8 +89,9 @@ def as_functional(model):
     if not is_functional(model):
         raise ValueError(
             "Argument `model` must be Sequential or functional, because a "
-            "model with a `call` of its own has no graph to read. Build it "
-            "with the functional API, or pass the functional part of it. "
+            "model with a `call` of its own has no graph to read. "
+            "`l0keras.strip(model)` makes a functional one of it, where that "
+            "is exact. "
             f"Received: model '{model.name}' of type {type(model).__name__}"
         )
     if isinstance(model, keras.Sequential):

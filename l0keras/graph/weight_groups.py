@@ -34,7 +34,7 @@ def weight_groups(
     """The groups of weights of a model that a penalty may send to 0.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`.
+        model: a built `keras.Model`.
         by: what a group is.
 
             - `"channel"`: a zero-invariant group of `l0keras.channel_groups`:

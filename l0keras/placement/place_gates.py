@@ -30,7 +30,7 @@ def place_gates(
     for all gates, and they are charged together.
 
     Args:
-        model: a built `Sequential` or functional model; only read.
+        model: a built `keras.Model`; only read.
         behind: the names of layers, in the order of the network. Whatever
             reads their outputs reads them gated, along the last axis.
         l0: the price of one unit of `cost`, at least 0. The lambda of Dep-L0

@@ -62,8 +62,9 @@ def sparsify(
     ECML-PKDD 2021 (arXiv:2107.00070); the papers place them by hand.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`. Neither it
-            nor its weights are changed. Models nested in it become part of
+        model: a built `keras.Model`: `Sequential`, functional, or with a `call`
+            of Keras ops that was called before. Neither it nor its weights are
+            changed. Models nested in it become part of
             the result's own graph.
         l0: the price of one weight, at least 0: the papers' lambda divided
             by the number of training examples (that of Dep-L0 is not to be
@@ -109,7 +110,8 @@ def sparsify(
         all gates are 1 it gives the same outputs.
 
     Raises:
-        ValueError: `model` is subclassed, not built or no Keras model, or has
+        ValueError: `model` is no Keras model, not built, or has a `call` that
+            cannot be opened; it has
             nothing to gate in a chain; a key of `rules` is no regular
             expression or matches no layer that makes channels, or changes
             what has to be the same for gates that are charged together; an

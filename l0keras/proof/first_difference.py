@@ -14,7 +14,7 @@ def first_difference(model, result, inputs):
     none agrees.
 
     Args:
-        model, result: built `Sequential` or functional models.
+        model, result: built `keras.Model`s.
         inputs: arrays for both, of several examples.
 
     Returns:

@@ -196,7 +196,7 @@ def node_outputs(model, inputs):
     """The outputs of all layers and ops of a model, nested ones opened.
 
     Args:
-        model: a built `Sequential` or functional model.
+        model: a built `keras.Model`.
         inputs: arrays, as nested as its inputs.
 
     Returns:

@@ -30,7 +30,7 @@ def verify(model, result, name):
     found that `model` takes, nothing is compared and the log says why.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`.
+        model: a built `keras.Model`.
         result: a model with the same inputs, whose outputs should be equal.
         name: the function that made it, for messages.
 

@@ -29,7 +29,7 @@ def count_macs(model: keras.Model) -> int:
     Other layers count 0.
 
     Args:
-        model: a built `Sequential` or functional model whose shapes are
+        model: a built `keras.Model` whose shapes are
             fixed, except for the batch.
 
     Returns:
@@ -83,7 +83,7 @@ def architecture(model: keras.Model, gated: keras.Model | None = None) -> str:
     ICLR 2018, table 1).
 
     Args:
-        model: a built `Sequential` or functional model. In one with gates,
+        model: a built `keras.Model`. In one with gates,
             the open test gates of each are counted. In one without, the
             feature maps of convolutions and the inputs of dense layers.
         gated: for a stripped `model`, the one that it was stripped from. Then

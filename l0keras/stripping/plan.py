@@ -43,7 +43,7 @@ def plan(
     """Works out what `strip` cuts, without cutting.
 
     Args:
-        model: a built `Sequential` or functional model.
+        model: a built `keras.Model`.
         min_units: an integer, at least 1: how many units each layer keeps.
         round_to: an integer, at least 1, or `None` for 1: widths are rounded
             up to multiples of it.

@@ -39,7 +39,7 @@ def strip(
     model that was loaded.
 
     Args:
-        model: a built `Sequential` or functional `keras.Model`, with or
+        model: a built `keras.Model`, with or
             without gates. It is not changed. Models nested in it become part
             of the result's own graph.
         min_units: an integer, at least 1. A layer that would keep fewer units
@@ -59,7 +59,8 @@ def strip(
         them.)
 
     Raises:
-        ValueError: `model` is subclassed, not built, no Keras model, or has
+        ValueError: `model` is no Keras model, not built, or has a `call` that
+            cannot be opened; it has
             weights that are not finite; `min_units` or `round_to` is below 1.
         RuntimeError: the result differs from `model` by more than rounding
             explains; the message names the first layer that differs.
