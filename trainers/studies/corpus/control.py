@@ -5,7 +5,6 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
-from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 
 @entry(
@@ -97,7 +96,6 @@ class GaussianPolicy(keras.Model):
     "Gaussian policy, subclassed",
     area="control",
     inputs=lambda rng, n: rng.standard_normal((n, 6)).astype("float32"),
-    known=OWN_WEIGHTS,
 )
 def gaussian_policy():
     model = GaussianPolicy(3)

@@ -6,7 +6,6 @@ from keras import layers
 from keras import ops
 
 from trainers.studies.corpus.entry import entry
-from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 NODES = 10
 
@@ -43,7 +42,11 @@ class GraphConvolution(layers.Layer):
 
 
 @entry(
-    "graph convolution", area="graphs", inputs=dense_graph, known=OWN_WEIGHTS
+    "graph convolution",
+    area="graphs",
+    inputs=dense_graph,
+    limit=0.5,
+    inherent="its layers are few, and the first and the last keep a half",
 )
 def graph_convolution():
     features = keras.Input((NODES, 8))
@@ -119,7 +122,12 @@ class MultiHeadGraphAttention(layers.Layer):
         return ops.relu(outputs)
 
 
-@entry("graph attention", area="graphs", inputs=dense_graph, known=OWN_WEIGHTS)
+@entry(
+    "graph attention",
+    area="graphs",
+    inputs=dense_graph,
+    known="layers that take parts of a weight are not opened",
+)
 def graph_attention():
     features = keras.Input((NODES, 8))
     adjacency = keras.Input((NODES, NODES))
@@ -196,7 +204,12 @@ class MessagePassing(layers.Layer):
         return updated
 
 
-@entry("message passing", area="graphs", inputs=molecules, known=OWN_WEIGHTS)
+@entry(
+    "message passing",
+    area="graphs",
+    inputs=molecules,
+    known="recurrent cells that a layer calls have no rule",
+)
 def message_passing():
     atoms = layers.Input((6,), dtype="float32", name="atom_features")
     bonds = layers.Input((3,), dtype="float32", name="bond_features")

@@ -7,7 +7,6 @@ from keras import ops
 
 from trainers.studies.corpus.entry import entry
 from trainers.studies.corpus.reasons import NORMALIZED
-from trainers.studies.corpus.reasons import OWN_WEIGHTS
 
 CLASSES = 10
 
@@ -390,7 +389,11 @@ class PatchMerging(layers.Layer):
         return self.linear(x)
 
 
-@entry("Swin transformer", area="images", known=OWN_WEIGHTS)
+@entry(
+    "Swin transformer",
+    area="images",
+    known="heads are not followed through windows in the batch",
+)
 def swin_transformer():
     inputs = keras.Input((32, 32, 3))
     x = layers.Conv2D(32, 4, strides=4)(inputs)
@@ -490,7 +493,7 @@ class Perceiver(keras.Model):
     "Perceiver",
     area="images",
     inputs=lambda rng, examples: rng.random((examples, 32, 32, 3), "float32"),
-    known=OWN_WEIGHTS,
+    known="queries that are the same for all examples are not followed",
 )
 def perceiver():
     model = Perceiver()

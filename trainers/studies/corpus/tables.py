@@ -6,8 +6,6 @@ from keras import ops
 
 from trainers.studies.corpus.entry import entry
 from trainers.studies.corpus.reasons import NORMALIZED
-from trainers.studies.corpus.reasons import OWN_WEIGHTS
-from trainers.studies.corpus.reasons import SCALARS
 
 EMBEDDINGS = (
     "most parameters are rows of embeddings, of which only columns can be cut"
@@ -139,7 +137,7 @@ def factorization():
     return keras.Model([user, item], rating)
 
 
-@entry("neural collaborative filtering", area="tables", high=50, known=SCALARS)
+@entry("neural collaborative filtering", area="tables", high=50)
 def neural_filtering():
     user = keras.Input((), name="user", dtype="int32")
     item = keras.Input((), name="item", dtype="int32")
@@ -185,7 +183,7 @@ def encode(inputs, width=None):
 TABLE = {name: size for name, size in SIZES.items() if size}
 
 
-@entry("wide and deep", area="tables", high=TABLE, known=SCALARS)
+@entry("wide and deep", area="tables", high=TABLE)
 def wide_and_deep():
     inputs = table_inputs()
     wide = encode(inputs)
@@ -201,7 +199,7 @@ def wide_and_deep():
     return keras.Model(inputs=inputs, outputs=outputs)
 
 
-@entry("deep and cross", area="tables", high=TABLE, known=SCALARS)
+@entry("deep and cross", area="tables", high=TABLE)
 def deep_and_cross():
     inputs = table_inputs()
     x0 = encode(inputs, 8)
@@ -413,7 +411,12 @@ class NeuralDecisionTree(keras.layers.Layer):
         return ops.matmul(mu, ops.softmax(self.pi))
 
 
-@entry("neural decision tree", area="tables", high=TABLE, known=OWN_WEIGHTS)
+@entry(
+    "neural decision tree",
+    area="tables",
+    high=TABLE,
+    known="decisions that are reshaped level by level are not followed",
+)
 def decision_tree():
     inputs = table_inputs()
     features = layers.BatchNormalization()(encode(inputs, 8))
@@ -429,7 +432,7 @@ class FactorizationMachine(layers.Layer):
         )
 
 
-@entry("DeepFM", area="tables", high=TABLE, known=SCALARS)
+@entry("DeepFM", area="tables", high=TABLE)
 def deep_fm():
     inputs = table_inputs()
     fields = [
