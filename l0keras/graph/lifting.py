@@ -156,9 +156,14 @@ class Lift:
                     f"its variable '{variable.path}' has a constraint or a "
                     "regularizer that goes by its shape"
                 )
-        # Weights that are looked up to be multiplied cost time, and cannot be
+        # Matrices that are looked up to be multiplied cost time, and cannot be
         # cut.
-        if sum(math.prod(v.shape) for v in rest) > sum(layers.values()):
+        sizes = [
+            math.prod(variable.shape)
+            for variable in rest
+            if sum(size > 1 for size in variable.shape) > 1
+        ]
+        if sum(sizes) > sum(layers.values()):
             raise NotLifted("most of its own weights are no kernels of layers")
         known = _roles.setdefault(self._layer, {})
         for variable in used:

@@ -6,6 +6,7 @@ mean the same: training and test time lead to the same graph, and the graph
 computes the same numbers.
 """
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -18,6 +19,8 @@ import keras
 import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
+from keras.src.backend.common import global_state
+from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
 from keras.src.ops.numpy import Reshape
 from keras.src.ops.symbolic_arguments import SymbolicArguments
@@ -367,7 +370,7 @@ def _open_copy(copy, copier, call, fresh, way):
 
     outputs = run(False)
     runs = [keras.tree.flatten(outputs)]
-    if training is None and _takes_training(layer):
+    if training is None:
         runs.append(keras.tree.flatten(run(True)))
     inputs = [fresh[id(tensor)] for tensor in call.input_tensors]
     orders = [calls_between(inputs, flat) for flat in runs]
@@ -544,13 +547,30 @@ def _trace(copy, call, fresh, training):
         with warnings.catch_warnings():
             # Of masks that end, as they do where the model itself was built.
             warnings.simplefilter("ignore")
-            outputs = copy.call(*args, **kwargs)
+            with _context(copy, training):
+                outputs = copy.call(*args, **kwargs)
     except Exception as error:
         raise _CannotRun(_message(error)) from error
     flat = keras.tree.flatten(outputs)
     if not flat or not all(isinstance(x, keras.KerasTensor) for x in flat):
         raise Closed("returns something else than tensors")
     return outputs
+
+
+@contextlib.contextmanager
+def _context(layer, training):
+    """What layers inside of a layer find when it is called by a model.
+
+    They are in the mode of that call, unless they are told another one.
+    """
+    before = global_state.get_global_attribute("current_call_ctx")
+    context = CallContext(entry_layer=layer)
+    context.set_value("training", training)
+    global_state.set_global_attribute("current_call_ctx", context)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
 
 
 def _replay(outputs, known, fresh, stand_ins, lift=None):

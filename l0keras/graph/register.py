@@ -32,7 +32,8 @@ def register_channel_rule(
 
     Example:
 
-    A layer that multiplies each channel by a weight:
+    A layer that multiplies each channel by a weight. It reads the value of
+    its variable, which no graph shows, so that it cannot be opened:
 
     >>> import keras, l0keras
     >>> import numpy as np
@@ -42,7 +43,7 @@ def register_channel_rule(
     ...             name="scale", shape=(input_shape[-1],), initializer="ones"
     ...         )
     ...     def call(self, inputs):
-    ...         return inputs * self.scale
+    ...         return inputs * self.scale.value
 
     In a model where 3 of 5 units are closed it is a barrier at first:
 

@@ -367,7 +367,7 @@ class NumpyInside(layers.Layer):
         (Branches, ""),
         (Loses, "add_loss"),
         (OtherInTraining, "does something else in training"),
-        (Draws, "computes something else when it is opened"),
+        (Draws, "does something else in training"),
         (Regularized, "activity regularizer"),
         (ConstantLookup, "read where its graph does not show it"),
         (MakesSizes, "a size that is not known"),

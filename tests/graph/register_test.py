@@ -29,7 +29,7 @@ class Scale(layers.Layer):
         self.scale = self.add_weight(name="scale", shape=shape)
 
     def call(self, inputs):
-        return inputs * self.scale
+        return inputs * self.scale.value
 
 
 class ScaleRule(Rule):

@@ -12,6 +12,37 @@ from tests.stripping.random_layers import ranked
 WIDTHS = (1, 2, 3, 5)
 
 
+class Own(keras.layers.Layer):
+    """What strangers write: layers in a row, with ops around them.
+
+    Args:
+        parts: layers.
+        residual: whether the input is added to what they make.
+        factors: whether channels have factors, variables of this layer.
+        activate: whether there is an activation function of its own.
+    """
+
+    def __init__(self, parts, residual, factors, activate):
+        super().__init__()
+        self.parts = parts
+        self.residual = residual
+        self.factors = None
+        if factors:
+            width = parts[-1].output.shape[-1]
+            self.factors = self.add_weight(shape=(width,))
+        self.activate = activate
+
+    def call(self, inputs):
+        x = inputs
+        for part in self.parts:
+            x = part(x)
+        if self.factors is not None:
+            x = x * self.factors
+        if self.activate:
+            x = x * ops.sigmoid(0.5 * x)
+        return x + inputs if self.residual else x
+
+
 class Blocks(Layers):
     """Draws blocks of several layers: each maps a tensor to a tensor."""
 
@@ -168,11 +199,23 @@ class Blocks(Layers):
             self.shared_gate,
             self.twice,
             self.squeeze_excite,
+            self.opened,
         ]
         if not self.generic:
             kinds += [self.shared_layer, self.shared_layer]
             kinds += [self.product, self.own_way]
         return self.pick(*kinds)(x, depth)
+
+    def opened(self, x, depth):
+        """A layer of one's own, made of others."""
+        parts, y = [], x
+        for _ in range(self.pick(1, 2, 3)):
+            self.x = y
+            parts.append(self.keeping())
+            y = parts[-1](y)
+        residual = x.shape == y.shape and self.pick(0, 1)
+        factors = self.axis == -1 and self.pick(0, 1)
+        return Own(parts, residual, factors, not self.generic)(x)
 
     def layer(self, x, depth):
         for _ in range(self.pick(1, 2)):

@@ -20,8 +20,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax")
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 EXAMPLES = 30 if TENSORFLOW else 15
 # Of what the graphs are made of, only these may be barriers.
-MIXING = {"Softmax", "LayerNormalization", "Flip"}
-REASONS = ("mix", "along", "reshapes the channels", "clips by")
+MIXING = {"Softmax", "LayerNormalization", "Flip", "ZerosLike"}
+REASONS = (
+    "takes a part of the batch",
+    "mix",
+    "along",
+    "reshapes the channels",
+    "clips by",
+)
 
 
 def barriers(graph):

@@ -355,10 +355,11 @@ class Reverse(layers.Layer):
     """Unknown to the library, and it does mix channels."""
 
     def build(self, input_shape):
-        self.scale = self.add_weight(shape=(), initializer="ones")
+        width = input_shape[-1]
+        self.matrix = self.add_weight(shape=(width, width))
 
     def call(self, inputs):
-        return self.scale * keras.ops.flip(inputs, axis=-1)
+        return keras.ops.matmul(inputs, keras.ops.flip(self.matrix, axis=-1))
 
 
 def test_an_unknown_layer_is_a_barrier_with_a_reason():
