@@ -22,11 +22,13 @@ from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
 from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
+from keras.src.ops.numpy import BroadcastTo
 from keras.src.ops.numpy import Reshape
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
 from l0keras.graph import lifting
+from l0keras.graph.positions import symbolic_positions
 from l0keras.graph.rules.elementwise import Identity
 from l0keras.graph.rules.table import rule_for
 
@@ -263,15 +265,14 @@ def _open(call, fresh):
             reasons.append(error)
             continue
         except Closed as error:
-            if way.rows:
-                continue
-            reasons = [error]
-            break
+            reasons.append(error)
+            if not way.rows:
+                break
+            continue
         outcomes[key] = way
         return found
-    size = [error for error in reasons if isinstance(error, _DependsOnSize)]
     # Without what led to it, which would keep the layer alive.
-    outcomes[key] = (size or reasons)[0].with_traceback(None)
+    outcomes[key] = max(reasons, key=_weight).with_traceback(None)
     outcomes[key].__cause__ = outcomes[key].__context__ = None
     raise outcomes[key]
 
@@ -294,6 +295,15 @@ def _go_by_call(layer):
     )
 
 
+def _weight(reason):
+    """How much a reason tells."""
+    if not isinstance(reason, _CannotRun):
+        return 3
+    return 2 * isinstance(reason, _DependsOnSize) + isinstance(
+        reason, _NotShown
+    )
+
+
 def _key(call):
     """What decides whether a layer can be opened, beside the layer."""
     tensors = [(tuple(t.shape), t.dtype) for t in call.input_tensors]
@@ -312,15 +322,19 @@ class _Way(typing.NamedTuple):
             traced along with it. They may hand each other what is no tensor.
         rows: whether vectors among the layer's own variables are matrices of
             one row, of which more is known where they are broadcast.
+        positions: whether `ops.arange` counts along an axis of an input,
+            instead of making a constant.
     """
 
     stand_ins: tuple = ()
     unites: bool = False
     rows: bool = False
+    positions: bool = False
 
 
 _WAYS = [
-    _Way(stand_ins, unites, rows)
+    _Way(stand_ins, unites, rows, positions)
+    for positions in (False, True)
     for rows in (True, False)
     for unites in (False, True)
     for stand_ins in ((), _STAND_INS[:1], _STAND_INS)
@@ -345,6 +359,10 @@ class _CannotRun(Closed):
     """It cannot be traced, or not be run as it was traced."""
 
 
+class _NotShown(_CannotRun):
+    """Variables are read for what is a constant in its graph."""
+
+
 class _DependsOnSize(_CannotRun):
     """What is in a layer depends on a size that is not known."""
 
@@ -365,7 +383,11 @@ def _open_copy(copy, copier, call, fresh, way):
     _unite(copy, way.unites)
 
     def run(training):
-        traced = _trace(copy, call, known, training)
+        with contextlib.ExitStack() as stack:
+            if way.positions:
+                tensors = [known[id(t)] for t in call.input_tensors]
+                stack.enter_context(symbolic_positions(tensors))
+            traced = _trace(copy, call, known, training)
         return _replay(traced, known, fresh, way.stand_ins, lift)
 
     outputs = run(False)
@@ -617,6 +639,13 @@ def _replay(outputs, known, fresh, stand_ins, lift=None):
             other, (node.arguments.args, node.arguments.kwargs)
         )
         operation = node.operation
+        if _broadcasts_later(node, stand_ins):
+            given = other(node.input_tensors[0])
+            more = len(node.outputs[0].shape) - len(given.shape)
+            if more:
+                given = keras.ops.expand_dims(given, tuple(range(more)))
+            tensors[id(node.outputs[0])] = given
+            continue
         if not isinstance(operation, keras.Layer):
             operation = _of_any_size(node, stand_ins)
         try:
@@ -626,6 +655,21 @@ def _replay(outputs, known, fresh, stand_ins, lift=None):
         for tensor, result in zip(node.outputs, results, strict=True):
             tensors[id(tensor)] = result
     return keras.tree.map_structure(other, outputs)
+
+
+def _broadcasts_later(node, stand_ins):
+    """Whether a call only repeats a tensor along sizes that are not known.
+
+    Most of what reads it does that by itself.
+    """
+    if not isinstance(node.operation, BroadcastTo):
+        return False
+    (given,), (made,) = node.input_tensors, node.outputs
+    sizes = (1,) * (len(made.shape) - len(given.shape)) + tuple(given.shape)
+    return all(
+        one == other or (one == 1 and _stands_in(other, stand_ins))
+        for one, other in zip(sizes, made.shape, strict=True)
+    )
 
 
 def _products(lift, order, outputs):
@@ -705,7 +749,7 @@ def _check_variables(copy, order, lift):
         found.update(map(id, lift.used))
     for variable in copy.variables:
         if id(variable) not in found and not _is_metric(copy, variable):
-            raise Closed(
+            raise _NotShown(
                 f"its variable '{variable.path}' is read where its graph does "
                 "not show it"
             )
@@ -796,13 +840,39 @@ def _compare(layer, copy, call, fresh, outputs):
             continue
         for expected, got in itertools.chain.from_iterable(pairs):
             _check_equal(expected, got)
+        _check_other_sizes(layer, copy, inside, call, fresh, size)
         return
     raise _CannotRun(f"cannot be run on random inputs ({reasons[0]})")
 
 
-def _outputs_of_both(layer, copy, inside, call, fresh, size, batch):
+def _check_other_sizes(layer, copy, inside, call, fresh, size):
+    """Tries sizes that need not be the same, if the layer takes them."""
+    free = [t for t in fresh.values() if None in tuple(t.shape)[1:]]
+    if len(free) < 2:
+        return
+    arrays = _random(fresh, size, _known_sizes(layer), 2, unlike=True)
+    args, kwargs = _arguments(copy, call, lambda t: arrays[id(t)], False)
+    try:
+        with keras.StatelessScope(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copy(*args, **kwargs)
+    except Exception:
+        return
+    try:
+        pairs = _outputs_of_both(
+            layer, copy, inside, call, fresh, size, 2, unlike=True
+        )
+    except Exception as error:
+        raise Closed("takes sizes that it does not when opened") from error
+    for expected, got in pairs:
+        _check_equal(expected, got)
+
+
+def _outputs_of_both(
+    layer, copy, inside, call, fresh, size, batch, unlike=False
+):
     """Pairs of outputs of a layer and of its inside, for random inputs."""
-    arrays = _random(fresh, size, _known_sizes(layer), batch)
+    arrays = _random(fresh, size, _known_sizes(layer), batch, unlike)
     args, kwargs = _arguments(
         copy, call, lambda tensor: arrays[id(tensor)], False
     )
@@ -837,10 +907,11 @@ def _known_sizes(layer):
     return {len(shape): shape for shape in reversed(shapes)}
 
 
-def _random(fresh, size, known_sizes, examples):
+def _random(fresh, size, known_sizes, examples, unlike=False):
     rng = np.random.default_rng(0)
     arrays = {}
     for key, tensor in fresh.items():
+        size += unlike
         batch, *others = tensor.shape
         built = known_sizes.get(len(tensor.shape), tensor.shape)[1:]
         sizes = [n or known or size for n, known in zip(others, built)]

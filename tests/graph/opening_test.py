@@ -330,7 +330,8 @@ class ConstantLookup(layers.Layer):
         self.embedding = layers.Embedding(8, 8)
 
     def call(self, x):
-        return x + ops.mean(self.embedding(ops.arange(8)), axis=0)
+        indices = ops.convert_to_tensor(np.arange(8))
+        return x + ops.mean(self.embedding(indices), axis=0)
 
 
 class MakesSizes(layers.Layer):
@@ -488,3 +489,56 @@ def test_gates_of_a_text_of_any_length_are_baked():
     _, stripped = check_road(model, rng)
     assert not l0keras.gates_of(stripped)
     assert stripped.count_params() < 0.5 * model.count_params()
+
+
+class Positions(layers.Layer):
+    """Tokens and their positions, which only `arange` says."""
+
+    def __init__(self, length):
+        super().__init__()
+        self.length = length
+        self.tokens = layers.Embedding(4, 8)
+        self.positions = layers.Embedding(16, 8)
+
+    def call(self, x):
+        length = self.length or ops.shape(x)[-1]
+        return self.tokens(x) + self.positions(ops.arange(length))
+
+
+class Causal(layers.Layer):
+    """Attention to earlier steps only, in a text of any length."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(2, 4)
+        self.inner, self.outer = layers.Dense(12, "relu"), layers.Dense(8)
+
+    def call(self, x):
+        batch, length, _ = ops.shape(x)
+        steps = ops.arange(length)
+        mask = ops.expand_dims(steps, 1) >= ops.expand_dims(steps, 0)
+        mask = ops.broadcast_to(mask, (batch, length, length))
+        x = x + self.attention(x, x, attention_mask=mask)
+        return x + self.outer(self.inner(x))
+
+
+@pytest.mark.parametrize("length", [6, None])
+def test_positions_and_causal_masks_are_counted(length):
+    rng = np.random.default_rng(0)
+    arange = ops.arange
+    inputs = keras.Input((length,), dtype="int32")
+    x = Causal()(Causal()(Positions(length)(inputs)))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    result, stripped = check_road(model, rng)
+    assert closed_reasons(model) == [] and ops.arange is arange
+    assert not {Positions, Causal} & kinds(stripped)
+    assert stripped.count_params() < 0.7 * model.count_params()
+    for size in (1, 4, 9) if length is None else (6,):
+        x = rng.integers(0, 4, (3, size))
+        np.testing.assert_allclose(stripped(x), result(x), rtol=0, atol=1e-5)
+    # Positions train.
+    table = next(w for w in result.weights if tuple(w.shape) == (16, 8))
+    before = checks.to_numpy(table)
+    result.compile("sgd", "mse")
+    result.fit(x, np.ones((*x.shape, 2)), verbose=0)
+    assert np.any(checks.to_numpy(table) != before)
