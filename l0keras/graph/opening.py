@@ -28,6 +28,8 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
 from l0keras.graph import lifting
+from l0keras.graph.over_time import NotDistributed
+from l0keras.graph.over_time import distribute
 from l0keras.graph.positions import symbolic_positions
 from l0keras.graph.rules.elementwise import Identity
 from l0keras.graph.rules.table import rule_for
@@ -36,6 +38,7 @@ from l0keras.graph.rules.table import rule_for
 _SIZES = (8, 32, 5)
 _TOLERANCE = 1e-5
 _LAMBDA = keras.layers.Lambda
+_OVER_TIME = keras.layers.TimeDistributed
 # Primes that stand for sizes which are not known: that of the batch, and all
 # others. Small ones, as a layer may make arrays of these sizes.
 _STAND_INS = (61, *[67] * 4)
@@ -143,10 +146,39 @@ def open_call(call):
     """
     if call.arguments.kwargs.get("training"):
         raise Closed("called in training mode")
+    if type(call.operation) is _OVER_TIME:
+        return _open_over_time(call)
     inside, outputs = _open(call, _fresh_inputs(call))
     flat = keras.tree.flatten(outputs)
     _check_outputs(call, flat)
     return inside
+
+
+def _open_over_time(call):
+    """Opens the layer inside of a `TimeDistributed`."""
+    wrapper = call.operation
+    others = [
+        value
+        for key, value in call.arguments.kwargs.items()
+        if value is not None and key != "training"
+    ]
+    if others or len(call.input_tensors) != 1 or training_of(call) is False:
+        raise Closed("called with further arguments")
+    fresh = _fresh_inputs(call)
+    (tensor,) = fresh.values()
+    batch, _, *sizes = tensor.shape
+    step = keras.Input(batch_shape=(batch, *sizes), dtype=tensor.dtype)
+    inner = _TopCall(wrapper.layer, SymbolicArguments(step))
+    inside, _ = _open(inner, {id(step): step})
+    try:
+        output = distribute(wrapper, inside, tensor)
+    except NotDistributed as error:
+        raise Closed(str(error)) from error
+    _check_outputs(call, [output])
+    _compare(wrapper, wrapper, call, fresh, [output])
+    nodes = calls_between([tensor], [output])
+    calls = [Call(node, node.operation, None) for node in nodes]
+    return Inside([tensor], [output], calls)
 
 
 def open_model(model):
@@ -464,6 +496,8 @@ def may_open(layer):
     """Whether a layer is one to be opened, if that is possible."""
     if is_functional(layer):
         return True
+    if type(layer) is _OVER_TIME:
+        return may_open(layer.layer)
     if not isinstance(layer, keras.Layer) or rule_for(type(layer)):
         return False
     place = type(layer).__module__.partition(".")[0]

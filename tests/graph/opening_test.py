@@ -542,3 +542,40 @@ def test_positions_and_causal_masks_are_counted(length):
     result.compile("sgd", "mse")
     result.fit(x, np.ones((*x.shape, 2)), verbose=0)
     assert np.any(checks.to_numpy(table) != before)
+
+
+def test_models_inside_of_time_distributed_are_opened():
+    rng = np.random.default_rng(0)
+    frame = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, padding="same")(frame)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Add()([x, layers.Conv2D(8, 3, padding="same")(x)])
+    frames = keras.Model(frame, layers.GlobalAveragePooling2D()(x))
+    inputs = keras.Input((4, 6, 6, 3))
+    x = layers.TimeDistributed(frames)(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(6)(x)))
+    result, stripped = check_road(model, rng)
+    assert closed_reasons(model) == []
+    assert stripped.count_params() < 0.45 * model.count_params()
+    # Statistics move as they did.
+    x = rng.normal(size=(3, 4, 6, 6, 3))
+    model(x, training=True)
+    copy = l0keras.sparsify(model)
+    for one in (model, copy):
+        one(x, training=True)
+    moved = [
+        [checks.to_numpy(w) for w in one.weights if "moving" in w.name]
+        for one in (model, copy)
+    ]
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_is_not_for_each_step_alone_stays():
+    step = keras.Input((6,))
+    turned = keras.ops.flip(layers.Dense(6)(step), axis=-1)
+    inner = keras.Model(step, layers.Dense(4)(turned))
+    inputs = keras.Input((4, 6))
+    model = keras.Model(inputs, layers.TimeDistributed(inner)(inputs))
+    (reason,) = closed_reasons(model)
+    assert "(Flip) cannot be distributed over time" in reason

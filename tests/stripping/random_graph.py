@@ -215,7 +215,9 @@ class Blocks(Layers):
             y = parts[-1](y)
         residual = x.shape == y.shape and self.pick(0, 1)
         factors = self.axis == -1 and self.pick(0, 1)
-        return Own(parts, residual, factors, not self.generic)(x)
+        # Keras takes some products for sparse, and has no softmax of these.
+        sparse = any(isinstance(part, keras.layers.Softmax) for part in parts)
+        return Own(parts, residual, factors, not (self.generic or sparse))(x)
 
     def layer(self, x, depth):
         for _ in range(self.pick(1, 2)):

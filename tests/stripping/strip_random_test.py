@@ -8,6 +8,7 @@ import l0keras
 from l0keras.graph.rules import BARRIER
 from l0keras.stripping.plan import plan
 from tests.stripping import oracle
+from tests.stripping.random_graph import Own
 from tests.stripping.random_graph import outputs
 from tests.stripping.random_graph import random_graph
 from tests.stripping.random_graph import random_inputs
@@ -124,7 +125,10 @@ def check(model, rng, round_to=None):
     again = l0keras.strip(stripped, round_to=round_to)
     assert_close(outputs(again, x), expected)
     assert again.count_params() == stripped.count_params()
-    assert len(again.operations) == len(stripped.operations)
+    assert len(again.operations) <= len(stripped.operations)
+    if not any(isinstance(layer, Own) for layer in model.layers):
+        # What is left of an own function of a constant may go only then.
+        assert len(again.operations) == len(stripped.operations)
     check_structure(stripped, again)
     check_state(model, before)
     for got, there in zip(outputs(model, x), expected, strict=True):

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 
 from trainers.studies.corpus.entry import entry
-from trainers.studies.corpus.reasons import CAUSAL
 from trainers.studies.corpus.reasons import NORMALIZED
 
 WORDS = 60
@@ -150,7 +149,9 @@ def bert_masked_lm():
     return models.BertMaskedLM(models.BertBackbone(**TEXT))
 
 
-@hub_entry("GPT-2 of keras-hub", inputs=token_inputs, known=CAUSAL)
+@hub_entry(
+    "GPT-2 of keras-hub", inputs=token_inputs, limit=0.8, inherent=NORMALIZED
+)
 def gpt2():
     from keras_hub import models
 
@@ -158,7 +159,10 @@ def gpt2():
 
 
 @hub_entry(
-    "GPT-2 language model of keras-hub", inputs=token_inputs, known=CAUSAL
+    "GPT-2 language model of keras-hub",
+    inputs=token_inputs,
+    limit=0.6,
+    inherent=NORMALIZED,
 )
 def gpt2_language_model():
     from keras_hub import models
@@ -166,7 +170,9 @@ def gpt2_language_model():
     return models.GPT2CausalLM(models.GPT2Backbone(**TEXT))
 
 
-@hub_entry("OPT of keras-hub", inputs=token_inputs, known=CAUSAL)
+@hub_entry(
+    "OPT of keras-hub", inputs=token_inputs, limit=0.8, inherent=NORMALIZED
+)
 def opt():
     from keras_hub import models
 
@@ -185,21 +191,32 @@ def t5():
     return models.T5Backbone(**arguments)
 
 
-@hub_entry("Llama of keras-hub", inputs=token_inputs, known=CAUSAL)
+@hub_entry(
+    "Llama of keras-hub", inputs=token_inputs, limit=0.8, inherent=NORMALIZED
+)
 def llama():
     from keras_hub import models
 
     return models.LlamaBackbone(**DECODER)
 
 
-@hub_entry("Gemma of keras-hub", inputs=token_inputs, known=CAUSAL)
+@hub_entry(
+    "Gemma of keras-hub",
+    inputs=token_inputs,
+    known="the normalization of this model cannot be saved by itself",
+)
 def gemma():
     from keras_hub import models
 
     return models.GemmaBackbone(**DECODER, head_dim=8)
 
 
-@hub_entry("Whisper of keras-hub", inputs=sound_and_text, known=CAUSAL)
+@hub_entry(
+    "Whisper of keras-hub",
+    inputs=sound_and_text,
+    limit=0.8,
+    inherent=NORMALIZED,
+)
 def whisper():
     from keras_hub import models
 
