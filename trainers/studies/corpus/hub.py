@@ -102,7 +102,8 @@ def roberta():
 @hub_entry(
     "ALBERT of keras-hub",
     inputs=with_segments,
-    known="of layers that are called twice only a part is cut",
+    limit=0.65,
+    inherent=NORMALIZED,
 )
 def albert():
     from keras_hub import models

@@ -304,7 +304,8 @@ class CaptionDecoder(layers.Layer):
     "image captioning",
     area="reading",
     high=30,
-    known="an embedding of constant positions inside of a layer is not opened",
+    limit=0.65,
+    inherent=NORMALIZED,
 )
 def captioning():
     image = keras.Input((32, 32, 3), name="image")

@@ -36,11 +36,7 @@ def activity_lstm():
     return model
 
 
-@entry(
-    "human activity, CNN and LSTM",
-    area="series",
-    known="models inside of TimeDistributed are not opened",
-)
+@entry("human activity, CNN and LSTM", area="series")
 def activity_cnn_lstm():
     frames = keras.Sequential(
         [
