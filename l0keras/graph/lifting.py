@@ -26,6 +26,16 @@ def own_variables(layer):
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
+def shared_variables(model):
+    """The ids of the variables that several layers of a model made theirs."""
+    seen, shared = {}, set()
+    for layer in model._flatten_layers():
+        for variable in own_variables(layer):
+            if seen.setdefault(id(variable), layer) is not layer:
+                shared.add(id(variable))
+    return shared
+
+
 def refuses(layer):
     """Why the variables of a layer cannot be lifted, or `None`."""
     for variable in own_variables(layer):

@@ -431,6 +431,7 @@ def _open_copy(copy, copier, call, fresh, way):
     _check_same_graph(orders, runs, inputs)
     _check_variables(copy, orders[0], lift)
     originals = copier.originals()
+    _check_tracked(copy, orders[0], originals)
     calls = []
     for nodes in zip(*orders):
         operation = originals.get(id(nodes[0].operation), nodes[0].operation)
@@ -603,14 +604,38 @@ def _trace(copy, call, fresh, training):
         with warnings.catch_warnings():
             # Of masks that end, as they do where the model itself was built.
             warnings.simplefilter("ignore")
-            with _context(copy, training):
+            with _context(copy, training), _Watch() as watch:
                 outputs = copy.call(*args, **kwargs)
     except Exception as error:
         raise _CannotRun(_message(error)) from error
+    watch.check()
     flat = keras.tree.flatten(outputs)
     if not flat or not all(isinstance(x, keras.KerasTensor) for x in flat):
         raise Closed("returns something else than tensors")
     return outputs
+
+
+class _Watch(keras.StatelessScope):
+    """Notes what a `call` does beside making a graph.
+
+    What it computes right away is a constant in that graph.
+    """
+
+    def __init__(self):
+        super().__init__(collect_losses=True)
+        self._read = []
+
+    def get_current_value(self, variable):
+        self._read.append(variable)
+        return super().get_current_value(variable)
+
+    def check(self):
+        if self.losses:
+            raise Closed("adds losses")
+        if self.state_mapping:
+            raise Closed("writes to variables or draws random numbers")
+        if self._read:
+            raise _not_shown(self._read[0])
 
 
 @contextlib.contextmanager
@@ -777,16 +802,42 @@ def _check_variables(copy, order, lift):
     """
     found = set()
     for node in order:
+        for given in keras.tree.flatten(
+            (node.arguments.args, node.arguments.kwargs)
+        ):
+            if isinstance(given, keras.Variable):
+                raise _not_shown(given)
         for variable in getattr(node.operation, "variables", ()):
             found.add(id(variable))
     if lift is not None:
         found.update(map(id, lift.used))
     for variable in copy.variables:
         if id(variable) not in found and not _is_metric(copy, variable):
-            raise _NotShown(
-                f"its variable '{variable.path}' is read where its graph does "
-                "not show it"
+            raise _not_shown(variable)
+
+
+def _check_tracked(copy, order, originals):
+    """Refuses a layer that calls others which its model does not know.
+
+    Such as those in the closure of a function: they would begin to train.
+    """
+    known = {id(layer) for layer in copy._flatten_layers()}
+    for node in order:
+        layer = node.operation
+        if id(layer) in known or id(layer) not in originals:
+            continue
+        if getattr(layer, "trainable_variables", ()):
+            raise Closed(
+                f"calls '{layer.name}', which is no attribute of it and does "
+                "not train with it"
             )
+
+
+def _not_shown(variable):
+    return _NotShown(
+        f"its variable '{variable.path}' is read where its graph does not "
+        "show it"
+    )
 
 
 def _is_metric(layer, variable):
@@ -812,9 +863,7 @@ def _signature(order, outputs, inputs):
     def number(x):
         if isinstance(x, keras.KerasTensor):
             return f"tensor {numbers.get(id(x))}"
-        if isinstance(x, np.ndarray):
-            return x.tobytes()
-        return repr(x)
+        return _exactly(x)
 
     lines = []
     for node in order:
@@ -825,7 +874,7 @@ def _signature(order, outputs, inputs):
         name = id(operation)
         if not isinstance(operation, keras.Layer):
             settings = {
-                key: value
+                key: keras.tree.map_structure(_exactly, value)
                 for key, value in vars(operation).items()
                 if key != "name" and not key.startswith("_")
             }
@@ -834,6 +883,14 @@ def _signature(order, outputs, inputs):
         for output in node.outputs:
             numbers[id(output)] = str(len(numbers))
     return [*lines, *map(number, outputs)]
+
+
+def _exactly(x):
+    """What tells a thing from others; `repr` leaves out most of an array."""
+    if isinstance(x, np.ndarray) or keras.ops.is_tensor(x):
+        array = keras.ops.convert_to_numpy(x)
+        return repr((array.dtype, array.shape, array.tobytes()))
+    return repr(x)
 
 
 def _check_outputs(call, outputs):
@@ -881,10 +938,15 @@ def _compare(layer, copy, call, fresh, outputs):
 
 def _check_other_sizes(layer, copy, inside, call, fresh, size):
     """Tries sizes that need not be the same, if the layer takes them."""
-    free = [t for t in fresh.values() if None in tuple(t.shape)[1:]]
-    if len(free) < 2:
-        return
-    arrays = _random(fresh, size, _known_sizes(layer), 2, unlike=True)
+    free = [tuple(tensor.shape)[1:].count(None) for tensor in fresh.values()]
+    if sum(map(bool, free)) > 1:
+        _check_unlike(layer, copy, inside, call, fresh, size, "tensors")
+    if max(free) > 1:
+        _check_unlike(layer, copy, inside, call, fresh, size, "axes")
+
+
+def _check_unlike(layer, copy, inside, call, fresh, size, unlike):
+    arrays = _random(fresh, size, _known_sizes(layer), 2, unlike)
     args, kwargs = _arguments(copy, call, lambda t: arrays[id(t)], False)
     try:
         with keras.StatelessScope(), warnings.catch_warnings():
@@ -894,7 +956,7 @@ def _check_other_sizes(layer, copy, inside, call, fresh, size):
         return
     try:
         pairs = _outputs_of_both(
-            layer, copy, inside, call, fresh, size, 2, unlike=True
+            layer, copy, inside, call, fresh, size, 2, unlike
         )
     except Exception as error:
         raise Closed("takes sizes that it does not when opened") from error
@@ -903,10 +965,15 @@ def _check_other_sizes(layer, copy, inside, call, fresh, size):
 
 
 def _outputs_of_both(
-    layer, copy, inside, call, fresh, size, batch, unlike=False
+    layer, copy, inside, call, fresh, size, batch, unlike=None
 ):
     """Pairs of outputs of a layer and of its inside, for random inputs."""
     arrays = _random(fresh, size, _known_sizes(layer), batch, unlike)
+    masks = {id(tensor): arrays[key] for key, tensor in fresh.items()}
+    for key, tensor in fresh.items():
+        mask = get_keras_mask(tensor)
+        if mask is not None:
+            set_keras_mask(arrays[key], masks[id(mask)])
     args, kwargs = _arguments(
         copy, call, lambda tensor: arrays[id(tensor)], False
     )
@@ -941,18 +1008,25 @@ def _known_sizes(layer):
     return {len(shape): shape for shape in reversed(shapes)}
 
 
-def _random(fresh, size, known_sizes, examples, unlike=False):
+def _random(fresh, size, known_sizes, examples, unlike=None):
     rng = np.random.default_rng(0)
     arrays = {}
     for key, tensor in fresh.items():
-        size += unlike
+        size += unlike == "tensors"
         batch, *others = tensor.shape
         built = known_sizes.get(len(tensor.shape), tensor.shape)[1:]
-        sizes = [n or known or size for n, known in zip(others, built)]
+        step = unlike == "axes"
+        sizes = [
+            n or known or size + axis * step
+            for axis, (n, known) in enumerate(zip(others, built))
+        ]
         shape = (batch or examples, *sizes)
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if dtype == "bool":
             array = np.ones(shape, bool)
+            if len(shape) > 1:
+                # As masks are: an end of some examples.
+                array[1::2, (shape[1] + 1) // 2 :] = False
         elif "int" in dtype:
             array = rng.integers(0, 2, shape)
         else:

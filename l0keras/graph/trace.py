@@ -10,6 +10,8 @@ from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
+from l0keras.graph.lifting import own_variables
+from l0keras.graph.lifting import shared_variables
 from l0keras.graph.opening import Call
 from l0keras.graph.opening import Closed
 from l0keras.graph.opening import Inside
@@ -55,6 +57,7 @@ def trace(model, baked=True, opened=True):
         tracer = _Tracer(names, baker.source, baker.arguments, opened)
     else:
         tracer = _Tracer(names, *_as_it_is, opened)
+    tracer.shared = shared_variables(model)
     values = keras.tree.map_structure(Value, inputs)
     inside = inside or tracer.inside(inputs, outputs)
     tracer.enter(inside, keras.tree.flatten(values))
@@ -137,6 +140,8 @@ class _Tracer:
         self.values = {}
         self.operations = {}
         self.taken = set()
+        # The ids of variables that belong to several layers.
+        self.shared = set()
         # Why layers could not be opened.
         self.closed = {}
         # The outermost layers keep their names, inner ones make way.
@@ -187,6 +192,9 @@ class _Tracer:
         if source is not call.operation or not may_open(source):
             return inside
         if inside and _same_shapes(inside.inputs, call.input_tensors):
+            return inside
+        if any(id(v) in self.shared for v in own_variables(source)):
+            self.closed[id(source)] = "has a variable of another layer, too"
             return inside
         try:
             # Where more is known of sizes here than there, it is used.

@@ -154,3 +154,20 @@ def test_what_cannot_be_lifted_stays(layer, reason):
     (found,) = closed_reasons(model)
     assert reason in found and "\n" not in found
     check_road(model, rng)
+
+
+def test_a_variable_of_several_layers_stays_one():
+    class Tied(Linear):
+        def __init__(self, other):
+            super().__init__(12)
+            self.other = other
+
+        def build(self, input_shape):
+            self.w, self.b = self.other.w, self.other.b
+
+    first = Linear(12)
+    model = chain(first, Tied(first))
+    reasons = closed_reasons(model)
+    assert reasons == ["has a variable of another layer, too"] * 2
+    stripped = l0keras.strip(model)
+    assert len(stripped.weights) == len(model.weights)
