@@ -38,6 +38,27 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(
+        "the mode that layers inside of an opened one are in",
+        "graph/opening.py",
+        'context.set_value("training", training)',
+        'context.set_value("training", None)',
+        ("graph/opening_test.py",),
+    ),
+    Mutation(
+        "which variable a lifted bias is",
+        "graph/lifting.py",
+        "layer.bias.assign(bias)",
+        "layer.bias.assign(-bias)",
+        ("graph/lifting_test.py",),
+    ),
+    Mutation(
+        "how far a result may be off",
+        "proof/outputs.py",
+        "_FACTOR = 10",
+        "_FACTOR = 1e9",
+        ("proof/verify_test.py",),
+    ),
+    Mutation(
         "the sign of a sample's gradient",
         "hard_concrete.py",
         "return upstream * inside",

@@ -117,6 +117,30 @@ def test_dropout_and_statistics_are_for_training_still():
     assert np.any(checks.to_numpy(norm.moving_mean) != 0)
 
 
+class Quiet(layers.Layer):
+    """Leaves it to Keras to tell its dropout that the model trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.dropout = layers.Dense(12), layers.Dropout(0.5)
+
+    def call(self, x):
+        return self.dropout(self.inner(x))
+
+
+def test_layers_inside_are_in_the_mode_of_the_model():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(2)(Quiet()(inputs)))
+    assert closed_reasons(model) == []
+    result = l0keras.strip(model)
+    x = np.ones((16, 8), "float32")
+    first, second = (
+        checks.to_numpy(result(x, training=True)) for _ in range(2)
+    )
+    assert np.max(np.abs(first - second)) > 1e-3
+    np.testing.assert_allclose(result(x), model(x), rtol=0, atol=1e-6)
+
+
 def test_the_given_model_keeps_its_graph():
     inputs = keras.Input((8,))
     block = Block()
