@@ -16,7 +16,7 @@ class Matrix(layers.Layer):
         self.matrix = self.add_weight(shape=(width, width))
 
     def call(self, x):
-        return keras.ops.matmul(x, self.matrix)
+        return keras.ops.matmul(x, self.matrix.value)
 
 
 def said(model, **arguments):

@@ -253,7 +253,7 @@ def test_closed_gates_that_cut_nothing_are_said():
             self.scale = self.add_weight(shape=(6, 6))
 
         def call(self, x):
-            return keras.ops.matmul(x, self.scale)
+            return keras.ops.matmul(x, self.scale.value)
 
     inputs = keras.Input((3,))
     x = l0keras.layers.L0Dense(6, granularity="output", name="gated")(inputs)
