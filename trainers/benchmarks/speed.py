@@ -124,6 +124,13 @@ ROWS = (
         key="growth",
     ),
     Row(
+        "check of strip's result to strip without it, ResNet50",
+        "strip",
+        "ResNet50",
+        0.2,
+        key="check",
+    ),
+    Row(
         "memory of strip of ResNet152 to its weights",
         "strip",
         "ResNet152",

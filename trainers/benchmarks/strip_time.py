@@ -46,9 +46,11 @@ def benchmark_strip(builders, rounds):
         A dictionary from the names to the number of `layers`, the medians
         `build_s` and `strip_s`, `ratio` (the median, over the rounds, of
         strip by build), `growth` (`strip_s` for each layer, divided by that of
-        the first network: 1 where time is linear in depth), and `peak`: by how
-        much `strip` made the resident memory of a process of its own grow at
-        most, and the gated model's weights, in multiples of their bytes.
+        the first network: 1 where time is linear in depth), `check` (what
+        the comparison with the gated model adds to strip without it, as a
+        share of that, median over the rounds), and `peak`: by how much
+        `strip` made the resident memory of a process of its own grow at most,
+        and the gated model's weights, in multiples of their bytes.
     """
     candidates, layers = {}, {}
     for name, build in builders.items():
@@ -56,18 +58,26 @@ def benchmark_strip(builders, rounds):
         layers[name] = len(gated.layers)
         candidates[name, "build"] = build
         candidates[name, "strip"] = functools.partial(l0keras.strip, gated)
+        candidates[name, "unchecked"] = functools.partial(
+            l0keras.strip, gated, check=False
+        )
     seconds = interleave(candidates, rounds)
     summary = {}
     for name, build in builders.items():
         times = [seconds[name, step] for step in ("build", "strip")]
         medians = [statistics.median(values) for values in times]
         ratios = [strip / build for build, strip in zip(*times)]
+        checks = [
+            strip / unchecked - 1.0
+            for strip, unchecked in zip(times[1], seconds[name, "unchecked"])
+        ]
         summary[name] = {
             "layers": layers[name],
             "build_s": medians[0],
             "strip_s": medians[1],
             "ratio": statistics.median(ratios),
             "growth": medians[1] / layers[name],
+            "check": statistics.median(checks),
             "peak": measure.in_a_process(_strip_memory, build),
         }
     first = next(iter(summary.values()))["growth"]
@@ -98,7 +108,8 @@ def _strip_memory(build):
 
 def format_strip_table(summary):
     """Sets the results of `benchmark_strip` as lines of text."""
-    rows = [["", "layers", "build s", "strip s", "ratio", "growth", "memory"]]
+    titles = ["build s", "strip s", "ratio", "growth", "check", "memory"]
+    rows = [["", "layers", *titles]]
     for name, row in summary.items():
         rows.append(
             [
@@ -108,6 +119,7 @@ def format_strip_table(summary):
                 f"{row['strip_s']:.2f}",
                 f"{row['ratio']:.2f}",
                 f"{row['growth']:.2f}",
+                f"{row['check']:.2f}",
                 f"{row['peak']:.2f}",
             ]
         )
@@ -116,6 +128,8 @@ def format_strip_table(summary):
             tables.text(rows),
             "ratio: strip to build; growth: the time of strip for each layer, "
             "compared with the first network;",
+            "check: what the comparison with the gated network adds to strip, "
+            "as a share of strip without it;",
             "memory: the weights of the gated network and the most that strip "
             "held beside them, in multiples of these weights.",
         ]
