@@ -879,6 +879,10 @@ def _signature(order, outputs, inputs):
                 if key != "name" and not key.startswith("_")
             }
             name = type(operation), repr(settings)
+        elif rule_for(type(operation)) and not operation.variables:
+            # It may be made in each call, as by `layers.concatenate`.
+            config = {**operation.get_config(), "name": None}
+            name = type(operation), repr(config)
         lines.append(repr((name, args, sorted(kwargs.items()))))
         for output in node.outputs:
             numbers[id(output)] = str(len(numbers))

@@ -128,6 +128,26 @@ class Quiet(layers.Layer):
         return self.dropout(self.inner(x))
 
 
+class Joins(layers.Layer):
+    """Makes a layer of Keras in each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Dense(12, activation="relu")
+
+    def call(self, inputs):
+        return self.inner(layers.concatenate(inputs))
+
+
+def test_layers_that_are_made_in_a_call_are_opened():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((8,))
+    x = Joins()([inputs, layers.Dense(6)(inputs)])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    check_road(model, rng)
+    assert closed_reasons(model) == []
+
+
 def test_layers_inside_are_in_the_mode_of_the_model():
     inputs = keras.Input((8,))
     model = keras.Model(inputs, layers.Dense(2)(Quiet()(inputs)))
