@@ -41,7 +41,14 @@ def refuses(layer):
     for variable in own_variables(layer):
         if "float" not in str(variable.dtype):
             return f"has a variable '{variable.path}' that is no float"
+        if variable.dtype != layer.variable_dtype and _is_cast(layer, variable):
+            return f"has a variable '{variable.path}' in a dtype of its own"
     return None
+
+
+def _is_cast(layer, variable):
+    """Whether a variable is read in the dtype that its layer computes in."""
+    return layer.autocast and variable._autocast
 
 
 class NotLifted(Exception):
@@ -142,6 +149,8 @@ class Lift:
         bias = self._found.get(key)
         if bias is None or key in ends or bias.trainable != kernel.trainable:
             return None, None
+        if self._dtype(bias) != self._dtype(kernel):
+            return None, None
         if tuple(bias.shape) != tuple(kernel.shape[1:]):
             return None, None
         if {id(n) for n in readers[key]} != {id(n) for n in sums}:
@@ -202,7 +211,7 @@ class Lift:
                 size,
                 embeddings_regularizer=variable.regularizer,
                 name=self._name(variable),
-                dtype=self._layer.dtype_policy,
+                dtype=self._dtype(variable),
             )
             layer.build()
             self._layers()[self._index(variable)] = layer
@@ -222,7 +231,7 @@ class Lift:
                 bias_regularizer=getattr(bias, "regularizer", None),
                 bias_constraint=getattr(bias, "constraint", None),
                 name=self._name(kernel),
-                dtype=self._layer.dtype_policy,
+                dtype=self._dtype(kernel),
             )
             layer.build((None, kernel.shape[0]))
             self._layers()[key] = layer
@@ -231,6 +240,11 @@ class Lift:
             layer.bias.assign(bias)
         layer.trainable = bool(kernel.trainable)
         return layer
+
+    def _dtype(self, variable):
+        if _is_cast(self._layer, variable):
+            return self._layer.dtype_policy
+        return variable.dtype
 
     def _name(self, variable):
         return f"{self._layer.name}_{variable.name}"

@@ -174,6 +174,9 @@ def _open_over_time(call):
         output = distribute(wrapper, inside, tensor)
     except NotDistributed as error:
         raise Closed(str(error)) from error
+    except Exception as error:
+        # Keras must know the shapes of what layers inside give out.
+        raise Closed(_message(error)) from error
     _check_outputs(call, [output])
     _compare(wrapper, wrapper, call, fresh, [output])
     nodes = calls_between([tensor], [output])
@@ -196,9 +199,11 @@ def open_model(model):
         Closed: it cannot be opened, or would not be the same.
     """
     shapes = list((model._build_shapes_dict or {}).values())
-    if len(shapes) != 1:
+    if len(shapes) != 1 or shapes[0] is None:
         raise Closed(
             "it has not been called yet, so that its inputs are not known"
+            if not model.built
+            else "its inputs are not known"
         )
     dtypes = {}
     while True:
@@ -985,8 +990,12 @@ def _outputs_of_both(
     with keras.StatelessScope(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = keras.tree.flatten(copy(*args, **kwargs))
-        got = inside(list(arrays.values()), training=False)
-    return zip(expected, keras.tree.flatten(got), strict=True)
+        got = keras.tree.flatten(inside(list(arrays.values()), training=False))
+    # Those that are only handed on are known outside.
+    for tensor in [*expected, *got]:
+        if any(get_keras_mask(tensor) is array for array in masks.values()):
+            set_keras_mask(tensor, None)
+    return zip(expected, got, strict=True)
 
 
 def _check_equal(one, other):

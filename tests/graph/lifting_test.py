@@ -10,6 +10,7 @@ import l0keras
 from tests.graph.opening_test import check_road
 from tests.graph.opening_test import closed_reasons
 from tests.graph.opening_test import kinds
+from tests.graph.rules import checks
 
 
 class Linear(layers.Layer):
@@ -171,3 +172,26 @@ def test_a_variable_of_several_layers_stays_one():
     assert reasons == ["has a variable of another layer, too"] * 2
     stripped = l0keras.strip(model)
     assert len(stripped.weights) == len(model.weights)
+
+
+def test_what_is_not_cast_is_not_rounded():
+    class Exact(layers.Layer):
+        def build(self, input_shape):
+            self.factors = self.add_weight(
+                shape=(input_shape[-1],), initializer="ones", autocast=False
+            )
+
+        def call(self, x):
+            return ops.cast(x, "float32") * self.factors
+
+    inputs = keras.Input((3,))
+    x = layers.Dense(4, dtype="mixed_float16")(inputs)
+    exact = Exact(dtype="mixed_float16")
+    model = keras.Model(inputs, exact(x))
+    exact.factors.assign(exact.factors * (1 + 1e-6))
+    assert closed_reasons(model) == []
+    result = l0keras.sparsify(model)
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_array_equal(
+        checks.to_numpy(model(x)), checks.to_numpy(result(x))
+    )

@@ -505,6 +505,22 @@ def test_axes_of_one_input_are_told_apart():
     )
 
 
+def test_a_mask_that_is_handed_on_is_no_reason_to_stay():
+    class Handed(Inner):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+
+        def call(self, x, mask=None):
+            return x + self.inner(x)
+
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(7, 8, mask_zero=True)(inputs)
+    model = keras.Model(inputs, layers.LSTM(3)(Handed()(x)))
+    assert closed_reasons(model) == []
+    l0keras.strip(model)
+
+
 def test_a_mask_that_ends_inside_does_so_still():
     class Pooled(layers.Layer):
         def __init__(self):
@@ -713,3 +729,20 @@ def test_what_is_not_for_each_step_alone_stays():
     model = keras.Model(inputs, layers.TimeDistributed(inner)(inputs))
     (reason,) = closed_reasons(model)
     assert "(Flip) cannot be distributed over time" in reason
+
+
+def test_steps_of_shapes_that_keras_cannot_tell_stay():
+    class Other(Inner):
+        def build(self, input_shape):
+            self.table = self.add_weight(shape=(1, *input_shape[1:]))
+
+        def call(self, x, training=None):
+            return self.inner(2 * x if training else x + self.table)
+
+    inner = keras.Sequential(
+        [keras.Input((5, 8)), Other(), layers.Conv1D(2, 3), layers.Flatten()]
+    )
+    inputs = keras.Input((None, 5, 8))
+    model = keras.Model(inputs, layers.TimeDistributed(inner)(inputs))
+    assert any("compute_output_shape" in r for r in closed_reasons(model))
+    l0keras.strip(model)
