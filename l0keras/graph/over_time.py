@@ -67,11 +67,16 @@ def _call(wrapper, call, given):
         for other in given[1:]:
             result = merge(result, other)
         return result
+    if getattr(operation, "activity_regularizer", None) is not None:
+        # A wrapper goes by the `call` of its layer, which knows nothing of it.
+        raise NotDistributed(
+            f"its '{operation.name}' has an activity regularizer"
+        )
     if alone and len(given) == 1 and isinstance(operation, keras.Layer):
         layers = _wrappers.setdefault(wrapper, {})
         if id(operation) not in layers:
             layers[id(operation)] = keras.layers.TimeDistributed(
-                operation, name=operation.name
+                operation, name=operation.name, dtype=operation.dtype_policy
             )
         return layers[id(operation)](given[0])
     raise NotDistributed(

@@ -746,3 +746,23 @@ def test_steps_of_shapes_that_keras_cannot_tell_stay():
     model = keras.Model(inputs, layers.TimeDistributed(inner)(inputs))
     assert any("compute_output_shape" in r for r in closed_reasons(model))
     l0keras.strip(model)
+
+
+def test_activity_regularizers_count_at_all_steps_still():
+    inner = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(4, activity_regularizer="l2"),
+            layers.Dense(8),
+        ]
+    )
+    inputs = keras.Input((3, 8))
+    model = keras.Model(inputs, layers.TimeDistributed(inner)(inputs))
+    stripped = l0keras.strip(model)
+    x = np.ones((2, 3, 8), "float32")
+    model(x), stripped(x)
+    assert len(model.losses) == 3
+    np.testing.assert_allclose(
+        *(np.sum([float(v) for v in m.losses]) for m in (model, stripped)),
+        rtol=1e-5,
+    )
