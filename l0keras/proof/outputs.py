@@ -27,9 +27,18 @@ def untouched(*models):
     things in Python, such as their losses or the attention they paid.
     """
     layers = {id(x): x for model in models for x in model._flatten_layers()}
-    before = [
-        (x, dict(vars(x)), list(x._losses), set(x._loss_ids))
-        for x in layers.values()
+    before = [(x, dict(vars(x))) for x in layers.values()]
+    # TensorFlow wraps the dictionaries that an object has.
+    values = [
+        getattr(value, "__wrapped__", value)
+        for _, attributes in before
+        for value in attributes.values()
+    ]
+    contents = [
+        (value, kind(value))
+        for value in values
+        for kind in (list, dict, set)
+        if isinstance(value, kind)
     ]
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -37,14 +46,20 @@ def untouched(*models):
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        for layer, attributes, losses, loss_ids in before:
+        for layer, attributes in before:
             now = vars(layer)
             for key in [key for key in now if key not in attributes]:
                 del now[key]
             now.update(attributes)
-            layer._losses[:] = losses
-            layer._loss_ids.clear()
-            layer._loss_ids.update(loss_ids)
+        for container, content in contents:
+            _restore(container, content)
+
+
+def _restore(container, content):
+    """Gives a container its former content, past what Keras tracks of it."""
+    kind = type(content)
+    kind.clear(container)
+    (kind.extend if kind is list else kind.update)(container, content)
 
 
 def run(model, inputs, scope=None):

@@ -392,6 +392,26 @@ def test_both_models_are_left_as_they_were():
     np.testing.assert_array_equal(np.random.get_state()[1], numpy)
 
 
+def test_lists_that_a_call_appends_to_do_not_grow():
+    class Logs(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dense(4)
+            self.log, self.last = [], {}
+
+        def call(self, x):
+            self.log.append("called")
+            self.last["x"] = "called"
+            return self.inner(x)
+
+    inputs = keras.Input((4,))
+    layer = Logs()
+    model = keras.Model(inputs, layer(inputs))
+    log, last = list(layer.log), dict(layer.last)
+    verify(model, model, "strip")
+    assert layer.log == log and layer.last == last
+
+
 # === Precision ===
 
 
