@@ -265,7 +265,7 @@ def test_a_lost_class_is_said():
         def train_step(self, data):
             return {}
 
-    model = Mine([keras.Input((8,)), layers.Dense(2)])
+    model = Mine([keras.Input((8,)), layers.Dense(6), layers.Dense(2)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         l0keras.sparsify(model)

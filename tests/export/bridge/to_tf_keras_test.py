@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import l0keras
@@ -207,7 +208,7 @@ class Own(keras.regularizers.Regularizer):
 
 
 REFUSED = {
-    "Lambda": (VECTOR, lambda: layers.Lambda(lambda x: x)),
+    "Lambda": (VECTOR, lambda: layers.Lambda(lambda x: tf.abs(x))),
     "RMSNormalization": (VECTOR, layers.RMSNormalization),
     "RandomFlip": (IMAGE, layers.RandomFlip),
     "its activation": (VECTOR, lambda: layers.Dense(3, lambda x: x)),
@@ -470,12 +471,20 @@ def test_an_array_in_an_operation_is_refused():
         to_tf_keras(model)
 
 
-def test_a_subclass_of_a_layer_is_refused():
-    class Dense(layers.Dense):
-        def call(self, inputs):
-            return 2 * super().call(inputs)
+class Doubled(layers.Dense):
+    def call(self, inputs):
+        return 2 * super().call(inputs)
 
-    model = keras.Sequential([keras.Input(VECTOR), Dense(3)])
+
+class ReadsValue(layers.Dense):
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.kernel.value)
+
+
+def test_layers_of_ones_own_are_opened_or_refused():
+    inputs = keras.Input(VECTOR)
+    assert_equal(keras.Model(inputs, Doubled(3)(inputs)))
+    model = keras.Model(inputs, ReadsValue(3)(inputs))
     with pytest.raises(ValueError, match="it is not a layer of Keras"):
         to_tf_keras(model)
 
