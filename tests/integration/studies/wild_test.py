@@ -35,7 +35,7 @@ class Scale(layers.Layer):
         self.scale = self.add_weight(shape=())
 
     def call(self, x):
-        return self.function(x) * self.scale
+        return self.function(x) * self.scale.value
 
 
 def with_own_layer():
