@@ -242,8 +242,7 @@ def _named_inputs(model, shapes, dtypes):
     base = next(iter(parameters), "inputs")
     count = itertools.count()
 
-    def new(shape):
-        name = f"{base}_{next(count)}" if several else base
+    def new(shape, name):
         return keras.Input(
             batch_shape=(None, *shape[1:]),
             name=name,
@@ -251,16 +250,12 @@ def _named_inputs(model, shapes, dtypes):
         )
 
     if isinstance(shapes, dict):
-        return {
-            key: keras.Input(
-                batch_shape=(None, *shape[1:]),
-                name=key,
-                dtype=dtypes.get(key, "float32"),
-            )
-            for key, shape in shapes.items()
-        }
+        return {key: new(shape, key) for key, shape in shapes.items()}
     several = not all(size is None or isinstance(size, int) for size in shapes)
-    return keras.tree.map_shape_structure(new, shapes)
+    return keras.tree.map_shape_structure(
+        lambda shape: new(shape, f"{base}_{next(count)}" if several else base),
+        shapes,
+    )
 
 
 def _open(call, fresh):
@@ -276,13 +271,7 @@ def _open(call, fresh):
     reason = _reason_to_stay(layer)
     if reason:
         raise Closed(reason)
-    copier = Copier(share_variables=True)
-    try:
-        copy = copier.layer(layer)
-    except Exception as error:
-        raise Closed(f"cannot be copied: {_message(error)}") from error
-    for inner in copy._flatten_layers():
-        _go_by_call(inner)
+    copier, copy = _copied(layer)
     outcomes = _outcomes.setdefault(layer, {})
     key = _key(call)
     if isinstance(outcomes.get(key), Closed):
@@ -312,6 +301,18 @@ def _open(call, fresh):
     outcomes[key] = max(reasons, key=_weight).with_traceback(None)
     outcomes[key].__cause__ = outcomes[key].__context__ = None
     raise outcomes[key]
+
+
+def _copied(layer):
+    """A copier, and its copy of a layer, with the same variables."""
+    copier = Copier(share_variables=True)
+    try:
+        copy = copier.layer(layer)
+    except Exception as error:
+        raise Closed(f"cannot be copied: {_message(error)}") from error
+    for inner in copy._flatten_layers():
+        _go_by_call(inner)
+    return copier, copy
 
 
 def _go_by_call(layer):
@@ -411,10 +412,7 @@ def _open_copy(copy, copier, call, fresh, way):
     lift = None
     if lifting.own_variables(layer):
         # Another one, that will have no variables of its own.
-        copier = Copier(share_variables=True)
-        copy = copier.layer(layer)
-        for inner in copy._flatten_layers():
-            _go_by_call(inner)
+        copier, copy = _copied(layer)
         anchor = known[id(call.input_tensors[0])]
         lift = _lift(layer, copy, anchor, way.rows)
     _unite(copy, way.unites)
