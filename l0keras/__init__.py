@@ -8,6 +8,7 @@ from l0keras import layers
 from l0keras import models
 from l0keras import optimizers
 from l0keras import regularizers
+from l0keras import targets
 from l0keras.export import export_tflite
 from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
@@ -49,5 +50,6 @@ __all__ = [
     "report",
     "sparsify",
     "strip",
+    "targets",
     "weight_groups",
 ]

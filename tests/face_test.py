@@ -21,6 +21,7 @@ PACKAGES = (
     "models",
     "optimizers",
     "regularizers",
+    "targets",
 )
 
 
