@@ -9,7 +9,7 @@ PYTEST = $(RUN) pytest -p no:cacheprovider -n $(CORES) --dist worksteal \
 	--durations=20
 # The tests of what is written for all backends, not only for TensorFlow.
 CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
-	tests/copying_test.py \
+	tests/copying_test.py tests/callbacks/refresh_batch_norm_test.py \
 	tests/gates tests/layers tests/optimizers tests/regularizers
 # Programs, the README, data sets: what trains networks, and so takes long.
 INTEGRATION_TESTS = tests/integration

@@ -10,6 +10,7 @@ from l0keras.callbacks.gate_logger import named_gates
 from l0keras.callbacks.group_logger import GroupLogger
 from l0keras.callbacks.raise_on_nan import NonFiniteError
 from l0keras.callbacks.raise_on_nan import RaiseOnNaN
+from l0keras.callbacks.refresh_batch_norm import refresh_batch_norm
 
 # The former name.
 TerminateOnNaN = RaiseOnNaN
@@ -26,4 +27,5 @@ __all__ = [
     "TerminateOnNaN",
     "averaged_weights",
     "named_gates",
+    "refresh_batch_norm",
 ]
