@@ -144,22 +144,45 @@ class Data:
         Raises:
             ValueError: there are not that many.
         """
+        held_out = self.without_test(count, seed)
+        rest = dataclasses.replace(
+            held_out,
+            test_images=self.test_images,
+            test_labels=self.test_labels,
+        )
+        return rest, held_out.test_batches()
+
+    def without_test(self, count, seed):
+        """A set whose test examples are held out of the training examples.
+
+        Whatever is chosen by its errors is not chosen by the test set, which
+        it does not have.
+
+        Args:
+            count, seed: see `hold_out`.
+
+        Returns:
+            A `Data`.
+
+        Raises:
+            ValueError: there are not that many.
+        """
         if not 0 < count < self.num_train:
             raise ValueError(
-                "Argument `validation_examples` must be less than the "
-                f"{self.num_train} training examples. "
+                "Argument `validation_examples` must be at least 1 and less "
+                f"than the {self.num_train} training examples. "
                 f"Received: validation_examples={count}"
             )
         order = np.random.default_rng(seed).permutation(self.num_train)
         held, kept = np.sort(order[:count]), np.sort(order[count:])
         images, labels = self.train_images, self.train_labels
-        validation = dataclasses.replace(
-            self, test_images=images[held], test_labels=labels[held]
+        return dataclasses.replace(
+            self,
+            train_images=images[kept],
+            train_labels=labels[kept],
+            test_images=images[held],
+            test_labels=labels[held],
         )
-        rest = dataclasses.replace(
-            self, train_images=images[kept], train_labels=labels[kept]
-        )
-        return rest, validation.test_batches()
 
     def sample(self, count):
         """Up to `count` training examples, evenly spread, images in [0, 1].

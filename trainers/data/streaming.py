@@ -96,6 +96,8 @@ class Streamed:
             f"read while they are needed. Received: validation_examples={count}"
         )
 
+    without_test = hold_out
+
     def sample(self, count):
         """Up to `count` training images, in [0, 1]."""
         # Sets are shuffled when they are prepared.

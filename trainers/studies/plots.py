@@ -179,51 +179,65 @@ def _legend(figure, place, **arguments):
 
 
 def prices(points):
-    """Draws test errors against multiply-accumulates, a panel each network.
+    """Draws errors against multiply-accumulates, a panel each network.
+
+    Errors on held-out examples are a line, and those on the test set of what
+    was chosen by them are hollow markers. Without the former the latter are
+    the line.
 
     Args:
-        points: a list of dicts with `network`, `method`, `macs`, the mean
-            `test_error` and its range from `low` to `high`, which becomes a
-            bar.
+        points: a list of dicts with `network`, `method`, `examples`, `macs`,
+            the mean `error` and its range from `low` to `high`, which becomes
+            a bar.
 
     Returns:
         A matplotlib figure.
     """
     networks = list(dict.fromkeys(point["network"] for point in points))
+    chooses = any(point["examples"] == "held out" for point in points)
     figure, panels = _panels(5.2 * len(networks) + 1, 4.2, len(networks))
     for axes, network in zip(panels, networks):
-        for method, (color, marker, label) in GATES.items():
-            own = [
-                point
-                for point in points
-                if (point["network"], point["method"]) == (network, method)
-            ]
-            own.sort(key=lambda point: point["macs"])
-            if not own:
-                continue
-            errors = [point["test_error"] for point in own]
-            axes.errorbar(
-                [point["macs"] / 1e6 for point in own],
-                errors,
-                yerr=[
-                    [e - point["low"] for e, point in zip(errors, own)],
-                    [point["high"] - e for e, point in zip(errors, own)],
-                ],
-                color=color,
-                marker=marker,
-                markersize=12 if method == "dense" else 7,
-                markeredgecolor="white",
-                linewidth=1.4,
-                elinewidth=0.8,
-                label=label,
-            )
+        for method, look in GATES.items():
+            for examples in ("held out", "test"):
+                own = [
+                    point
+                    for point in points
+                    if (point["network"], point["method"], point["examples"])
+                    == (network, method, examples)
+                ]
+                if own:
+                    hollow = chooses and examples == "test"
+                    _price_line(axes, own, look, hollow)
         clean(axes)
         axes.set_title(network, loc="left", color=INK)
         axes.set_xlim(left=0)
         axes.set_xlabel("million multiply-accumulates of an image", color=INK)
-    panels[0].set_ylabel(ERROR, color=INK)
+    label = "error on held-out examples (hollow: test), %" if chooses else ERROR
+    panels[0].set_ylabel(label, color=INK)
     panels[-1].legend(frameon=False, fontsize=9, labelcolor=INK)
     return figure
+
+
+def _price_line(axes, points, look, hollow):
+    color, marker, label = look
+    points = sorted(points, key=lambda point: point["macs"])
+    errors = [point["error"] for point in points]
+    axes.errorbar(
+        [point["macs"] / 1e6 for point in points],
+        errors,
+        yerr=[
+            [e - point["low"] for e, point in zip(errors, points)],
+            [point["high"] - e for e, point in zip(errors, points)],
+        ],
+        color=color,
+        marker=marker,
+        markersize=12 if marker == "*" else 7,
+        markerfacecolor="none" if hollow else color,
+        markeredgecolor=color if hollow else "white",
+        linewidth=0 if hollow else 1.4,
+        elinewidth=0.8,
+        label=None if hollow else label,
+    )
 
 
 def sparse_trainings(results, titles):

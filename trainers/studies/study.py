@@ -90,7 +90,8 @@ class Study:
             where: `data_dir` and `manual_dir`, see `input_pipeline.load`.
 
         Returns:
-            A dict for JSON with `name`, `seed` and `test_error`, in percent.
+            A dict for JSON with `name`, `seed` and, in percent, `test_error`,
+            or `validation_error` where a study chooses among its rows.
         """
         raise NotImplementedError
 
@@ -225,11 +226,17 @@ class Study:
             print(title, flush=True)
             folder = row.folder(flag_values.workdir, seed)
             found = self.result(row, seed, folder, where)
-            print(f"{title}: test error {found['test_error']:.2f} %")
+            print(f"{title}: {_error(found)}")
         # A folder of another row may be one of other settings.
         results = self.collect(flag_values.workdir, where)
         self.save(results, flag_values.save_to or flag_values.workdir)
         return results
+
+
+def _error(result):
+    if "test_error" in result:
+        return f"test error {result['test_error']:.2f} %"
+    return f"error on held-out examples {result['validation_error']:.2f} %"
 
 
 def define_flags(flag_values=FLAGS, has_seeds=True):

@@ -5,9 +5,13 @@ r"""Compares gates that depend on each other with gates that do not.
 
 trains small networks on Fashion-MNIST, dense, with independent gates and with
 gates in a forward and in a backward chain (Dep-L0), each for several prices
-and seeds, cuts them and shows test errors against multiply-accumulates as a
-table and a picture. The same command goes on where it was stopped; with
-`--rows` or `--seeds` several processes share the work.
+and seeds, on a part of the training examples, cuts them and measures their
+errors on the other part (`--validation_examples`). When all of these are there,
+the price with the smallest error among those with few multiply-accumulates
+(`--macs_share`) is chosen for each network and kind of gates, and trained once
+more with each seed, on all training examples: the test set is for these alone.
+A table and a picture show both. The same command goes on where it was stopped;
+with `--rows` or `--seeds` several processes share the work.
 """
 
 import dataclasses
@@ -33,6 +37,7 @@ from trainers.run.workdir import write_json
 from trainers.studies import plots
 from trainers.studies import study
 
+FLAGS = flags.FLAGS
 # Scaled down so far that two cores can train a hundred of them.
 NETWORKS = {
     "vgg": networks.NETWORKS["vgg7"].build,
@@ -60,6 +65,8 @@ class Settings:
             would not be the same speed.
         l2: weight decay, 0.5 * l2 * w^2.
         image_size: the side of the images.
+        validation_examples: how many training examples are held out; the same
+            ones in all runs.
     """
 
     dataset: str = "fashion_mnist"
@@ -71,6 +78,7 @@ class Settings:
     gate_learning_rate: float = 2e-2
     l2: float = 5e-4
     image_size: int = 14
+    validation_examples: int = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +105,10 @@ class Row(study.Row):
     def last_file(self):
         return "result.json"
 
+    def test_folder(self, workdir, seed):
+        """The folder of the run on all training examples."""
+        return f"{self.folder(workdir, seed)}-test"
+
 
 ROWS = tuple(
     Row(
@@ -113,29 +125,73 @@ ROWS = tuple(
 
 
 class Sweep(study.Study):
-    """Dense networks, independent gates and chains, at several prices."""
+    """Dense networks, independent gates and chains, at several prices.
 
-    def __init__(self, rows=ROWS, settings=Settings()):
+    Args:
+        rows: a tuple of `Row`.
+        settings: a `Settings`.
+        macs_share: the share of the dense network's multiply-accumulates that
+            a chosen setting may have, in (0, 1).
+
+    Raises:
+        ValueError: a share out of its range.
+    """
+
+    def __init__(self, rows=ROWS, settings=Settings(), macs_share=0.6):
         super().__init__("sweep", rows)
+        if not 0 < macs_share < 1:
+            raise ValueError(
+                "Argument `macs_share` must be in (0, 1). "
+                f"Received: macs_share={macs_share}"
+            )
         self.settings = settings
+        self.macs_share = macs_share
 
     def result(self, row, seed, folder, where):
-        """See `Study.result`.
+        """See `Study.result`; the error is that of held-out examples.
 
         Returns:
-            Also `network`, `method`, `price`, `macs` and `params` of the
-            stripped and `dense_macs` and `dense_params` of the dense network,
-            `difference` (of the logits of all test images by stripping, as a
-            share of the largest) and `seconds`.
+            A dict with `name`, `seed`, `validation_error`, `network`,
+            `method`, `price`, `macs` and `params` of the stripped and
+            `dense_macs` and `dense_params` of the dense network, `difference`
+            (of the logits of all held-out images by stripping, as a share of
+            the largest) and `seconds`.
         """
+        return self._result(row, seed, folder, where, "validation_error")
+
+    def collect(self, workdir, where=None):
+        """See `Study.collect`; also trains what is chosen.
+
+        That happens when all rows are finished with the same seeds. The
+        results of `chosen` rows have a `test_error` in the place of
+        `validation_error`.
+        """
+        where = where or {"data_dir": None, "manual_dir": None}
+        results = super().collect(workdir, where)
+        tested = []
+        for row in chosen(summary(results), self.rows, self.macs_share):
+            for result in self.of_row(results, row):
+                seed = result["seed"]
+                folder = row.test_folder(workdir, seed)
+                tested.append(
+                    self._result(row, seed, folder, where, "test_error")
+                )
+        return results + tested
+
+    def _result(self, row, seed, folder, where, error):
         settings = dataclasses.asdict(self.settings)
-        place = Workdir(folder, {"row": row.name, "seed": seed, **settings})
+        settings |= {"row": row.name, "seed": seed, "error": error}
+        place = Workdir(folder, settings)
         path = place.file(row.last_file)
         try:
             if not os.path.exists(path):
                 place.claim()
                 data = load(self.settings, **where)
-                write_json(path, Run(row, seed, self.settings, data).result())
+                if error == "validation_error":
+                    count = self.settings.validation_examples
+                    data = data.without_test(count, seed=0)
+                run = Run(row, seed, self.settings, data)
+                write_json(path, run.result(error))
             with open(path) as file:
                 return json.load(file)
         finally:
@@ -172,8 +228,15 @@ class Run:
         self._settings = settings
         self._data = data
 
-    def result(self):
-        """Trains the network; returns the dict of `Sweep.result`."""
+    def result(self, error):
+        """Trains the network and measures it on the data's test examples.
+
+        Args:
+            error: the name of the error in the dict.
+
+        Returns:
+            The dict of `Sweep.result`.
+        """
         start = time.monotonic()
         seed, method = self._seed, self._row.method
         keras.utils.set_random_seed(seed)
@@ -200,7 +263,7 @@ class Run:
             "method": method,
             "price": self._row.price,
             "seed": seed,
-            "test_error": error_percent(logits, self._data),
+            error: error_percent(logits, self._data),
             "macs": l0keras.count_macs(stripped),
             "params": stripped.count_params(),
             "dense_macs": macs,
@@ -268,30 +331,70 @@ def summary(rows):
         rows: a list of dicts, one for each run.
 
     Returns:
-        A list of dicts, one for each network, method and price, in the order
-        in which they first come, with `test_error`, `macs` and `params`
-        (means), `low` and `high` (the range of test errors) and `seeds` (their
-        number).
+        A list of dicts, one for each network, method, price and set of
+        examples, in the order in which they first come, with `examples`
+        ("held out" or "test"), `error`, `macs` and `params` (means), `low` and
+        `high` (the range of errors) and `seeds`, a list.
     """
     found = {}
     for row in rows:
-        key = row["network"], row["method"], row["price"]
+        examples = "test" if "test_error" in row else "held out"
+        key = row["network"], row["method"], row["price"], examples
         found.setdefault(key, []).append(row)
-    return [
-        {
-            "network": network,
-            "method": method,
-            "price": price,
-            **{
-                name: float(np.mean([row[name] for row in own]))
-                for name in ("test_error", "macs", "params", "dense_macs")
-            },
-            "low": min(row["test_error"] for row in own),
-            "high": max(row["test_error"] for row in own),
-            "seeds": len(own),
-        }
-        for (network, method, price), own in found.items()
-    ]
+    points = []
+    for (network, method, price, examples), own in found.items():
+        name = "test_error" if examples == "test" else "validation_error"
+        errors = [row[name] for row in own]
+        points.append(
+            {
+                "network": network,
+                "method": method,
+                "price": price,
+                "examples": examples,
+                "error": float(np.mean(errors)),
+                **{
+                    name: float(np.mean([row[name] for row in own]))
+                    for name in ("macs", "params", "dense_macs")
+                },
+                "low": min(errors),
+                "high": max(errors),
+                "seeds": [row["seed"] for row in own],
+            }
+        )
+    return points
+
+
+def chosen(points, rows, macs_share):
+    """The rows whose networks are worth the test set.
+
+    Args:
+        points: what `summary` returns.
+        rows: all rows, a tuple of `Row`.
+        macs_share: see `Sweep`.
+
+    Returns:
+        A list of `Row`, for each network the dense one and for each kind of
+        gates the one with the smallest mean error on held-out examples among
+        those with at most so many multiply-accumulates, if there is any. It
+        is empty as long as a row lacks a seed that another one has.
+    """
+    known = {
+        (point["network"], point["method"], point["price"]): point
+        for point in points
+        if point["examples"] == "held out"
+    }
+    own = [known.get((row.network, row.method, row.price)) for row in rows]
+    if None in own or len({tuple(point["seeds"]) for point in own}) != 1:
+        return []
+    best = {}
+    for row, point in zip(rows, own):
+        if row.method != "dense":
+            if point["macs"] > macs_share * point["dense_macs"]:
+                continue
+        key = row.network, row.method
+        if key not in best or point["error"] < best[key][0]["error"]:
+            best[key] = point, row
+    return [row for _, row in best.values()]
 
 
 def table(points):
@@ -301,7 +404,8 @@ def table(points):
             "network",
             "gates",
             "price",
-            "test error",
+            "examples",
+            "error",
             "range",
             "MACs",
             "of dense",
@@ -312,7 +416,12 @@ def table(points):
     order = list(METHODS)
     for point in sorted(
         points,
-        key=lambda p: (p["network"], order.index(p["method"]), p["price"]),
+        key=lambda p: (
+            p["network"],
+            order.index(p["method"]),
+            p["price"],
+            p["examples"],
+        ),
     ):
         share = 100 * point["macs"] / point["dense_macs"]
         lines.append(
@@ -320,12 +429,13 @@ def table(points):
                 point["network"],
                 point["method"],
                 f"{point['price']:g}",
-                f"{point['test_error']:.2f} %",
+                point["examples"],
+                f"{point['error']:.2f} %",
                 f"{point['low']:.2f}-{point['high']:.2f}",
                 f"{point['macs']:,.0f}",
                 f"{share:.0f} %",
                 f"{point['params']:,.0f}",
-                f"{point['seeds']}",
+                ", ".join(map(str, point["seeds"])),
             ]
         )
     return lines
@@ -334,12 +444,31 @@ def table(points):
 STUDY = Sweep()
 
 
-def define_flags(flag_values=flags.FLAGS):
+def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     study.define_flags(flag_values)
+    flags.DEFINE_integer(
+        "validation_examples",
+        Settings.validation_examples,
+        "Number of training examples to hold out, by which prices are chosen.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "macs_share",
+        STUDY.macs_share,
+        "Share of the dense network's multiply-accumulates that a chosen "
+        "price may leave, in (0, 1).",
+        flag_values=flag_values,
+    )
 
 
-main = study.main(lambda: STUDY)
+def _study():
+    settings = Settings(validation_examples=FLAGS.validation_examples)
+    return Sweep(ROWS, settings, FLAGS.macs_share)
+
+
+main = study.main(_study)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ from trainers.studies import plots
 from trainers.studies import sweep
 
 SETTINGS = sweep.Settings(
-    epochs=1, finetune_epochs=1, batch_size=16, image_size=8
+    epochs=1,
+    finetune_epochs=1,
+    batch_size=16,
+    image_size=8,
+    validation_examples=32,
 )
 ROWS = tuple(
     sweep.Row(method, method, network="tiny", method=method, price=price)
@@ -33,8 +37,8 @@ WHERE = {"data_dir": None, "manual_dir": None}
 def data():
     digits = input_pipeline.load("digits")
     return input_pipeline.Data(
-        digits.train_images[:64],
-        digits.train_labels[:64],
+        digits.train_images[:96],
+        digits.train_labels[:96],
         digits.test_images[:40],
         digits.test_labels[:40],
         classes=10,
@@ -123,7 +127,8 @@ def test_runs_every_method_at_every_price(rows):
         assert row["dense_params"] == dense.count_params()
         assert row["macs"] <= row["dense_macs"]
         assert row["difference"] < 1e-5
-        assert 0 <= row["test_error"] <= 100
+        assert 0 <= row["validation_error"] <= 100
+        assert "test_error" not in row
     assert rows[0]["macs"] == rows[0]["dense_macs"]
 
 
@@ -147,8 +152,99 @@ def test_seeds_make_it_the_same_run(rows, tmp_path):
     assert {**again, "seconds": 0} == {**rows[3], "seconds": 0}
 
 
-def test_finished_runs_are_collected_and_not_trained(rows, workdir):
+def test_finished_runs_are_collected_and_not_trained(
+    rows, workdir, monkeypatch
+):
+    monkeypatch.setattr(sweep, "Run", None)
+    monkeypatch.setattr(sweep, "chosen", lambda *arguments: [])
     assert STUDY.collect(workdir) == rows
+
+
+def test_examples_of_the_test_set_choose_nothing(data, tmp_path, monkeypatch):
+    """Runs of other test examples, which are wrong, are the same runs."""
+    other = dataclasses.replace(data, test_labels=(data.test_labels + 1) % 10)
+    one = result(ROWS[1], 1, str(tmp_path / "one"))
+    monkeypatch.setattr(sweep, "load", lambda settings, **where: other)
+    again = result(ROWS[1], 1, str(tmp_path / "other"))
+    assert {**again, "seconds": 0} == {**one, "seconds": 0}
+
+
+def test_what_is_chosen_is_trained_on_all_examples_and_tested(
+    rows, workdir, monkeypatch
+):
+    trained, run = [], sweep.Run
+
+    def watched(row, seed, settings, data):
+        trained.append((row.name, seed, data.num_train, len(data.test_labels)))
+        return run(row, seed, settings, data)
+
+    monkeypatch.setattr(sweep, "Run", watched)
+    study = sweep.Sweep(ROWS, SETTINGS, 0.999)
+    results = study.collect(workdir)
+    tested = results[len(rows) :]
+    assert [one["name"] for one in tested][0] == "dense"
+    assert trained == [(one["name"], 3, 96, 40) for one in tested]
+    for one in tested:
+        assert 0 <= one["test_error"] <= 100
+        assert "validation_error" not in one
+    # The same again trains nothing.
+    monkeypatch.setattr(sweep, "Run", None)
+    assert study.collect(workdir) == results
+
+
+def point(method, price, error, macs, seeds=(1, 2), examples="held out"):
+    return {
+        "network": "tiny",
+        "method": method,
+        "price": price,
+        "examples": examples,
+        "error": error,
+        "macs": macs,
+        "dense_macs": 100,
+        "seeds": list(seeds),
+    }
+
+
+GRID = tuple(
+    sweep.Row(f"{method} {price}", "", "", {}, "tiny", method, price)
+    for method, price in (
+        ("dense", 0.0),
+        ("forward", 1.0),
+        ("forward", 3.0),
+        ("forward", 10.0),
+        ("backward", 1.0),
+    )
+)
+FOUND = [
+    point("dense", 0.0, 5.0, 100),
+    point("forward", 1.0, 5.0, 61),
+    point("forward", 3.0, 7.0, 50),
+    point("forward", 10.0, 6.0, 40),
+    point("backward", 1.0, 4.0, 90),
+]
+
+
+def test_the_smallest_error_with_few_macs_is_chosen():
+    def names(points, share):
+        return [row.name for row in sweep.chosen(points, GRID, share)]
+
+    assert names(FOUND, 0.6) == ["dense 0.0", "forward 10.0"]
+    assert names(FOUND, 0.95) == ["dense 0.0", "forward 1.0", "backward 1.0"]
+    # Errors of the test set do not count.
+    tested = point("forward", 3.0, 0.0, 50, examples="test")
+    assert names([*FOUND, tested], 0.6) == names(FOUND, 0.6)
+
+
+def test_nothing_is_chosen_before_all_is_there():
+    assert sweep.chosen(FOUND[:-1], GRID, 0.6) == []
+    short = [*FOUND[:-1], point("backward", 1.0, 4.0, 90, seeds=[1])]
+    assert sweep.chosen(short, GRID, 0.6) == []
+
+
+@pytest.mark.parametrize("share", [0, 1, float("nan")])
+def test_refuses_a_share_out_of_range(share):
+    with pytest.raises(ValueError, match=r"`macs_share` must be in \(0, 1\)"):
+        sweep.Sweep(ROWS, SETTINGS, share)
 
 
 def test_refuses_a_workdir_of_other_settings(rows, workdir):
@@ -161,13 +257,13 @@ def test_rows_are_all_methods_at_all_prices():
     assert len(sweep.ROWS) == len({row.name for row in sweep.ROWS}) == 20
 
 
-def row(method, price, seed, error, macs):
+def row(method, price, seed, error, macs, kind="validation_error"):
     return {
         "network": "tiny",
         "method": method,
         "price": price,
         "seed": seed,
-        "test_error": error,
+        kind: error,
         "macs": macs,
         "params": macs / 10,
         "dense_macs": 2000,
@@ -178,25 +274,29 @@ POINTS = [
     row("forward", 1.0, 1, 9.0, 1000),
     row("forward", 1.0, 2, 11.0, 1500),
     row("dense", 0.0, 1, 8.0, 2000),
+    row("dense", 0.0, 1, 8.5, 2000, "test_error"),
 ]
 
 
 def test_summary_is_the_mean_over_seeds():
-    forward, dense = sweep.summary(POINTS)
+    forward, dense, tested = sweep.summary(POINTS)
     assert forward["method"] == "forward" and dense["method"] == "dense"
-    assert forward["test_error"] == 10.0
+    assert forward["error"] == 10.0
     assert (forward["low"], forward["high"]) == (9.0, 11.0)
     assert forward["macs"] == 1250 and forward["params"] == 125
-    assert forward["seeds"] == 2 and dense["seeds"] == 1
+    assert forward["seeds"] == [1, 2] and dense["seeds"] == [1]
+    assert dense["examples"] == "held out" and dense["error"] == 8.0
+    assert tested["examples"] == "test" and tested["error"] == 8.5
 
 
 def test_table():
-    head, dense, forward = sweep.table(sweep.summary(POINTS))
-    assert head[:4] == ["network", "gates", "price", "test error"]
-    assert dense[:4] == ["tiny", "dense", "0", "8.00 %"]
+    head, dense, tested, forward = sweep.table(sweep.summary(POINTS))
+    assert head[:5] == ["network", "gates", "price", "examples", "error"]
+    assert dense[:5] == ["tiny", "dense", "0", "held out", "8.00 %"]
+    assert tested[:5] == ["tiny", "dense", "0", "test", "8.50 %"]
     assert forward == [
-        *("tiny", "forward", "1", "10.00 %", "9.00-11.00"),
-        *("1,250", "62 %", "125", "2"),
+        *("tiny", "forward", "1", "held out", "10.00 %", "9.00-11.00"),
+        *("1,250", "62 %", "125", "1, 2"),
     ]
 
 
@@ -208,7 +308,11 @@ def test_picture_has_a_line_for_each_method():
         container.get_label(): container.lines[0].get_xydata()
         for container in axes.containers
     }
-    assert set(lines) == {"dense", "Dep-L0, forward"}
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels == ["dense", "Dep-L0, forward"]
     np.testing.assert_allclose(
         lines["Dep-L0, forward"], [[0.0005, 12.0], [0.00125, 10.0]]
     )
+    hollow = axes.containers[1].lines[0]
+    assert hollow.get_markerfacecolor() == "none"
+    np.testing.assert_allclose(hollow.get_xydata(), [[0.002, 8.5]])
