@@ -26,6 +26,7 @@ from trainers.run import tables
 from trainers.run.config import Config
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
+from trainers.studies import study
 
 FLAGS = flags.FLAGS
 
@@ -66,6 +67,9 @@ COLUMNS = (
     ("LiteRT bytes", "{:,.0f}", lambda report: report["bytes"]["tflite"]),
     ("minutes", "{:.0f}", lambda report: report["seconds"] / 60),
 )
+# What a flagfile's head says before the settings that it does not have from a
+# paper or from held-out examples; it goes on to the end of the sentence.
+_TESTED = "Chosen by the test errors of earlier runs: "
 # Those of the table of all runs.
 _SHORT = ("seed", "units left", "test error", "parameters")
 
@@ -206,15 +210,37 @@ def saved(root):
 
 
 def runs_table(root):
-    """Every seed of every saved run, as a Markdown table."""
+    """Every seed of every saved run, as a Markdown table.
+
+    Its last column has the settings that were chosen by test errors.
+    """
     columns = [column for column in COLUMNS if column[0] in _SHORT]
-    rows = [["flagfile", *(title for title, _, _ in columns)]]
+    titles = [title for title, _, _ in columns]
+    rows = [["flagfile", *titles, "chosen by test errors"]]
     for folder, reports in saved(root).items():
         name = os.path.basename(folder)
+        tested = chosen_by_test_errors(name) or "-"
         for report in reports:
             cells = [form.format(value(report)) for _, form, value in columns]
-            rows.append([f"`{name}`", *cells])
+            rows.append([f"`{name}`", *cells, tested])
     return tables.markdown(rows)
+
+
+def chosen_by_test_errors(name):
+    """The settings that a flagfile says were chosen by test errors.
+
+    Args:
+        name: the name of an experiment.
+
+    Returns:
+        A string, empty where there is no such flagfile or no such setting.
+    """
+    path = study.EXPERIMENTS / f"{name}.flags"
+    if not path.exists():
+        return ""
+    lines = path.read_text().splitlines()
+    heads = (line.lstrip("# ") for line in lines if line.startswith("#"))
+    return " ".join(heads).partition(_TESTED)[2].partition(".")[0]
 
 
 def write_again(root):
@@ -276,6 +302,7 @@ def card(reports, folder, command=None):
         "",
         f"Settings other than the trainer's defaults: {settings}.",
         "",
+        *_tested(name),
         f"Versions: {versions}.",
         "",
         "`stripped.keras` is a plain Keras model and `model.tflite` the same "
@@ -284,6 +311,16 @@ def card(reports, folder, command=None):
         "",
     ]
     return "\n".join(lines)
+
+
+def _tested(name):
+    settings = chosen_by_test_errors(name)
+    if not settings:
+        return []
+    return [
+        f"{_TESTED}{settings}. So these errors are a little too good.",
+        "",
+    ]
 
 
 def _which(reports, kept):

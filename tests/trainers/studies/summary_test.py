@@ -121,3 +121,16 @@ def test_refuses_the_same_seed_twice(workdirs):
 
 def test_every_method_has_words_for_its_card():
     assert set(summary.METHODS) == set(CHOICES["method"])
+
+
+def test_cards_say_what_test_errors_have_chosen(workdirs, tmp_path):
+    reports = summary.read(workdirs)
+    card = summary.card(reports, "mnist_mlp_l0_sep")
+    told = "l0_lambda, weight_decay, sample_per and ema_momentum"
+    assert f"test errors of earlier runs: {told}. So" in card
+    assert "test errors" not in summary.card(reports, "cifar10_vgg16_wgsef")
+    assert "test errors" not in summary.card(reports, "of no flagfile")
+    folder = tmp_path / "mnist_mlp_l0_sep"
+    summary.save(workdirs, reports, str(folder))
+    lines = summary.runs_table(str(tmp_path)).splitlines()
+    assert lines[2].endswith(f"| 38,000 | {told} |")
