@@ -16,12 +16,12 @@ from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
 from l0keras.graph import channel_groups
 from l0keras.graph import register_channel_rule
+from l0keras.graph.count_macs import count_macs
 from l0keras.graph.weight_groups import weight_groups
 from l0keras.placement.place_gates import place_gates
 from l0keras.placement.sparsify import sparsify
 from l0keras.regularizers.weight_groups import WeightGroups
 from l0keras.reporting.accounting import architecture
-from l0keras.reporting.accounting import count_macs
 from l0keras.reporting.report import report
 from l0keras.stripping.strip import strip
 from l0keras.version import __version__

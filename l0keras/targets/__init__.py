@@ -1,5 +1,7 @@
 """Sizes to ask for: what a model may cost once it is cut."""
 
+from l0keras.targets.size import size_of
 from l0keras.targets.target import Target
+from l0keras.targets.target import as_targets
 
-__all__ = ["Target"]
+__all__ = ["Target", "as_targets", "size_of"]

@@ -30,8 +30,9 @@ class Target:
             `at_most` is given.
         where: a regular expression, searched for in the names of layers: the
             target is about the layers that it finds alone. `None` for all.
+            Files are weighed and timed as a whole.
         each: whether each of these layers has to reach the target by itself,
-            instead of all of them together.
+            instead of all of them together; not for files.
         quantization: for `"bytes"` and `"latency"`, the way that the file's
             numbers are written, see `export_tflite`.
 
@@ -75,24 +76,29 @@ class Target:
                 "Argument `each` must be True or False. "
                 f"Received: each={self.each!r}"
             )
-        self._check_quantization()
+        self._check_file()
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
 
-    def _check_quantization(self):
-        if self.quantization is None:
-            return
-        if self.of not in OF_FILES:
+    def _check_file(self):
+        if self.of in OF_FILES:
+            if self.where is not None or self.each:
+                raise ValueError(
+                    "Arguments `where` and `each` must be None and False for "
+                    f"of={self.of!r}: a file is weighed and timed as a whole. "
+                    f"Received: where={self.where!r}, each={self.each}"
+                )
+            # Training needs targets, but no files.
+            from l0keras.export import check_quantization
+
+            check_quantization(self.quantization, sparse_encoding=False)
+        elif self.quantization is not None:
             raise ValueError(
                 f"Argument `quantization` must be None for of={self.of!r}: "
                 f"only {' and '.join(map(repr, OF_FILES))} are sizes of a "
                 f"file. Received: quantization={self.quantization!r}"
             )
-        # Training needs targets, but no files.
-        from l0keras.export import check_quantization
-
-        check_quantization(self.quantization, sparse_encoding=False)
 
     @property
     def about(self):

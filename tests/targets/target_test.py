@@ -80,6 +80,11 @@ def test_the_limit():
         ({**HALF, "each": 1}, "Received: each=1"),
         ({**HALF, "quantization": "int8"}, "must be None for of='macs'"),
         (
+            {"of": "bytes", "share": 0.5, "where": "conv"},
+            "must be None and False for of='bytes'",
+        ),
+        ({"of": "latency", "share": 0.5, "each": True}, "each=True"),
+        (
             {"of": "bytes", "share": 0.5, "quantization": "int4"},
             "Received: quantization='int4'",
         ),

@@ -1,0 +1,107 @@
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import l0keras
+from l0keras.targets import Target
+from l0keras.targets import size_of
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="LiteRT files are written on TensorFlow",
+)
+
+
+def residual():
+    """Two convolutions that add up, one of their own, and a dense layer."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    y = layers.Conv2D(6, 3, padding="same", name="inner")(x)
+    y = layers.Conv2D(4, 1, use_bias=False, name="outer")(y)
+    x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(5, name="head")(x))
+
+
+# What each layer of it has, by hand.
+PARAMS = {"stem": 27 * 4 + 4, "inner": 36 * 6 + 6, "outer": 24, "head": 25}
+MACS = {"stem": 64 * 108, "inner": 64 * 216, "outer": 64 * 24, "head": 20}
+
+
+@pytest.mark.parametrize(
+    "of, by_layer", [("params", PARAMS), ("macs", MACS)], ids=["params", "macs"]
+)
+def test_counts(of, by_layer):
+    model = residual()
+    assert size_of(model, Target(of, 0.5)) == sum(by_layer.values())
+    assert size_of(model, Target(of, 0.5, each=True)) == by_layer
+    both = by_layer["inner"] + by_layer["outer"]
+    assert size_of(model, Target(of, 0.5, where="^inner|^outer")) == both
+    each = size_of(model, Target(of, 0.5, where="er$", each=True))
+    assert each == {name: by_layer[name] for name in ("inner", "outer")}
+
+
+def test_units_are_the_channels_that_can_be_cut():
+    model = residual()
+    assert size_of(model, Target("units", 0.5)) == 4 + 6
+    # The stem and the outer layer make the same ones.
+    assert size_of(model, Target("units", 0.5, where="stem|outer")) == 4
+    each = size_of(model, Target("units", 0.5, each=True))
+    assert each == {"stem": 4, "inner": 6, "outer": 4}
+
+
+def test_a_shared_layer_has_its_weights_once():
+    shared = layers.Dense(3, name="shared")
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    assert size_of(model, Target("params", 0.5, where=".")) == 12
+    assert size_of(model, Target("macs", 0.5)) == 18
+
+
+@on_tensorflow
+def test_bytes_are_those_of_the_file(tmp_path):
+    model = residual()
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3))
+    images = images.astype("float32")
+    for quantization, data in ((None, None), ("int8", images)):
+        path = tmp_path / f"{quantization}.tflite"
+        l0keras.export_tflite(model, path, quantization, data)
+        target = Target("bytes", 0.5, quantization=quantization)
+        assert size_of(model, target, data) == path.stat().st_size
+    with pytest.raises(ValueError, match="`representative_data` must be given"):
+        size_of(model, Target("latency", 0.5, quantization="int8"))
+
+
+@on_tensorflow
+def test_latency_is_that_of_the_file(monkeypatch):
+    def measure(path):
+        interpreter = l0keras.export.signature(path)
+        assert interpreter["inputs"]["image"]["shape"] == (None, 4)
+        return 12.5
+
+    monkeypatch.setattr(l0keras.export, "measure_latency", measure)
+    image = keras.Input((4,), name="image")
+    model = keras.Model(image, layers.Dense(2)(image))
+    assert size_of(model, Target("latency", 0.5)) == 12.5
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        (Target("params", 0.5, where="conv"), "stem, inner, outer, head"),
+        (Target("units", 0.5, where="head"), "these layers have some: stem"),
+        (Target("macs", 0.5, where="add", each=True), "about layers with macs"),
+    ],
+)
+def test_targets_about_nothing(target, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        size_of(residual(), target)
+
+
+def test_models_with_gates_are_refused():
+    gated = l0keras.sparsify(residual())
+    with pytest.raises(ValueError, match="must have no gates.*2 gates"):
+        size_of(gated, Target("params", 0.5))
