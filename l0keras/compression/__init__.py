@@ -1,0 +1,1 @@
+"""One call from a model and data to a smaller model."""
