@@ -54,6 +54,7 @@ def run_on_two_replicas(name, flags, data_dir, workdir):
             f"--flagfile={EXPERIMENTS / name}.flags",
             *flags,
             "--finetune_epochs=1",
+            "--nodense",
             "--strategy=mirrored",
             "--num_logical_cpus=2",
             "--precision=mixed_bfloat16",

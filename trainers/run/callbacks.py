@@ -23,12 +23,14 @@ class HistoryCsv(keras.callbacks.Callback):
         path: where to write.
         checkpoint: an `l0keras.callbacks.Checkpoint`, further up in the list
             of callbacks.
+        before: the rows of epochs before those of the checkpoint.
     """
 
-    def __init__(self, path, checkpoint):
+    def __init__(self, path, checkpoint, before=()):
         super().__init__()
         self._path = path
         self._checkpoint = checkpoint
+        self._before = list(before)
 
     def on_train_begin(self, logs=None):
         self._write()
@@ -37,11 +39,12 @@ class HistoryCsv(keras.callbacks.Callback):
         self._write()
 
     def _write(self):
-        rows = self._checkpoint.history
+        rows = self._before + self._checkpoint.history
         if not rows:
             return
+        names = dict.fromkeys(name for row in rows for name in row)
         with replacing(self._path) as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(rows)
 

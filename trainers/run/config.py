@@ -4,27 +4,38 @@ import dataclasses
 
 from absl import flags
 
+import l0keras
 from trainers.run import networks
 from trainers.run.methods import METHODS
+from trainers.run.methods import TARGETS
 from trainers.run.methods import Connections
 from trainers.run.methods import Gates
 from trainers.run.methods import Groups
+from trainers.run.methods import Sizes
 from trainers.run.settings import ABOVE_0
 from trainers.run.settings import AT_LEAST_0
 from trainers.run.settings import AT_LEAST_1
 from trainers.run.settings import SHARE_ABOVE_0
 from trainers.run.settings import SHARE_BELOW_1
 from trainers.run.settings import ascend
+from trainers.run.settings import check_value
 from trainers.run.settings import each
+from trainers.run.settings import listed
+from trainers.run.settings import one_of
 from trainers.run.settings import setting
 
 # Keras averages all weights that train, or none of them; the best weights are
 # those that were evaluated.
 _NO_AVERAGE = ("ema_momentum=0", lambda c: not c.ema_momentum)
+# What is cut to a target is another model, with averages of its own.
+_NO_AVERAGE_OR_CUT = (
+    "ema_momentum=0",
+    lambda c: not c.ema_momentum or c.is_cut,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Groups, Connections, Gates):
+class Config(Sizes, Groups, Connections, Gates):
     """The settings that make a training run what it is.
 
     Where it runs (the workdir, where the data lie, how many threads) is not
@@ -96,18 +107,19 @@ class Config(Groups, Connections, Gates):
             ("validation_examples", lambda c: c.validation_examples > 0),
             _NO_AVERAGE,
         ],
+        conflicts=[("a target", lambda c: c.is_cut)],
     )
     finetune_epochs: int = setting(
         0,
-        "Number of further epochs without a penalty, with frozen gates or "
-        "with exactly k of the groups.",
+        "Number of further epochs without a penalty, with frozen gates, with "
+        "exactly k of the groups, or after the cut to a target.",
         AT_LEAST_0,
         needs=[
             (
                 "a method with gates or of groups",
                 lambda c: c.is_gated or c.has_groups,
             ),
-            _NO_AVERAGE,
+            _NO_AVERAGE_OR_CUT,
         ],
     )
     batch_size: int = setting(
@@ -155,7 +167,8 @@ class Config(Groups, Connections, Gates):
     )
     precision: str = setting(
         "float32",
-        "Dtype policy of training; results are in float32.",
+        "Dtype policy of training; results, and what is trained on after a "
+        "cut, are in float32.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     seed: int = setting(
@@ -177,7 +190,7 @@ class Config(Groups, Connections, Gates):
         fields = dataclasses.fields(self)
         for field in fields:
             if field.metadata["choices"]:
-                _one_of(
+                one_of(
                     field.name,
                     getattr(self, field.name),
                     field.metadata["choices"],
@@ -185,13 +198,13 @@ class Config(Groups, Connections, Gates):
         for field in fields:
             self._check_alone(field)
         for field in fields:
-            needed = self._missing(field)
-            if needed and getattr(self, field.name) != field.default:
-                allowed = str(_listed(field.default)) or "unset"
+            why = self._about_nothing(field)
+            if why and getattr(self, field.name) != field.default:
+                allowed = str(listed(field.default)) or "unset"
                 raise ValueError(
-                    f"Argument `{field.name}` must be {allowed} without "
-                    f"{needed}. Received: "
-                    f"{field.name}={_listed(getattr(self, field.name))}"
+                    f"Argument `{field.name}` must be {allowed} {why}. "
+                    f"Received: {field.name}="
+                    f"{listed(getattr(self, field.name))}"
                 )
 
     def _check_alone(self, field):
@@ -201,13 +214,16 @@ class Config(Groups, Connections, Gates):
                 return
             self._check_count(field.name, value)
         if check:
-            _check(field.name, value, *check)
+            check_value(field.name, value, *check)
 
-    def _missing(self, field):
-        """What would have to be there for a setting to be about something."""
+    def _about_nothing(self, field):
+        """Why a setting is about nothing, or `None` where it is not."""
         for text, there in field.metadata["needs"]:
             if not there(self):
-                return text
+                return f"without {text}"
+        for text, there in field.metadata["conflicts"]:
+            if there(self):
+                return f"with {text}"
         return None
 
     def _check_count(self, name, values):
@@ -216,12 +232,12 @@ class Config(Groups, Connections, Gates):
             each = f" or one for each of the {count} gated layers"
             raise ValueError(
                 f"Argument `{name}` must be one number{each if count else ''} "
-                f"of {self.model!r}. Received: {name}={_listed(values)}"
+                f"of {self.model!r}. Received: {name}={listed(values)}"
             )
         if any(value != value for value in values):
             raise ValueError(
                 f"Argument `{name}` must be numbers. "
-                f"Received: {name}={_listed(values)}"
+                f"Received: {name}={listed(values)}"
             )
 
     @property
@@ -238,6 +254,38 @@ class Config(Groups, Connections, Gates):
     def has_groups(self):
         """Whether the method makes groups of weights 0."""
         return self.method in METHODS["groups"]
+
+    @property
+    def targets(self):
+        """The sizes that are asked for, a list of `l0keras.targets.Target`."""
+        found = []
+        for of in TARGETS:
+            value = getattr(self, f"target_{of}")
+            if value > 1:
+                whole = int(value) if value % 1 == 0 else value
+                found.append(l0keras.targets.Target(of, at_most=whole))
+            elif value:
+                found.append(l0keras.targets.Target(of, value))
+        return found
+
+    @property
+    def is_cut(self):
+        """Whether the network is cut to a size before `finetune_epochs`."""
+        return self.is_gated and self.has_target
+
+    def without_sparsity(self):
+        """The settings of the same network and epochs by method=dense."""
+        changes = {
+            field.name: field.default
+            for family in (Sizes, Groups, Connections, Gates)
+            for field in dataclasses.fields(family)
+        }
+        if networks.NETWORKS[self.model].gated_layers and self.is_gated:
+            # It was coupled with the gates.
+            changes["weight_decay"] = type(self).weight_decay
+        changes["epochs"] = self.epochs + self.finetune_epochs
+        changes["finetune_epochs"] = 0
+        return dataclasses.replace(self, method="dense", **changes)
 
     def to_json(self):
         """The settings as a dict of strings, numbers and lists."""
@@ -322,27 +370,5 @@ def _numbers(name, texts):
     except ValueError:
         raise ValueError(
             f"Argument `{name}` must be numbers with commas between. "
-            f"Received: {name}={_listed(texts)}"
+            f"Received: {name}={listed(texts)}"
         ) from None
-
-
-def _one_of(name, value, allowed):
-    if value not in allowed:
-        raise ValueError(
-            f"Argument `{name}` must be one of {', '.join(allowed)}. "
-            f"Received: {name}={value}"
-        )
-
-
-def _check(name, value, test, allowed):
-    if not test(value):
-        raise ValueError(
-            f"Argument `{name}` must be {allowed}. "
-            f"Received: {name}={_listed(value)}"
-        )
-
-
-def _listed(value):
-    if isinstance(value, (tuple, list)):
-        return ",".join(str(entry) for entry in value)
-    return value

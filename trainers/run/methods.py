@@ -1,6 +1,7 @@
 """The families of methods, and the settings of each."""
 
 import dataclasses
+import math
 
 from trainers.run.settings import AT_LEAST_0
 from trainers.run.settings import SHARE
@@ -18,6 +19,10 @@ METHODS = {
 }
 
 
+# What a size may be of, in the names of settings.
+TARGETS = ("macs", "params", "units")
+
+
 def _method(text, *names):
     return text, lambda c: c.method in names
 
@@ -26,6 +31,59 @@ _GATES = _method("a method with gates", *METHODS["gates"])
 _DEP_L0 = _method("method=dep_l0", "dep_l0")
 _GROUPS = _method("a method of groups", *METHODS["groups"])
 _HALF_SPACE = _method("method=wgsef or hspg", "wgsef", "hspg")
+_TARGET = ("a target", lambda c: c.has_target)
+_CHOSEN = (
+    "finetune_epochs, before which groups are chosen",
+    lambda c: not c.has_groups or c.finetune_epochs > 0,
+)
+_SIZED = "a method with gates or of groups"
+
+
+def _target(of, text, needs):
+    return setting(
+        0.0,
+        f"{text} that the network shall have at most in the end: up to 1 a "
+        "share of the dense network's, above 1 a number; 0 asks for none. It "
+        f"takes the place of {of}.",
+        (lambda v: 0 <= v < math.inf, "a number of at least 0"),
+        needs=needs,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The sizes that a method may be asked for, in the place of strengths."""
+
+    target_macs: float = _target(
+        "l0_lambda, and of k for groups",
+        "Multiply-accumulates of one example",
+        [_method(_SIZED, *METHODS["gates"], *METHODS["groups"]), _CHOSEN],
+    )
+    target_params: float = _target(
+        "l0_lambda, of k for groups and of connectivity for deep_r and static, "
+        "which count weights other than 0",
+        "Number of weights",
+        [
+            _method(
+                f"{_SIZED}, deep_r or static",
+                *METHODS["gates"],
+                *METHODS["groups"],
+                "deep_r",
+                "static",
+            ),
+            _CHOSEN,
+        ],
+    )
+    target_units: float = _target(
+        "l0_lambda, and of k for groups",
+        "Number of channels and units that can be cut",
+        [_method(_SIZED, *METHODS["gates"], *METHODS["groups"]), _CHOSEN],
+    )
+
+    @property
+    def has_target(self):
+        """Whether any size is asked for."""
+        return any(getattr(self, f"target_{of}") for of in TARGETS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +97,7 @@ class Gates:
         "one for each gated layer, with commas.",
         each(AT_LEAST_0),
         per_layer=True,
+        conflicts=[_TARGET],
     )
     droprate_init: tuple = setting(
         (),
@@ -47,6 +106,7 @@ class Gates:
         each(SHARE_INSIDE),
         needs=[("method=l0", lambda c: c.method != "dep_l0")],
         per_layer=True,
+        conflicts=[_TARGET],
     )
     sample_per: str = setting(
         "batch",
@@ -64,18 +124,21 @@ class Gates:
         "Quantity that dep_l0 charges for.",
         choices=("params", "macs"),
         needs=[_DEP_L0],
+        conflicts=[_TARGET],
     )
     penalty: str = setting(
         "joint",
         "Form of the penalty of dep_l0; reference is its authors' code.",
         choices=("joint", "reference"),
         needs=[_DEP_L0],
+        conflicts=[_TARGET],
     )
     gate_learning_rate: float = setting(
         0.0,
         "Learning rate of Adam for the gates; 0 trains them as the weights.",
         AT_LEAST_0,
         needs=[_GATES],
+        conflicts=[_TARGET],
     )
     gate_lr_decay: float = setting(
         1.0,
@@ -101,6 +164,7 @@ class Connections:
                 "static",
             )
         ],
+        conflicts=[_TARGET],
     )
     l1: float = setting(
         1e-4,
@@ -159,6 +223,7 @@ class Groups:
                 ),
             )
         ],
+        conflicts=[_TARGET],
     )
     epsilon: tuple = setting(
         (0.0,),

@@ -70,7 +70,14 @@ NETWORKS = {
 }
 
 
-def build(config, input_shape, classes, train_examples, normalization=None):
+def build(
+    config,
+    input_shape,
+    classes,
+    train_examples,
+    normalization=None,
+    epoch_steps=None,
+):
     """Builds the network of an experiment.
 
     Args:
@@ -84,6 +91,8 @@ def build(config, input_shape, classes, train_examples, normalization=None):
         normalization: means and standard deviations of the channels, a pair
             of lists, by which the network itself normalizes its images; or
             `None`.
+        epoch_steps: the number of steps in an epoch, for gates with a target:
+            they are at it after `config.epochs`.
 
     Returns:
         A built model from examples to logits.
@@ -98,18 +107,24 @@ def build(config, input_shape, classes, train_examples, normalization=None):
     if config.method == "l0":
         price = [value / train_examples for value in price]
     gates = {"l0": _spread(price), "sample_per": config.sample_per}
+    if config.is_cut:
+        gates = {"sample_per": config.sample_per, "target": config.targets}
+        gates["steps"] = config.epochs * epoch_steps
     if config.droprate_init:
         gates["droprate_init"] = _spread(config.droprate_init)
     if config.method == "dep_l0":
         gates["dependence"] = config.dependence
         if config.dependence == "none":
             gates["dependence"] = None
-        gates["cost"] = config.cost
-        gates["penalty"] = config.penalty
+        if not config.is_cut:
+            gates["cost"] = config.cost
+            gates["penalty"] = config.penalty
     arguments = {"l2": _spread(decay), "seed": config.seed}
     if not config.use_bias:
         arguments["use_bias"] = False
-    if config.is_gated and config.method == network.paper:
+    # The papers' places are where a price is paid; a target finds its own.
+    by_hand = config.method == network.paper and not config.is_cut
+    if config.is_gated and by_hand:
         arguments |= {"gates": "paper", **gates}
     model = network.build(input_shape=input_shape, classes=classes, **arguments)
     # The trailing axes of images are height, width and channels.
@@ -119,7 +134,7 @@ def build(config, input_shape, classes, train_examples, normalization=None):
             "Argument `model` must be lstm for sequences, which have a class "
             f"for each step. Received: model={config.model}"
         )
-    if config.is_gated and config.method != network.paper:
+    if config.is_gated and not by_hand:
         model = l0keras.sparsify(model, seed=config.seed, **gates)
     return _normalizing(model, normalization)
 

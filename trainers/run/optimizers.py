@@ -1,5 +1,6 @@
 """What steps along the gradients, and how far at which epoch."""
 
+import math
 import re
 
 import keras
@@ -13,6 +14,7 @@ from l0keras.optimizers import SoftDeepR
 from l0keras.optimizers import init_sparse
 from l0keras.regularizers import WGSEF
 from l0keras.regularizers import GroupLasso
+from trainers.run import sizes
 from trainers.run.baselines import FixedConnections
 from trainers.run.baselines import Shrinkage
 
@@ -59,7 +61,50 @@ def make_optimizer(config, steps, model):
     return OptimizerGroups([(GATES, gates), (".", weights)])
 
 
-def _plain(config, steps, **average):
+def make_tuning_optimizer(config, steps):
+    """The optimizer of what was cut, whose schedule goes on.
+
+    Args:
+        config, steps: see `make_optimizer`.
+
+    Returns:
+        A `keras.optimizers.Optimizer`.
+    """
+    average = {}
+    if config.ema_momentum:
+        average = {"use_ema": True, "ema_momentum": config.ema_momentum}
+    return _plain(config, steps, config.epochs * steps, **average)
+
+
+@keras.saving.register_keras_serializable("l0keras.trainers")
+class Later(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of which so many steps have passed.
+
+    Args:
+        schedule: a Keras schedule.
+        steps: a number of steps.
+    """
+
+    def __init__(self, schedule, steps):
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        return self.schedule(step + self.steps)
+
+    def get_config(self):
+        return {
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "steps": self.steps,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["steps"])
+
+
+def _plain(config, steps, passed=0, **average):
     rate = piecewise_constant(
         config.learning_rate, config.lr_decay, config.lr_boundaries, steps
     )
@@ -68,6 +113,8 @@ def _plain(config, steps, **average):
             config.learning_rate,
             (config.epochs + config.finetune_epochs) * steps,
         )
+    if passed and not isinstance(rate, float):
+        rate = Later(rate, passed)
     if config.optimizer == "adam":
         return keras.optimizers.Adam(rate, **average)
     return keras.optimizers.SGD(
@@ -78,7 +125,10 @@ def _plain(config, steps, **average):
 def _sparse(config, inner, model, average):
     if config.method == "l1":
         return Shrinkage(inner, config.l1, **average)
-    connectivity = _connectivity(config.connectivity, model)
+    if config.has_target:
+        connectivity = _connectivity_for(config.targets, model)
+    else:
+        connectivity = _connectivity(config.connectivity, model)
     seed = config.seed
     if config.method == "static":
         init_sparse(model, connectivity, seed=seed)
@@ -106,15 +156,18 @@ def _sparse(config, inner, model, average):
 def _grouped(config, inner, steps, model, average):
     groups = l0keras.weight_groups(model)
     names = [group.name for group in groups]
+    # An integer is a number of groups, a float a share of them.
+    k = [float(share) for share in config.k]
+    if config.has_target:
+        k = sizes.groups_to_keep(model, groups, config.targets)
     regularizer = GroupLasso()
     if config.method == "wgsef":
-        # An integer would be a number of groups.
-        regularizer = _by_name("k", config.k, names, lambda k: WGSEF(float(k)))
+        regularizer = _by_name("k", k, names, WGSEF)
     strength = _by_name("group_lambda", config.group_lambda, names)
     last = {}
     if config.finetune_epochs:
         last["keep_at"] = config.epochs * steps
-        last["keep"] = _by_name("k", config.k, names)
+        last["keep"] = _by_name("k", k, names, lambda value: value)
     switch = round(config.switch_at * config.epochs)
     if config.method == "group_lasso" or switch == config.epochs:
         return ProximalSGD(
@@ -163,6 +216,14 @@ def _connectivity(shares, model):
         (f"{re.escape(kernel.path)}$", share)
         for kernel, share in zip(kernels, shares)
     ]
+
+
+def _connectivity_for(targets, model):
+    """The share of all kernels with which so many weights are not 0."""
+    kernels = [math.prod(kernel.shape) for kernel in kernels_of(model)]
+    others = model.count_params() - sum(kernels)
+    [at_most] = sizes.limits(targets, model)
+    return sizes.connectivity(kernels, others, at_most)
 
 
 def kernels_of(model):

@@ -131,10 +131,13 @@ def units(history, totals):
     figure, panels = axes_of(3.6 * columns, 2.4 * rows + 0.4, columns, rows)
     epochs = [row["epoch"] for row in history]
     for axes, (name, total) in zip(panels, totals.items()):
-        alive = [row[f"{name}_open"] for row in history]
-        expected = [row[f"{name}_expected"] for row in history]
-        (expectation,) = axes.plot(epochs, expected, color=EXPECTED, lw=1.4)
-        (test,) = axes.plot(epochs, alive, color=OPEN, lw=2.2)
+        # There are none after a cut.
+        gated = [row for row in history if f"{name}_open" in row]
+        own = [row["epoch"] for row in gated]
+        alive = [row[f"{name}_open"] for row in gated]
+        expected = [row[f"{name}_expected"] for row in gated]
+        (expectation,) = axes.plot(own, expected, color=EXPECTED, lw=1.4)
+        (test,) = axes.plot(own, alive, color=OPEN, lw=2.2)
         _over_epochs(axes, f"{name}: {alive[-1]:,} of {total:,}")
         axes.set_ylim(0, 1.06 * total)
         axes.set_yticks([0, total / 2, total])

@@ -1,11 +1,13 @@
 """What a finished run leaves behind."""
 
+import dataclasses
 import math
 import os
 import platform
 import tempfile
 from importlib import metadata
 
+import keras
 import numpy as np
 
 import l0keras
@@ -14,6 +16,7 @@ from l0keras.optimizers import ProximalSGD
 from l0keras.optimizers import optimizers_of
 from trainers.run import networks
 from trainers.run import plots
+from trainers.run import sizes
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
 from trainers.run.optimizers import kernels_of
@@ -23,13 +26,78 @@ from trainers.run.workdir import write_json
 PACKAGES = ("keras", "tensorflow", "numpy", "ai-edge-litert")
 
 
-def write(config, data, model, history, folder):
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training has made, without optimizers and outside strategies.
+
+    Args:
+        model: the network with averaged weights.
+        raw_error: the test error without averaging, in percent.
+        small: what was cut from it and trained on; `None` where `strip` gives
+            all that is left.
+    """
+
+    model: keras.Model
+    raw_error: float
+    small: keras.Model | None = None
+
+
+def without_optimizer(config, data, model, epoch_steps):
+    """The trained network, to save and to cut.
+
+    Args:
+        config: a `Config`.
+        data: what `input_pipeline.load` returns.
+        model: the compiled model as the last step left it.
+        epoch_steps: see `networks.build`.
+
+    Returns:
+        A `Trained`.
+    """
+    trained = networks.build(
+        config,
+        data.input_shape,
+        data.classes,
+        data.num_train,
+        data.normalization,
+        epoch_steps,
+    )
+    return Trained(trained, _take_over(model, trained, data))
+
+
+def with_small(trained, model, small, data):
+    """Adds the network that was cut.
+
+    Args:
+        trained: a `Trained`.
+        model: the compiled small model as the last step left it.
+        small: the same without an optimizer. It gets the weights.
+        data: what `input_pipeline.load` returns.
+
+    Returns:
+        A `Trained`.
+    """
+    raw_error = _take_over(model, small, data)
+    return dataclasses.replace(trained, raw_error=raw_error, small=small)
+
+
+def _take_over(model, other, data):
+    """Gives another model the averaged weights; returns the error without."""
+    other.set_weights(model.get_weights())
+    raw_error = error_percent(predict(other, data), data)
+    with callbacks.averaged_weights(model):
+        other.set_weights(model.get_weights())
+    return raw_error
+
+
+def write(config, data, model, result, history, folder):
     """Evaluates, strips, exports, draws and reports a trained model.
 
     Args:
         config: a `Config`.
         data: what `input_pipeline.load` returns.
         model: the compiled model as the last step left it.
+        result: a `Trained`.
         history: a list of dicts, one for each epoch.
         folder: a `Workdir`.
 
@@ -40,27 +108,24 @@ def write(config, data, model, history, folder):
         dicts over the stages `dense`, `gated` or `sparse`, `stripped` and
         `tflite`, as far as they have them. `dense` is the plain network of
         the same shape as a LiteRT file, untrained unless the method is to
-        train it. Methods of sparse connections also have `connections`, the
+        train it. `stripped` is what was cut to the targets and trained on,
+        where there are any; `targets` says what they asked for and what was
+        reached. Methods of sparse connections also have `connections`, the
         weights of kernels that are not 0, for each kernel and of the stages,
         and a stage `tflite_sparse`, a file without the zeros. Methods of
         groups have `groups`, what `ProximalSGD.zero_groups` counts.
     """
-    # A model without optimizer and outside any strategy, to save and to cut.
-    shapes = (data.input_shape, data.classes)
-    trained = networks.build(
-        config, *shapes, data.num_train, data.normalization
+    trained = result.model
+    dense = networks.build_plain(
+        config, data.input_shape, data.classes, data.normalization
     )
-    trained.set_weights(model.get_weights())
-    raw_error = error_percent(predict(trained, data), data)
-    with callbacks.averaged_weights(model):
-        trained.set_weights(model.get_weights())
     gates = l0keras.gates_of(trained)
     stage = "gated" if gates else "sparse"
     if config.method == "dense":
         stage = "dense"
-    stripped = l0keras.strip(trained)
+    stripped = result.small or l0keras.strip(trained)
     models = {
-        "dense": networks.build_plain(config, *shapes, data.normalization),
+        "dense": dense,
         stage: trained,
         "stripped": stripped,
         # The file holds what the stripped model does.
@@ -81,6 +146,8 @@ def write(config, data, model, history, folder):
         "stripped": predict(stripped, data),
         **{name: predict(file.path, data) for name, file in files.items()},
     }
+    # What was cut has been trained on since, and gives something else.
+    whole = "stripped" if result.small else stage
     report = {
         "architecture": l0keras.architecture(trained),
         "units": {
@@ -93,11 +160,12 @@ def write(config, data, model, history, folder):
             name: error_percent(logits, data)
             for name, logits in outputs.items()
         },
-        "test_error_raw": raw_error,
+        "test_error_raw": result.raw_error,
         # Of the logits of all test images, to those of the trained model.
         "max_difference": {
-            name: float(np.max(np.abs(outputs[name] - outputs[stage])))
+            name: float(np.max(np.abs(outputs[name] - outputs[whole])))
             for name in ("stripped", *files)
+            if name != whole
         },
         "params": {name: m.count_params() for name, m in models.items()},
         "macs": {name: l0keras.count_macs(m) for name, m in models.items()},
@@ -118,23 +186,42 @@ def write(config, data, model, history, folder):
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
+    if config.has_target:
+        report["targets"] = _reached(config, dense, trained, stripped)
     if config.has_groups:
         [optimizer] = optimizers_of(model.optimizer, ProximalSGD)
         report["groups"] = optimizer.zero_groups()
     if config.has_connections:
-        sizes = kernel_sizes(trained)
+        potential = kernel_sizes(trained)
         counts = connections_of(trained)
         report["connections"] = {
             "of_kernels": counts,
             "sparse": sum(counts.values()),
             "stripped": sum(connections_of(stripped).values()),
-            "sizes": sizes,
-            "potential": sum(sizes.values()),
+            "sizes": potential,
+            "potential": sum(potential.values()),
         }
     plots.draw(trained, data.input_shape, history, folder)
     # Last, because a run that has it counts as finished.
     write_json(folder.file("report.json"), report)
     return report
+
+
+def _reached(config, dense, trained, stripped):
+    """What was asked for and what was reached, a dict for each size."""
+    found = {}
+    for target, limit in zip(
+        config.targets, sizes.limits(config.targets, dense), strict=True
+    ):
+        if config.has_connections:
+            reached = trained.count_params() - sum(
+                int(np.sum(kernel.numpy() == 0))
+                for kernel in kernels_of(trained)
+            )
+        else:
+            reached = l0keras.targets.size_of(stripped, target)
+        found[target.of] = {"asked": limit, "reached": reached}
+    return found
 
 
 def kernel_sizes(model):

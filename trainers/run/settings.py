@@ -23,7 +23,15 @@ def ascend(values):
     return whole and all(a < b for a, b in zip((0, *values), values))
 
 
-def setting(default, text, check=None, choices=(), needs=(), per_layer=False):
+def setting(
+    default,
+    text,
+    check=None,
+    choices=(),
+    needs=(),
+    per_layer=False,
+    conflicts=(),
+):
     """A field of `Config`, with all that there is to say of it.
 
     Args:
@@ -35,6 +43,8 @@ def setting(default, text, check=None, choices=(), needs=(), per_layer=False):
         needs: pairs of words and a function of a `Config`: where it is false
             the setting is about nothing and must have its default.
         per_layer: whether `networks.NETWORKS` says how many values there are.
+        conflicts: pairs of words and a function of a `Config`: where it is
+            true the setting is about nothing, likewise.
     """
     return dataclasses.field(
         default=default,
@@ -44,5 +54,31 @@ def setting(default, text, check=None, choices=(), needs=(), per_layer=False):
             "choices": choices,
             "needs": needs,
             "per_layer": per_layer,
+            "conflicts": conflicts,
         },
     )
+
+
+def one_of(name, value, allowed):
+    """Raises a `ValueError` unless a value is among those allowed."""
+    if value not in allowed:
+        raise ValueError(
+            f"Argument `{name}` must be one of {', '.join(allowed)}. "
+            f"Received: {name}={value}"
+        )
+
+
+def check_value(name, value, test, allowed):
+    """Raises a `ValueError` unless a value passes a test."""
+    if not test(value):
+        raise ValueError(
+            f"Argument `{name}` must be {allowed}. "
+            f"Received: {name}={listed(value)}"
+        )
+
+
+def listed(value):
+    """A value as it is written in a flag."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(entry) for entry in value)
+    return value

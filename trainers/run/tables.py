@@ -91,6 +91,13 @@ def median_run(runs, value):
     return sorted(runs, key=value)[len(runs) // 2]
 
 
+def _targets(report):
+    return "".join(
+        f"Asked for at most {size['asked']:,.0f} {of}: {size['reached']:,}.\n"
+        for of, size in report.get("targets", {}).items()
+    )
+
+
 def _notes(report):
     config = report["config"]
     weights = "the weights after the last epoch"
@@ -101,7 +108,7 @@ def _notes(report):
             "the averaged weights after the last epoch\n"
             f"({report['test_error_raw']:.2f} % without averaging)"
         )
-    return (
+    return _targets(report) + (
         f"{config['model']} on {config['dataset']}, seed {report['seed']}: "
         f"{report['epochs']} epochs in {report['seconds']:.0f} s. Errors are "
         f"those of {weights}; latency is one example under LiteRT on one "

@@ -5,6 +5,7 @@ import os
 
 import keras
 
+import l0keras
 from l0keras import callbacks
 from trainers.data import input_pipeline
 from trainers.run import metrics
@@ -16,12 +17,16 @@ from trainers.run.callbacks import HistoryCsv
 from trainers.run.callbacks import Progress
 from trainers.run.callbacks import keep_best
 from trainers.run.optimizers import make_optimizer
+from trainers.run.optimizers import make_tuning_optimizer
 from trainers.run.workdir import Workdir
+from trainers.run.workdir import replacing
 
 # Steps in one call of the compiled function, at most: more gain nothing.
 MAX_STEPS_PER_EXECUTION = 50
 # The weights of the best epoch, where epochs are validated.
 BEST = "best.weights.h5"
+# The network that was cut to its targets, before it is trained on.
+CUT = "cut.keras"
 
 
 class Training:
@@ -85,11 +90,17 @@ class Training:
             self._checkpoint.restore(self._model)
             if self._stopping:
                 self._model.load_weights(self._folder.file(BEST))
+            trained = results.without_optimizer(
+                self._config, self._data, self._model, self._steps
+            )
+            if self._config.is_cut:
+                trained = self._cut(trained)
             return results.write(
                 self._config,
                 self._data,
                 self._model,
-                self._checkpoint.history,
+                trained,
+                self._history + self._checkpoint.history,
                 self._folder,
             )
         finally:
@@ -147,12 +158,15 @@ class Training:
                 self._data.classes,
                 self._data.num_train,
                 self._data.normalization,
+                self._steps,
             )
             self._compile(make_optimizer(config, self._steps, self._model))
         self._checkpoint = callbacks.Checkpoint(
             self._folder.file("checkpoint.npz")
         )
         self._first_epoch = self._checkpoint.restore(self._model)
+        # The rows of epochs that other checkpoints know.
+        self._history = []
         self._stopping = None
         if config.patience:
             self._stopping = EarlyStopping(config.patience, self._checkpoint)
@@ -173,7 +187,7 @@ class Training:
         if 0 < self._first_epoch < last:
             print(f"Going on after epoch {self._first_epoch}.")
         self._fit_until(config.epochs)
-        if self._first_epoch < last:
+        if self._first_epoch < last and not config.is_cut:
             self._freeze_gates()
             self._fit_until(last)
 
@@ -185,6 +199,40 @@ class Training:
         networks.freeze_gates(self._model)
         with self._strategy.scope():
             self._compile(self._model.optimizer)
+
+    def _cut(self, trained):
+        """Cuts the network to its targets and trains the small one on.
+
+        Args:
+            trained: a `results.Trained`, with the gated network.
+
+        Returns:
+            One with the small network too.
+        """
+        config = self._config
+        path = self._folder.file(CUT)
+        if not os.path.exists(path):
+            small = l0keras.cut(trained.model)
+            batches = self._data.train_batches(
+                config.batch_size, config.seed, 1
+            )
+            callbacks.refresh_batch_norm(small, batches)
+            with replacing(path) as draft:
+                small.save(draft)
+        small = keras.saving.load_model(path)
+        self._history = self._checkpoint.history
+        with self._strategy.scope():
+            self._model = keras.saving.load_model(path)
+            self._compile(make_tuning_optimizer(config, self._steps))
+        self._checkpoint = callbacks.Checkpoint(
+            self._folder.file("finetune.npz")
+        )
+        last = config.epochs + config.finetune_epochs
+        self._first_epoch = config.epochs
+        self._first_epoch += self._checkpoint.restore(self._model)
+        self._fit_until(last)
+        self._checkpoint.restore(self._model)
+        return results.with_small(trained, self._model, small, self._data)
 
     def _fit_until(self, epochs):
         config = self._config
@@ -220,7 +268,11 @@ class Training:
                 *best,
                 self._checkpoint,
                 *stopping,
-                HistoryCsv(self._folder.file("history.csv"), self._checkpoint),
+                HistoryCsv(
+                    self._folder.file("history.csv"),
+                    self._checkpoint,
+                    self._history,
+                ),
                 keras.callbacks.TensorBoard(
                     self._folder.file("tensorboard"), write_graph=False
                 ),

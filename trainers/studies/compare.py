@@ -27,7 +27,6 @@ from trainers.benchmarks import latency
 from trainers.data import input_pipeline
 from trainers.run import config as config_lib
 from trainers.run import finetune
-from trainers.run import networks
 from trainers.run import program
 from trainers.run import saved
 from trainers.run.finetune import prune
@@ -234,7 +233,7 @@ class Comparison(study.Study):
 
     def _dense(self):
         folder = self._folder.file("dense")
-        train(dense_config(self._config), folder, **self._where)
+        train(self._config.without_sparsity(), folder, **self._where)
         return saved.load(os.path.join(folder, "model.keras"))
 
     def _pruned(self):
@@ -276,30 +275,6 @@ class Comparison(study.Study):
             variant.sparse_encoding,
         )
         return path
-
-
-def dense_config(config):
-    """The settings of a run with gates, for the same network without."""
-    names = [
-        "l0_lambda",
-        "droprate_init",
-        "sample_per",
-        "dependence",
-        "cost",
-        "penalty",
-        "finetune_epochs",
-        "gate_learning_rate",
-        "gate_lr_decay",
-    ]
-    if networks.NETWORKS[config.model].gated_layers:
-        # It was coupled with the gates.
-        names.append("weight_decay")
-    return dataclasses.replace(
-        config,
-        method="dense",
-        epochs=config.epochs + config.finetune_epochs,
-        **{name: getattr(config_lib.Config, name) for name in names},
-    )
 
 
 def sparsity_for(model, weights):

@@ -140,6 +140,32 @@ def groups(results, titles):
     return figure
 
 
+def sizes(results, titles):
+    """Draws errors against parameters, a marker for each network and size.
+
+    Args:
+        results: a list of dicts with `name`, `test_error` and `params`.
+        titles: a dict from the names of rows to their titles, in order.
+
+    Returns:
+        A matplotlib figure.
+    """
+    points = []
+    looks = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS))
+    for (name, title), (color, marker) in zip(titles.items(), looks):
+        own = [result for result in results if result["name"] == name]
+        if own:
+            points.append(((color, marker, title), own))
+    figure = _scatter(
+        points,
+        (("parameters left, a point for each seed", lambda r: r["params"]),),
+        (9, 4),
+        ((1, 2, 5),),
+    )
+    _legend(figure, "outside right center")
+    return figure
+
+
 def _scatter(points, quantities, size, ticks):
     """Panels of test errors over quantities, on logarithmic axes.
 

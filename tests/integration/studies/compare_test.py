@@ -128,7 +128,7 @@ def test_tables(rows, workdir):
 
 
 def test_the_dense_network_is_trained_alike():
-    dense = compare.dense_config(CONFIG)
+    dense = CONFIG.without_sparsity()
     assert dense.method == "dense"
     assert dense.weight_decay == (0.0,) and dense.l0_lambda == (0.1,)
     for name in ("model", "dataset", "epochs", "learning_rate", "seed"):

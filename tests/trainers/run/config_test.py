@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
+from l0keras.targets import Target
 from trainers import train
 from trainers.run import config as config_lib
 from trainers.run.config import Config
@@ -65,6 +66,9 @@ def test_each_setting_has_a_flag():
         "image_size": 8,
         "augmentation": "crop_flip",
         "precision": "mixed_bfloat16",
+        "target_macs": 0.0,
+        "target_params": 0.0,
+        "target_units": 0.0,
         "seed": 9,
         "strategy": "mirrored",
         "num_logical_cpus": 2,
@@ -141,6 +145,9 @@ def test_each_setting_has_a_flag():
         ("switch_at", "-0.1", r"in \[0, 1\]"),
         ("switch_at", "1.1", r"in \[0, 1\]"),
         ("switch_at", "nan", r"in \[0, 1\]"),
+        ("target_macs", "-0.1", "a number of at least 0"),
+        ("target_params", "nan", "a number of at least 0"),
+        ("target_units", "inf", "a number of at least 0"),
         ("validation_examples", "-1", "at least 0"),
         ("patience", "-1", "at least 0"),
         ("gate_learning_rate", "-1", "at least 0"),
@@ -228,6 +235,59 @@ def test_refuses_wrong_values(name, value, allowed):
         ("nouse_bias", [], "True without model=mlp"),
         ("patience=1", ["ema_momentum=0"], "0 without validation_examples"),
         ("patience=1", ["validation_examples=9"], "0 without ema_momentum=0"),
+        (
+            "target_macs=0.1",
+            ["method=dense"],
+            "0.0 without a method with gates or of groups",
+        ),
+        (
+            "target_macs=0.1",
+            ["method=deep_r"],
+            "0.0 without a method with gates or of groups",
+        ),
+        (
+            "target_params=0.1",
+            ["method=soft_deep_r"],
+            "0.0 without a method with gates or of groups, deep_r or static",
+        ),
+        (
+            "target_units=9",
+            ["method=l1"],
+            "0.0 without a method with gates or of groups",
+        ),
+        (
+            "target_macs=0.1",
+            ["method=hspg"],
+            "0.0 without finetune_epochs, before which groups are chosen",
+        ),
+        ("l0_lambda=1", ["target_macs=0.1"], r"0.1 with a target\."),
+        ("droprate_init=0.3", ["target_macs=0.1"], r"unset with a target\."),
+        ("gate_learning_rate=1", ["target_units=5"], r"0.0 with a target\."),
+        (
+            "k=0.3",
+            [
+                "method=wgsef",
+                "target_macs=0.1",
+                "finetune_epochs=1",
+                "ema_momentum=0",
+            ],
+            r"0.1 with a target\.",
+        ),
+        (
+            "connectivity=0.3",
+            ["method=deep_r", "target_params=0.1"],
+            r"0.01 with a target\.",
+        ),
+        (
+            "penalty=reference",
+            ["method=dep_l0", "target_params=0.1"],
+            r"joint with a target\.",
+        ),
+        (
+            "patience=1",
+            ["validation_examples=9", "ema_momentum=0", "target_macs=0.1"],
+            r"0 with a target\.",
+        ),
     ],
 )
 def test_refuses_settings_that_are_about_nothing(flag, others, message):
@@ -237,6 +297,47 @@ def test_refuses_settings_that_are_about_nothing(flag, others, message):
         ValueError, match=f"`{name}` must be {message}.*Received: {name}="
     ):
         config_lib.from_flags(parse(*texts))
+
+
+def test_targets_are_shares_up_to_1_and_numbers_above():
+    config = config_lib.from_flags(
+        parse("--target_macs=1", "--target_params=6212", "--target_units=0.25")
+    )
+    assert config.targets == [
+        Target("macs", 1.0),
+        Target("params", at_most=6212),
+        Target("units", 0.25),
+    ]
+    assert config.has_target and config.is_cut
+    assert Config().targets == [] and not Config().is_cut
+
+
+def test_what_is_cut_may_be_averaged_in_fine_tuning():
+    config = Config(target_macs=0.1, finetune_epochs=3, ema_momentum=0.9)
+    assert config.finetune_epochs == 3
+
+
+def test_the_same_network_without_sparsity():
+    config = Config(
+        model="mlp",
+        l0_lambda=(1.0,),
+        weight_decay=(3.0,),
+        epochs=7,
+        seed=4,
+        learning_rate=0.01,
+    )
+    assert config.without_sparsity() == Config(
+        model="mlp", method="dense", epochs=7, seed=4, learning_rate=0.01
+    )
+    cut = Config(target_macs=0.1, epochs=2, finetune_epochs=3)
+    assert cut.without_sparsity() == Config(method="dense", epochs=5)
+    # A decay of weights that no gate had a part in stays.
+    groups = Config(
+        method="wgsef", k=(0.5,), weight_decay=(0.1,), ema_momentum=0.0
+    )
+    assert groups.without_sparsity() == Config(
+        method="dense", weight_decay=(0.1,), ema_momentum=0.0
+    )
 
 
 def test_settings_of_sparse_connections():
