@@ -1,5 +1,9 @@
 """Learned sparsity for Keras 3: train, strip, deploy, and see the proof."""
 
+# isort: off
+from l0keras.cli import at_once as _at_once  # noqa: F401
+
+# isort: on
 from l0keras import callbacks
 from l0keras import export
 from l0keras import graph

@@ -10,6 +10,8 @@ import shlex
 import pytest
 from absl import flags
 
+from l0keras.cli.flags import make_parser
+
 ROOT = str(pathlib.Path(__file__).parents[2])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A block of Python may say after its language why it is not run.
@@ -88,6 +90,12 @@ def check_command(words):
     elif name in ("python", "python3"):
         assert arguments[0] == "-m", words
         check_program(arguments[1], arguments[2:])
+    elif name == "l0keras":
+        # It ends the process where it does not know a flag.
+        try:
+            make_parser().parse_args(arguments)
+        except SystemExit:
+            raise AssertionError(f"l0keras takes no {arguments}") from None
     else:
         assert name in ("cd", "git", "pip", "tensorboard"), words
 
@@ -163,6 +171,8 @@ def test_flagfiles_hold_known_flags():
         "python -m trainers.train --flagfile=trainers/experiments/none.flags",
         "python train.py",
         "curl somewhere",
+        "l0keras shrink model.keras",
+        "l0keras strip model.keras --outputs=small.keras",
     ],
 )
 def test_wrong_commands_are_found(command):

@@ -1,0 +1,1 @@
+"""The command `l0keras`, for models and data in files."""

@@ -1,0 +1,1 @@
+"""Examples of the user's, streamed as the model and its loss take them."""
