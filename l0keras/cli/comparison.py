@@ -3,6 +3,7 @@
 import os
 
 from l0keras.cli.scores import score
+from l0keras.cli.scores import warn_of_chance
 from l0keras.export import measure_latency
 from l0keras.graph.count_macs import count_macs
 from l0keras.targets import size_of
@@ -29,6 +30,7 @@ class Comparison:
         self._model, self._path, self._data = model, path, data
         self._dense = self._measured(model, path)
         self._small, self._asked = None, []
+        warn_of_chance(self._dense["score"], data.task)
 
     @property
     def line(self):

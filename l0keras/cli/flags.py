@@ -137,10 +137,11 @@ def _add_compress(commands):
     group = parser.add_argument_group("training")
     group.add_argument(
         "--epochs",
-        type=_whole(1),
+        type=_whole(2),
         default=20,
         metavar="N",
-        help="Epochs of training in all.",
+        help="Epochs of training in all: half of them for the gates, half for "
+        "the small model.",
     )
     group.add_argument(
         "--teacher",

@@ -1,12 +1,16 @@
 """How good models and files are on the same examples."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
 
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.run_tflite import run_signature
+
+# A share of right answers up to this times that of a guess says nothing.
+CHANCE = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,23 @@ def score(model, batches, task, classes=True):
             total += outputs.size
     name = "accuracy" if classes else "mean squared error"
     return Score(name, found / max(total, 1))
+
+
+def warn_of_chance(found, task):
+    """Warns of a model that is hardly better than a guess.
+
+    Args:
+        found: its `Score`.
+        task: the `Task`.
+    """
+    chance = 1 / task.classes
+    if found.name == "accuracy" and found.value <= CHANCE * chance:
+        warnings.warn(
+            f"The model is right for {found}, where a guess among "
+            f"{task.classes} classes is for {100 * chance:.3g} %: it was not "
+            "trained, or for inputs in another range (--rescale, --offset) or "
+            "another order of classes (--classes)."
+        )
 
 
 def _runner(model):

@@ -106,6 +106,7 @@ def uncompiled(here):
     return words(here, "--target_macs=1", "--output=s.keras")
 
 
+@pytest.mark.filterwarnings("ignore:The model is right for")
 def test_a_model_without_compile_settings(uncompiled, calls, capsys):
     uncompiled[1] = "u.keras"
     assert main(uncompiled) == 1

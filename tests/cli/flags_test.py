@@ -49,8 +49,8 @@ def test_numbers(text, expected):
     "flag, message",
     [
         ("--rescale=1/0", "must be a number"),
-        ("--epochs=0", "must be an integer of at least 1"),
-        ("--epochs=1.5", "must be an integer of at least 1"),
+        ("--epochs=1", "must be an integer of at least 2"),
+        ("--batch_size=1.5", "must be an integer of at least 1"),
         ("--learning_rate=0", "must be above 0"),
         ("--validation_split=1", "must be between 0 and 1"),
         ("--quantization=int4", "invalid choice: 'int4'"),

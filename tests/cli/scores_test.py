@@ -4,7 +4,9 @@ import pytest
 
 import l0keras
 from l0keras.cli.data.task import Task
+from l0keras.cli.scores import Score
 from l0keras.cli.scores import score
+from l0keras.cli.scores import warn_of_chance
 
 X = np.linspace(-1, 1, 12).reshape(12, 1).astype("float32")
 
@@ -59,3 +61,12 @@ def test_files(tmp_path):
     expected = score(two, batches(labels), task(2))
     assert score(path, batches(labels), task(2)) == expected
     assert 0 < expected.value < 1
+
+
+def test_guesses_are_warned_of():
+    with pytest.warns(
+        UserWarning, match="right for 35.00 %.* 4 classes is .*25"
+    ):
+        warn_of_chance(Score("accuracy", 0.35), task(4))
+    warn_of_chance(Score("accuracy", 0.4), task(4))
+    warn_of_chance(Score("mean squared error", 0.1), task(1))

@@ -7,6 +7,7 @@ from l0keras.cli.loading import load
 from l0keras.cli.outputs import draft
 from l0keras.cli.outputs import save_json
 from l0keras.cli.scores import score
+from l0keras.cli.scores import warn_of_chance
 from l0keras.export import export_tflite
 from l0keras.gates import gates_of
 from l0keras.stripping.strip import strip
@@ -47,6 +48,7 @@ def run(values):
     file = dataclasses.replace(file, path=path)
     print(file)
     if scores:
+        warn_of_chance(scores["model"], data.task)
         print(
             f"  {scores['file'].name} {scores['file']} on "
             f"{data.num_validation:,} examples, {scores['model']} before"
