@@ -8,9 +8,6 @@ that is the command.
 import os
 import sys
 
-from l0keras.cli.checks import check
-from l0keras.cli.flags import parse
-
 
 def is_command(argv, original):
     """Whether a process is `l0keras` or `python -m l0keras`.
@@ -30,6 +27,10 @@ def is_command(argv, original):
 
 def answer():
     """Ends the process where flags alone say that nothing is to be done."""
+    # Whoever imports the library does without these.
+    from l0keras.cli.checks import check
+    from l0keras.cli.flags import parse
+
     values = parse(sys.argv[1:])
     try:
         check(values)

@@ -1,3 +1,5 @@
+import configparser
+import importlib
 import os
 import pathlib
 import subprocess
@@ -7,6 +9,7 @@ import pytest
 
 from l0keras.cli.at_once import is_command
 from l0keras.cli.flags import make_parser
+from l0keras.cli.main import main
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -73,3 +76,13 @@ def test_wrong_flags_need_no_keras_either(tmp_path):
     (tmp_path / "some.keras").write_text("")
     result = run(tmp_path, "report", "some.keras")
     assert "help needs no Keras" in result.stderr
+
+
+def test_the_installed_command_is_this_one():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].split("\n")
+    [(name, place)] = [line.split(" = ") for line in lines if line]
+    module, _, function = place.partition(":")
+    assert name == "l0keras"
+    assert getattr(importlib.import_module(module), function) is main
