@@ -39,7 +39,7 @@ class Comparison:
         for key, value in self._dense.items():
             if key in ("params", "macs", "bytes"):
                 parts.append(f"{_text(value)} {_NAMES[key]}")
-            elif not isinstance(value, (int, float)):
+            elif key == "score":
                 parts.append(f"{value.name} {value}")
         return f"Dense model: {', '.join(parts)}"
 
@@ -113,7 +113,8 @@ class Comparison:
             if name is None:
                 name = dense.name + " of the file" * (key == "file_score")
             else:
-                share = f"{100 * small / dense:.1f} %"
+                # A model of embeddings alone multiplies nothing.
+                share = f"{100 * small / dense:.1f} %" if dense else ""
             rows.append((name, _text(dense), _text(small), share))
         lines = _table(rows)
         for target, dense, small in self._asked:
