@@ -6,6 +6,7 @@
 import argparse
 import fractions
 import math
+import os
 
 from l0keras.version import __version__
 
@@ -109,7 +110,9 @@ def _add_command(commands, name, description):
     parser = commands.add_parser(
         name, help=description, description=description
     )
-    parser.add_argument("model", metavar="MODEL", help="The .keras file.")
+    parser.add_argument(
+        "model", type=_path, metavar="MODEL", help="The .keras file."
+    )
     return parser
 
 
@@ -204,6 +207,7 @@ def _add_report(commands):
     parser.add_argument(
         "other",
         nargs="?",
+        type=_path,
         metavar="OTHER",
         help="The .keras file of the stripped model. Without it, the report "
         "is of what strip would cut now.",
@@ -240,6 +244,7 @@ def _add_output(parser, endings, several=False):
     group.add_argument(
         "--output",
         action="append",
+        type=_path,
         metavar="FILE",
         help=f"File to write, {endings}{more}.",
     )
@@ -248,7 +253,10 @@ def _add_output(parser, endings, several=False):
 
 def _add_report_file(parser):
     parser.add_argument(
-        "--report", metavar="FILE", help="JSON file for all numbers."
+        "--report",
+        type=_path,
+        metavar="FILE",
+        help="JSON file for all numbers.",
     )
     parser.add_argument(
         "--overwrite",
@@ -271,6 +279,7 @@ def _add_data(parser):
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
+        type=_path,
         metavar="DATA",
         help="A folder with a folder of images for each class; an .npz file "
         "with x and y (or x_train and y_train), and x_test and y_test if it "
@@ -278,6 +287,7 @@ def _add_data(parser):
     )
     group.add_argument(
         "--validation_data",
+        type=_path,
         metavar="DATA",
         help="Folder or .npz file with the examples that accuracy is measured "
         "on.",
@@ -291,6 +301,7 @@ def _add_data(parser):
     )
     group.add_argument(
         "--data_dir",
+        type=_path,
         metavar="FOLDER",
         help="Where tensorflow_datasets keeps its data.",
     )
@@ -336,6 +347,7 @@ def _add_model(parser):
         "--custom_objects",
         action="append",
         default=[],
+        type=_path,
         metavar="MODULE",
         help="Module, or .py file, with layers, losses and functions that the "
         "file names; may be given several times.",
@@ -349,6 +361,10 @@ def _add_model(parser):
     group.add_argument(
         "--debug", action="store_true", help="Shows where errors come from."
     )
+
+
+# Shells leave `--data=~/images` as it is.
+_path = os.path.expanduser
 
 
 def number(text):

@@ -64,6 +64,20 @@ def test_wrong_values(flag, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_paths_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    names = ("data", "validation_data", "data_dir", "report")
+    words = [f"--{name}=~/x" for name in names]
+    values = flags.parse(
+        ["export", "~/x", "--output=~/x", "--custom_objects=~/x", *words]
+    )
+    assert values.output == values.custom_objects == ["/home/me/x"]
+    for name in ("model", *names):
+        assert getattr(values, name) == "/home/me/x"
+    assert flags.parse(["report", "a", "~/x"]).other == "/home/me/x"
+
+
 def test_a_command_is_needed(capsys):
     with pytest.raises(SystemExit):
         flags.parse([])
