@@ -97,18 +97,19 @@ def fine_tune(model, data, settings, seed=0):
     return model
 
 
-def prune(model, sparsity, config, data, epochs):
+def prune(model, sparsity, config, data, epochs, schedule="polynomial"):
     """Trains a network with tfmot's magnitude pruning.
-
-    It has its final sparsity, the same in each layer, from the middle of the
-    training on.
 
     Args:
         model: a plain Keras model. It is not changed.
-        sparsity: the share of the weights of kernels to be zero, in (0, 1).
+        sparsity: the share of the weights of kernels to be zero, in (0, 1),
+            the same in each layer, or a dictionary of shares by the names of
+            layers.
         config: the `Config` whose batches, optimizer and seed to take.
         data: what `input_pipeline.load` returns.
         epochs: for how long.
+        schedule: `"polynomial"` for the final sparsity from the middle of the
+            training on, `"constant"` for the whole of it.
 
     Returns:
         A plain Keras model, full of zeros.
@@ -119,6 +120,7 @@ def prune(model, sparsity, config, data, epochs):
         data.reshuffled_batches(config.batch_size, config.seed),
         sparsity=sparsity,
         epochs=epochs,
+        schedule=schedule,
         optimizer=getattr(keras.optimizers, name)(config.learning_rate),
         loss=metrics.loss(),
         validation_data=data.test_batches(),

@@ -3,17 +3,21 @@ r"""Compares files of one network: pruned, stripped, quantized.
     python -m trainers.studies.compare --workdir=runs/compare \
         --input=saved_models/mnist_lenet5_l0_sep
 
-takes a finished run with gates, or a folder of `saved_models`, and sets two
+takes a finished run with gates, or a folder of `saved_models`, and sets three
 others beside it: the same network, trained without gates for as many epochs on
-the same data, and that network pruned by magnitude to the same number of
-weights during further training (tensorflow-model-optimization). All of them
-become LiteRT files, in floats and in int8; ours also with fine-tuning for
-int8, and with weights that share values. Errors, sizes and latencies are those
-of the files. The same command goes on where it was stopped. `--rows` takes
-names with commas in quotes: --rows='"l0, int8",dense'.
+the same data; that network pruned by magnitude to the same number of weights
+during further training (tensorflow-model-optimization); and the small network
+that the gates have left, trained from new weights for as many epochs. How to
+prune best is searched for on held-out training examples
+(`--validation_examples`). All of them become LiteRT files, in floats and in
+int8; ours also with fine-tuning for int8, and with weights that share values.
+Errors, sizes and latencies are those of the files. The same command goes on
+where it was stopped. `--rows` takes names with commas in quotes:
+--rows='"l0, int8",dense'.
 """
 
 import dataclasses
+import functools
 import gzip
 import json
 import os
@@ -29,14 +33,19 @@ from trainers.run import config as config_lib
 from trainers.run import finetune
 from trainers.run import program
 from trainers.run import saved
-from trainers.run.finetune import prune
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
+from trainers.run.scratch import train_from_scratch
 from trainers.run.training import train
 from trainers.run.workdir import Workdir
 from trainers.run.workdir import replacing
 from trainers.studies import plots
 from trainers.studies import study
+from trainers.studies.pruning import Setting
+from trainers.studies.pruning import pruned
+from trainers.studies.pruning import search_on
+from trainers.studies.pruning import sparsity_for
+from trainers.studies.variants import VARIANTS
 
 FLAGS = flags.FLAGS
 # The number of times that each file is timed; each time is the median of 100
@@ -46,56 +55,6 @@ ROUNDS = 20
 REPRESENTATIVE = 500
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant(study.Row):
-    """A row of the table: a file.
-
-    Args:
-        name, title: see `study.Row`.
-        origin: the model that it is made of, see `Comparison.model`.
-        quantization: see `l0keras.export_tflite`.
-        sparse_encoding: likewise.
-        clusters: whether weights share values.
-        quantize_aware: whether the model is fine-tuned for int8.
-    """
-
-    flagfile: str = ""
-    origin: str = "l0"
-    quantization: str | None = None
-    sparse_encoding: bool = False
-    clusters: bool = False
-    quantize_aware: bool = False
-
-    @property
-    def last_file(self):
-        """The name of its file."""
-        return self.name.replace(",", "").replace(" ", "_") + ".tflite"
-
-    def folder(self, workdir, seed=None):
-        """The folder of all files."""
-        return workdir
-
-
-def _variant(name, **arguments):
-    origin = name.partition(",")[0]
-    int8 = "int8" if "int8" in name else None
-    return Variant(name, name, origin=origin, quantization=int8, **arguments)
-
-
-VARIANTS = (
-    _variant("dense"),
-    _variant("dense, int8"),
-    _variant("pruned"),
-    _variant("pruned, sparse encoding", sparse_encoding=True),
-    _variant("pruned, int8"),
-    _variant("l0"),
-    _variant("l0, int8"),
-    _variant("l0, int8, fine-tuned", quantize_aware=True),
-    _variant("l0, clustered", clusters=True),
-    _variant(
-        "l0, clustered, int8, fine-tuned", clusters=True, quantize_aware=True
-    ),
-)
 COLUMNS = (
     ("", lambda row: row["name"]),
     ("test error", lambda row: f"{row['test_error']:.2f} %"),
@@ -115,7 +74,10 @@ class Comparison(study.Study):
         source: a workdir of a finished run with gates, or a folder of
             `saved_models`; `None` to show saved results only.
         tuning: a `FineTuning` with epochs for both kinds.
-        prune_epochs: the number of epochs of pruning.
+        prune_epochs: the number of epochs of pruning, with which the search
+            for its best setting begins.
+        validation_examples: how many training examples are held out in that
+            search; 0 prunes the same share of each layer without any.
 
     Raises:
         ValueError: a source that is not as above.
@@ -124,17 +86,25 @@ class Comparison(study.Study):
     has_seeds = False
     _folder = None
 
-    def __init__(self, source=None, tuning=None, prune_epochs=40):
+    def __init__(
+        self,
+        source=None,
+        tuning=None,
+        prune_epochs=40,
+        validation_examples=10_000,
+    ):
         super().__init__("compare", VARIANTS)
         if source is None:
             return
         self._config, self._stripped = _finished(source)
         self._tuning = tuning
-        self._prune_epochs = prune_epochs
+        self._pruning = Setting(epochs=prune_epochs)
+        self._validation_examples = validation_examples
         self._settings = {
             "config": self._config.to_json(),
             "tuning": dataclasses.asdict(tuning),
             "prune_epochs": prune_epochs,
+            "validation_examples": validation_examples,
         }
         self._models, self._results = {}, {}
 
@@ -150,7 +120,9 @@ class Comparison(study.Study):
 
         Returns:
             Also `params` (weights that are not 0), `macs`, `bytes` and
-            `gzip_bytes`; see `Study.result`.
+            `gzip_bytes`, and of what was pruned `search`, pairs of the name
+            of a setting and its error on held-out examples; see
+            `Study.result`.
         """
         self._open(folder, where)
         if row.name not in self._results:
@@ -168,6 +140,10 @@ class Comparison(study.Study):
                 "bytes": len(content),
                 "gzip_bytes": len(gzip.compress(content, mtime=0)),
             }
+            if row.origin == "pruned" and self._validation_examples:
+                self._results[row.name]["search"] = [
+                    [setting.name, error] for setting, error in self._tried()
+                ]
         return self._results[row.name]
 
     def finish(self, results, workdir):
@@ -186,9 +162,14 @@ class Comparison(study.Study):
 
     def tables(self, results):
         titles = [title for title, _ in COLUMNS]
-        return [
+        found = [
             [titles, *([cell(row) for _, cell in COLUMNS] for row in results)]
         ]
+        searches = [row["search"] for row in results if "search" in row]
+        if searches:
+            tried = [[name, f"{error:.2f} %"] for name, error in searches[0]]
+            found.append([["pruned by", "error on held-out examples"], *tried])
+        return found
 
     def draw(self, results):
         return plots.files(results)
@@ -220,35 +201,74 @@ class Comparison(study.Study):
         """The plain Keras model in floats that variants are made of.
 
         Args:
-            origin: `"dense"`, `"pruned"` or `"l0"`.
+            origin: `"dense"`, `"pruned"`, `"from scratch"` or `"l0"`.
         """
         if origin not in self._models:
             make = {
                 "dense": self._dense,
                 "pruned": self._pruned,
+                "from scratch": self._from_scratch,
                 "l0": lambda: saved.load(self._stripped),
             }
             self._models[origin] = make[origin]()
         return self._models[origin]
 
-    def _dense(self):
-        folder = self._folder.file("dense")
-        train(self._config.without_sparsity(), folder, **self._where)
+    def _dense(self, validation_examples=0):
+        """The dense network, of all training examples or without some."""
+        config = dataclasses.replace(
+            self._config.without_sparsity(),
+            validation_examples=validation_examples,
+        )
+        name = "dense_held_out" if validation_examples else "dense"
+        folder = self._folder.file(name)
+        train(config, folder, **self._where)
         return saved.load(os.path.join(folder, "model.keras"))
+
+    def _from_scratch(self):
+        path = self._folder.file("from_scratch.keras")
+        if not os.path.exists(path):
+            small = train_from_scratch(
+                self.model("l0"),
+                self._config,
+                self._data,
+                self._folder.file("from_scratch.npz"),
+            )
+            with replacing(path) as draft:
+                small.save(draft)
+        return saved.load(path)
+
+    @functools.cached_property
+    def _search(self):
+        """What `pruning.search` returns."""
+        if not self._validation_examples:
+            return [], self._pruning
+        count, config = self._validation_examples, self._config
+        dense = self._dense(count)
+        return search_on(
+            dense,
+            sparsity_for(dense, self.model("l0").count_params()),
+            self._pruning,
+            config,
+            self._data.without_test(count, config.seed),
+            self._folder.file("pruning.json"),
+        )
+
+    def _tried(self):
+        return self._search[0]
 
     def _pruned(self):
         path = self._folder.file("pruned.keras")
         if not os.path.exists(path):
-            dense = self.model("dense")
-            pruned = prune(
+            dense, (_, best) = self.model("dense"), self._search
+            small = pruned(
                 dense,
                 sparsity_for(dense, self.model("l0").count_params()),
+                best,
                 self._config,
                 self._data,
-                self._prune_epochs,
             )
             with replacing(path) as draft:
-                pruned.save(draft)
+                small.save(draft)
         return saved.load(path)
 
     def _write(self, variant):
@@ -275,35 +295,6 @@ class Comparison(study.Study):
             variant.sparse_encoding,
         )
         return path
-
-
-def sparsity_for(model, weights):
-    """The share of zeros in kernels that leaves so many weights.
-
-    Args:
-        model: a plain Keras model.
-        weights: how many weights shall be left, biases among them.
-
-    Returns:
-        A float in (0, 1).
-
-    Raises:
-        ValueError: so few weights cannot be left.
-    """
-    kernels = sum(
-        int(np.prod(layer.kernel.shape))
-        for layer in model.layers
-        if hasattr(layer, "kernel")
-    )
-    others = model.count_params() - kernels
-    density = (weights - others) / kernels
-    if not 0 < density < 1:
-        raise ValueError(
-            f"Argument `input` must be a run with more weights than the "
-            f"{others} biases of the network, and fewer than all. "
-            f"Received: {weights} weights"
-        )
-    return 1 - density
 
 
 def _finished(source):
@@ -353,8 +344,17 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "prune_epochs",
         40,
-        "Epochs of pruning, after the training of the dense network.",
+        "Epochs of pruning, after the training of the dense network; the "
+        "search for its best setting tries twice as many too.",
         lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "validation_examples",
+        10_000,
+        "Number of training examples to hold out in the search for the best "
+        "setting of pruning; 0 searches for none.",
+        lower_bound=0,
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -380,7 +380,12 @@ def _study():
         quantize_epochs=FLAGS.finetune_epochs,
         clusters=FLAGS.clusters,
     )
-    return Comparison(FLAGS.input or "", tuning, FLAGS.prune_epochs)
+    return Comparison(
+        FLAGS.input or "",
+        tuning,
+        FLAGS.prune_epochs,
+        FLAGS.validation_examples,
+    )
 
 
 main = study.main(_study, errors=(RuntimeError, ImportError))

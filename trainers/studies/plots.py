@@ -12,7 +12,12 @@ from trainers.run.plots import clean
 ERROR = "test error, %"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Of `files`: colors by the origin of a file, markers by its form.
-ORIGINS = {"dense": MUTED, "pruned": EXPECTED, "l0": OPEN}
+ORIGINS = {
+    "dense": MUTED,
+    "pruned": EXPECTED,
+    "from scratch": INK,
+    "l0": OPEN,
+}
 FORMS = {
     "": "o",
     "sparse encoding": "^",

@@ -15,7 +15,7 @@ def prune_low_magnitude(
     model: keras.Model,
     data,
     *,
-    sparsity: float,
+    sparsity: float | dict[str, float],
     epochs: int = 1,
     schedule: str = "polynomial",
     optimizer=None,
@@ -36,7 +36,8 @@ def prune_low_magnitude(
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, weights)`, or
             such a tuple of arrays, which are trained in batches of 32.
         sparsity: a float between 0 and 1, the share of zeros in each kernel
-            at the end.
+            at the end; or a dictionary from names of layers to shares of
+            their own, where layers that it does not name are not pruned.
         epochs: an integer, at least 1.
         schedule: `"polynomial"`: the share of zeros grows from 0 to
             `sparsity` in the first half of the training; `"constant"`: it is
@@ -64,11 +65,14 @@ def prune_low_magnitude(
     ...     model, (images, labels), sparsity=0.8, epochs=5
     ... )
     """
-    if not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
-        raise ValueError(
-            "Argument `sparsity` must be a float between 0 and 1. "
-            f"Received: sparsity={sparsity!r}"
-        )
+    by_layer = isinstance(sparsity, dict)
+    for share in sparsity.values() if by_layer else [sparsity]:
+        if not isinstance(share, (int, float)) or not 0 < share < 1:
+            raise ValueError(
+                "Argument `sparsity` must be a float between 0 and 1, or a "
+                "dictionary of such floats. "
+                f"Received: sparsity={sparsity!r}"
+            )
     if schedule not in SCHEDULES:
         raise ValueError(
             f"Argument `schedule` must be one of {SCHEDULES}. "
@@ -79,16 +83,22 @@ def prune_low_magnitude(
     training = Training(
         model, data, epochs, optimizer, loss, validation_data, verbose
     )
-    plan = _schedule(pruning, schedule, sparsity, training.steps * epochs)
-    wrapped = wrap(
-        converted,
-        lambda layer: pruning.prune_low_magnitude(layer, pruning_schedule=plan),
-    )
+    shares = _by_layer(sparsity, kernels(converted))
+
+    def prune(layer):
+        if layer.name not in shares:
+            return layer
+        plan = _schedule(
+            pruning, schedule, shares[layer.name], training.steps * epochs
+        )
+        return pruning.prune_low_magnitude(layer, pruning_schedule=plan)
+
+    wrapped = wrap(converted, prune)
     training.fit(wrapped, [pruning.UpdatePruningStep()])
     stripped = pruning.strip_pruning(wrapped)
     for name, kernel in kernels(stripped).items():
         # tfmot rounds the number of weights that stay, and keeps at least 1.
-        kept = max(1, np.round((1 - sparsity) * kernel.size))
+        kept = max(1, np.round((1 - shares.get(name, 0)) * kernel.size))
         left = np.count_nonzero(kernel)
         if left > kept:
             raise RuntimeError(
@@ -96,6 +106,18 @@ def prune_low_magnitude(
                 f"among {kernel.size}; at most {kept:.0f} were asked for."
             )
     return copy_from_tf_keras(stripped, model)
+
+
+def _by_layer(sparsity, found):
+    """The share of zeros of each layer that is pruned, by its name."""
+    if not isinstance(sparsity, dict):
+        return dict.fromkeys(found, sparsity)
+    if not sparsity or not sparsity.keys() <= found.keys():
+        raise ValueError(
+            "Argument `sparsity` must name layers that can be pruned, of "
+            f"{', '.join(found)}. Received: sparsity={sparsity}"
+        )
+    return sparsity
 
 
 def _schedule(pruning, name, sparsity, steps):

@@ -33,6 +33,31 @@ def test_kernels_get_the_zeros_that_were_asked_for(schedule):
     assert pruned.get_config() == model.get_config()
 
 
+def test_layers_may_have_shares_of_their_own():
+    model = network()
+    first, second, *others = kernels(model)
+    shares = {first: 0.75, second: 0.25}
+    pruned = prune_low_magnitude(
+        model, data(), sparsity=shares, loss=loss(), verbose=0
+    )
+    found = kernels(pruned)
+    for name, share in shares.items():
+        zeros = np.mean(found[name] == 0)
+        assert abs(zeros - share) <= 1 / found[name].size
+    assert others
+    for name in others:
+        assert np.all(found[name] != 0)
+
+
+@pytest.mark.parametrize("sparsity", [{}, {"none": 0.5}])
+def test_shares_are_those_of_layers_that_can_be_pruned(sparsity):
+    name = next(iter(kernels(network())))
+    with pytest.raises(
+        ValueError, match=f"`sparsity` must name layers.*{name}"
+    ):
+        prune_low_magnitude(network(), data(), sparsity=sparsity, loss=loss())
+
+
 def test_training_goes_on_from_the_weights():
     model = network()
     pruned = prune_low_magnitude(

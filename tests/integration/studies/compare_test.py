@@ -21,7 +21,9 @@ from trainers.studies import compare
 
 pytest.importorskip("tensorflow_model_optimization")
 
-CONFIG = Config(model="mlp", dataset="digits", epochs=3, seed=1)
+CONFIG = Config(
+    model="mlp", dataset="digits", epochs=3, ema_momentum=0.9, seed=1
+)
 TUNING = FineTuning(cluster_epochs=1, quantize_epochs=1, clusters=8)
 
 
@@ -42,7 +44,7 @@ def workdir(tmp_path_factory):
 
 
 def study_of(source):
-    return compare.Comparison(source, TUNING, 2)
+    return compare.Comparison(source, TUNING, 2, 300)
 
 
 def run(study, workdir):
@@ -93,7 +95,7 @@ def test_variants_are_what_they_are_called(rows):
 
 def test_pruning_leaves_as_many_weights(rows, finished):
     path = os.path.join(finished, "stripped.keras")
-    # The share of zeros is the same in each kernel, so rounding adds up.
+    # Shares of zeros are those of each kernel, so rounding adds up.
     wanted = keras.saving.load_model(path).count_params()
     assert abs(rows["pruned"]["params"] - wanted) <= 0.02 * wanted + 3
     assert rows["pruned"]["params"] < rows["dense"]["params"] / 3
@@ -102,25 +104,65 @@ def test_pruning_leaves_as_many_weights(rows, finished):
 def test_finished_files_are_not_made_again(
     rows, finished, workdir, monkeypatch
 ):
-    for name in ("prune", "train"):
+    for name in ("pruned", "train_from_scratch"):
         monkeypatch.setattr(compare, name, None)
+    monkeypatch.setattr(keras.Model, "fit", None)
     monkeypatch.setattr(compare.finetune, "fine_tune", None)
-    monkeypatch.setattr(
-        compare.Comparison,
-        "_dense",
-        lambda self: keras.saving.load_model(
-            os.path.join(workdir, "dense", "model.keras")
-        ),
-    )
     again = run(study_of(finished), workdir)
     assert list(again) == list(rows)
     for name, row in again.items():
         assert row["test_error"] == rows[name]["test_error"]
 
 
+def test_pruning_has_its_best_setting_on_held_out_examples(
+    rows, workdir, digits
+):
+    found = json.loads(read(workdir, "pruning.json"))
+    assert len(found) == 6
+    tried = rows["pruned"]["search"]
+    assert dict(tried) == found
+    assert rows["pruned, int8"]["search"] == tried
+    assert "search" not in rows["dense"]
+    for name in list(found)[:4]:
+        assert name.endswith("rate x 1, 2 epochs")
+    report = json.loads(read(workdir, "dense_held_out", "report.json"))
+    assert report["config"]["validation_examples"] == 300
+
+
+def test_the_search_does_not_see_the_test_set(finished, tmp_path, monkeypatch):
+    seen = []
+
+    def search_on(model, sparsity, start, config, data, path):
+        seen.append(data)
+        return [], start
+
+    monkeypatch.setattr(compare, "search_on", search_on)
+    study = study_of(finished)
+    study._open(str(tmp_path), {"data_dir": None, "manual_dir": None})
+    try:
+        assert study._search == ([], compare.Setting(epochs=2))
+    finally:
+        study.close()
+    [data] = seen
+    assert data.num_train == 1437 - 300 and len(data.test_labels) == 300
+    trained = json.loads(read(tmp_path, "dense_held_out", "config.json"))
+    assert trained["validation_examples"] == 300
+
+
+def test_the_small_network_is_trained_from_new_weights(rows, workdir, finished):
+    small = keras.saving.load_model(os.path.join(workdir, "from_scratch.keras"))
+    cut = keras.saving.load_model(os.path.join(finished, "stripped.keras"))
+    assert [v.shape for v in small.variables] == [
+        v.shape for v in cut.variables
+    ]
+    assert rows["from scratch"]["macs"] == rows["l0"]["macs"]
+    # `finished` was never trained.
+    assert rows["from scratch"]["test_error"] < rows["l0"]["test_error"] - 20
+
+
 def test_tables(rows, workdir):
     table = read(workdir, "table.md").splitlines()
-    assert len(table) == 2 + len(rows)
+    assert len(table) == 2 + len(rows) + 1 + 2 + 6
     row = rows["l0, int8"]
     line = next(line for line in table if line.startswith("| l0, int8 |"))
     assert f"| {row['test_error']:.2f} % | {row['params']:,} |" in line
