@@ -101,6 +101,22 @@ class CompileSettings:
         return [given] * len(names)
 
 
+def unwrapped(loss):
+    """The function that a loss is made of, and its arguments.
+
+    Args:
+        loss: a name, a function, a `keras.losses.Loss` or `None`.
+
+    Returns:
+        A pair: what is inside of Keras's objects and of partial functions, or
+        `loss` itself; and a dictionary.
+    """
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    given = getattr(loss, "_fn_kwargs", getattr(loss, "keywords", {}))
+    return getattr(loss, "fn", getattr(loss, "func", loss)), given
+
+
 def fresh_optimizer(optimizer):
     """An optimizer with the settings of another, and none of its state.
 

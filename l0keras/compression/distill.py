@@ -3,6 +3,8 @@ import contextlib
 import keras
 from keras import ops
 
+from l0keras.compression.compile_settings import unwrapped
+
 # Losses of outputs that share a probability of 1 among classes, and of
 # outputs that are probabilities of their own.
 _CLASSES = (
@@ -241,15 +243,10 @@ def _kind(loss, tensor):
     Returns:
         A pair: "classes", "bits" or "numbers", and a boolean.
     """
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    given = getattr(loss, "_fn_kwargs", getattr(loss, "keywords", {}))
-    # The functions inside of Keras's objects and of partial functions.
-    inner = getattr(loss, "fn", getattr(loss, "func", loss))
-    if inner in [keras.losses.get(name) for name in _CLASSES]:
-        return "classes", bool(given.get("from_logits", False))
-    if inner in [keras.losses.get(name) for name in _BITS]:
-        return "bits", bool(given.get("from_logits", False))
+    function, given = unwrapped(loss)
+    for kind, names in (("classes", _CLASSES), ("bits", _BITS)):
+        if function in [keras.losses.get(name) for name in names]:
+            return kind, bool(given.get("from_logits", False))
     known = {"softmax": "classes", "sigmoid": "bits"}
     return known.get(_activation(tensor), "numbers"), False
 
