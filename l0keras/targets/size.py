@@ -8,6 +8,8 @@ from l0keras.gates import gates_of
 from l0keras.graph.count_macs import macs_by_layer
 from l0keras.graph.groups import channel_groups
 from l0keras.graph.trace import trace
+from l0keras.targets.latency.timing import ratios
+from l0keras.targets.latency.timing import reference_time
 from l0keras.targets.target import OF_FILES
 from l0keras.targets.target import Target
 
@@ -19,7 +21,8 @@ def size_of(
 
     Weights, multiply-accumulates and channels are counted. For `"bytes"` and
     `"latency"` the LiteRT file is written, into a temporary folder, and
-    weighed or timed; it is not compared with the model.
+    weighed or timed; it is not compared with the model. Microseconds are
+    those that the machine takes where nothing else slows it.
 
     Args:
         model: a built `keras.Model` without gates, such as `l0keras.strip`
@@ -121,11 +124,13 @@ def _units(model, target):
 def _measured(model, target, representative_data):
     # Counting takes neither TensorFlow nor LiteRT.
     from l0keras.export import export_tflite
-    from l0keras.export import measure_latency
 
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
         path = os.path.join(folder, "model.tflite")
         file = export_tflite(
             model, path, target.quantization, representative_data, check=False
         )
-        return file.bytes if target.of == "bytes" else measure_latency(path)
+        if target.of == "bytes":
+            return file.bytes
+        (ratio,) = ratios([path], runs=300, max_seconds=0.5)
+        return ratio * reference_time()
