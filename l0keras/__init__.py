@@ -13,7 +13,9 @@ from l0keras import models
 from l0keras import optimizers
 from l0keras import regularizers
 from l0keras import targets
+from l0keras.cutting.cut import cut
 from l0keras.export import export_tflite
+from l0keras.gates import GateBudget
 from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
@@ -31,6 +33,7 @@ from l0keras.stripping.strip import strip
 from l0keras.version import __version__
 
 __all__ = [
+    "GateBudget",
     "GateGenerator",
     "HardConcreteGate",
     "SharedGate",
@@ -40,6 +43,7 @@ __all__ = [
     "callbacks",
     "channel_groups",
     "count_macs",
+    "cut",
     "export",
     "export_tflite",
     "gates_of",

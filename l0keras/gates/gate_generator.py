@@ -63,6 +63,9 @@ class GateGenerator(keras.layers.Layer):
     >>> x = HardConcreteGate()(x, log_alpha=first)
     """
 
+    # Of `log_alpha` that is a variable.
+    bias_constraint = Clip(LIMIT)
+
     def __init__(
         self,
         units,
@@ -136,7 +139,7 @@ class GateGenerator(keras.layers.Layer):
                 initializer=keras.initializers.RandomNormal(
                     self._means[index], 0.01, seed=seeds[index]
                 ),
-                constraint=None if self.dependence else Clip(LIMIT),
+                constraint=None if self.dependence else self.bias_constraint,
                 dtype="float32",
                 autocast=False,
             )

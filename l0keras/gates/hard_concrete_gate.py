@@ -161,8 +161,8 @@ class HardConcreteGate(keras.layers.Layer):
             None if log_alpha_limit is None else Clip(log_alpha_limit)
         )
         self.log_alpha = None
-        # Whether the gates act as 1, see `open_gates`.
-        self.held_open = False
+        # What the gates are whatever they have learned, see `hold_gates`.
+        self.held = None
         self.supports_masking = True
         # `call` casts the inputs, but not a generated `log_alpha`: near a
         # threshold, half precision would round a gate shut.
@@ -254,10 +254,10 @@ class HardConcreteGate(keras.layers.Layer):
             one by one, with a leading batch axis.
         """
         if log_alpha is None:
-            log_alpha = self._current_log_alpha()
+            log_alpha = self.current_log_alpha()
         log_alpha = ops.convert_to_tensor(log_alpha)
-        if self.held_open:
-            return ops.ones_like(log_alpha)
+        if self.held is not None:
+            return ops.zeros_like(log_alpha) + self.held
         constants = self.constants
         if not (training and self.trainable):
             return hard_concrete.deterministic_gate(log_alpha, **constants)
@@ -268,18 +268,26 @@ class HardConcreteGate(keras.layers.Layer):
             log_alpha, self.seed_generator, shape, **constants
         )
 
-    def _current_log_alpha(self):
+    def current_log_alpha(self):
         """The variable, or what the generator makes of its weights now."""
         if self.log_alpha is not None:
             return self.log_alpha
-        given = [log_alpha_of(call) for call in self._inbound_nodes[-1:]]
-        history = getattr(given[0], "_keras_history", None) if given else None
-        if not hasattr(getattr(history, "operation", None), "log_alpha"):
+        made = self.generated_by()
+        if made is None:
             raise ValueError(
                 f"Gate '{self.name}' has no `log_alpha` of its own, and is in "
                 "no functional model where a `GateGenerator` makes one for it."
             )
-        return history.operation.log_alpha(history.tensor_index)
+        generator, index = made
+        return generator.log_alpha(index)
+
+    def generated_by(self):
+        """The `GateGenerator` of a gate and its position there, or `None`."""
+        given = [log_alpha_of(call) for call in self._inbound_nodes[-1:]]
+        history = getattr(given[0], "_keras_history", None) if given else None
+        if not hasattr(getattr(history, "operation", None), "log_alpha"):
+            return None
+        return history.operation, history.tensor_index
 
     @property
     def constants(self):
@@ -295,7 +303,7 @@ class HardConcreteGate(keras.layers.Layer):
         Returns:
             A numpy array of the shape of `log_alpha`.
         """
-        log_alpha = self._current_log_alpha()
+        log_alpha = self.current_log_alpha()
         prob = hard_concrete.prob_open(log_alpha, **self.constants)
         return ops.convert_to_numpy(prob)
 

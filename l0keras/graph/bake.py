@@ -51,7 +51,9 @@ class Baker:
             gates = given_gates(call)
             parts = self._once(layer, lambda: bake_rnn(layer, gates))
             return self._once(call, lambda: functional_call(call, *parts))
-        if isinstance(layer, (GatedLayer, SparseDense)):
+        if isinstance(layer, GatedLayer):
+            return self._once(layer, lambda: _bake(layer, given_gates(call)))
+        if isinstance(layer, SparseDense):
             return self._once(layer, layer.bake)
         if has_lora(layer):
             return self._once(layer, lambda: merge_lora(layer))
@@ -78,6 +80,8 @@ class Baker:
             return SymbolicArguments(
                 arguments_without_gates(call).keras_tensors
             )
+        if isinstance(layer, GatedLayer):
+            return arguments_without_gates(call)
         if not isinstance(layer, HardConcreteGate):
             return arguments
         if log_alpha_of(call) is None:
@@ -85,6 +89,10 @@ class Baker:
         kwargs = dict(arguments.kwargs)
         kwargs.pop("log_alpha", None)
         return SymbolicArguments(arguments.args[0], **kwargs)
+
+
+def _bake(layer, gates):
+    return layer.bake() if gates is None else layer.bake(gates)
 
 
 def _rescaling(call):

@@ -153,15 +153,21 @@ class GatedLayer:
         per_example = len(gates.shape) > len(self.gate.log_alpha.shape)
         return ops.cast(gates, self.compute_dtype), per_example
 
-    def bake(self):
+    def bake(self, gates=None):
         """The plain Keras layer that this one is at test time.
+
+        Args:
+            gates: the test gates, a numpy array, where the layer is given
+                them in calls.
 
         Returns:
             A built layer of the plain Keras type, with the name of this one
             and the test gates multiplied into its weights. It gives the same
             outputs; closed groups are all-zero weights.
         """
-        return self._bake(self.gate.values(training=False))
+        if gates is None:
+            return self._bake(self.gate.values(training=False))
+        return self._bake(ops.convert_to_tensor(gates))
 
     def _bake(self, gates):
         arguments = live_arguments(self, read=type(self)._plain_config)
@@ -175,7 +181,13 @@ class GatedLayer:
         return super().get_config()
 
     def _plain_build_config(self):
-        return self.get_build_config()
+        config = self.get_build_config()
+        # The plain layer is given no gates.
+        shapes = dict((config or {}).get("shapes_dict", ()))
+        if "gates_shape" not in shapes:
+            return config
+        del shapes["gates_shape"]
+        return {**config, "shapes_dict": shapes}
 
     def get_config(self):
         return {

@@ -169,14 +169,6 @@ class GatedRNN(GatedLayer):
             **{name: left_out[name] for name in self.left_out_of_config},
         }
 
-    def _plain_build_config(self):
-        config = self.get_build_config()
-        shapes = dict(config.get("shapes_dict", ()))
-        if "gates_shape" not in shapes:
-            return config
-        del shapes["gates_shape"]
-        return {**config, "shapes_dict": shapes}
-
     def bake_apart(self, gates=None):
         """The plain Keras layer that this one is, and its outputs' gates.
 

@@ -63,6 +63,11 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
         seed: an integer that fixes the gates' noise and first `log_alpha`,
             and dropout.
 
+    Call arguments:
+        gates: `None`, or gates from a `SharedGate`, of shape (1 or batch,
+            heads), in the place of its own; in all calls or in none.
+        query, value, ...: as in `keras.layers.MultiHeadAttention`.
+
     Input shape: query `(batch, ..., query_dim)`, value and key
         `(batch, ..., dim)`.
 
@@ -85,7 +90,7 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
     plain_class = keras.layers.MultiHeadAttention
     plain_has_seed = True
 
-    def build(self, query_shape, value_shape, key_shape=None):
+    def build(self, query_shape, value_shape, key_shape=None, gates_shape=None):
         super().build(query_shape, value_shape, key_shape)
         # In the projections, the heads come in the place of the features.
         if len(query_shape) - 1 in self._attention_axes:
@@ -100,7 +105,8 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
         # is one on the head's output, which is linear in them.
         for projection in (self._query_dense, self._value_dense):
             projection.__class__ = _Heads
-        self._build_gate()
+        if gates_shape is None:
+            self._build_gate()
 
     def _gated_weights(self):
         projections = [self._query_dense, self._key_dense]
@@ -129,8 +135,13 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
         return_attention_scores=False,
         training=None,
         use_causal_mask=False,
+        gates=None,
     ):
-        gates, _ = self._sample(training, query)
+        if gates is None:
+            gates, _ = self._sample(training, query)
+        else:
+            gates = ops.cast(gates, self.compute_dtype)
+            gates = gates if gates.shape[0] != 1 else gates[0]
         queries = None
         if return_attention_scores:
             # Only the scores tell whether a closed head has a query.
@@ -148,6 +159,9 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
                 training=training,
                 use_causal_mask=use_causal_mask,
             )
+
+    def compute_output_spec(self, *args, gates=None, **kwargs):
+        return super().compute_output_spec(*args, **kwargs)
 
     def _plain_config(self):
         # What Keras leaves out of its config.

@@ -1,3 +1,6 @@
+import functools
+
+from l0keras.gates import GateBudget
 from l0keras.gates import GateGenerator
 from l0keras.gates import check_dependence
 from l0keras.graph.costs import check_cost
@@ -18,6 +21,7 @@ class GeneratedGates:
         dependence: as in `GateGenerator`.
         cost, penalty: as in `l0keras.sparsify`.
         inputs, droprate_init: as in `GateGenerator`.
+        steps, budgets: as in `GateBudget`; no budgets for gates with prices.
     """
 
     def __init__(
@@ -29,6 +33,8 @@ class GeneratedGates:
         penalty,
         inputs=None,
         droprate_init=None,
+        steps=None,
+        budgets=0,
     ):
         self._names = list(sizes)
         self._l0 = arguments["l0"]
@@ -38,13 +44,16 @@ class GeneratedGates:
         self._cost = cost
         self._penalty = penalty
         self._log_alphas = None
-        self.generator = GateGenerator(
+        make = GateGenerator
+        if budgets:
+            make = functools.partial(GateBudget, steps=steps, budgets=budgets)
+        self.generator = make(
             list(sizes.values()),
-            dependence,
-            inputs,
-            droprate_init or arguments["droprate_init"],
+            dependence=dependence,
+            inputs=inputs,
+            droprate_init=droprate_init or arguments["droprate_init"],
             seed=arguments.get("seed"),
-            name="gate_generator",
+            name="gate_budget" if budgets else "gate_generator",
         )
 
     def log_alpha(self, name, anchor):

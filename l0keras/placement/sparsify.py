@@ -7,12 +7,16 @@ from keras import ops
 
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
+from l0keras.gates import check_steps
 from l0keras.gates import gates_of
 from l0keras.gates import open_gates
 from l0keras.graph.builder import Builder
 from l0keras.graph.groups import Ties
 from l0keras.graph.lora import has_lora
 from l0keras.graph.rules import BARRIER
+from l0keras.placement.budgets import Vector
+from l0keras.placement.budgets import absolute_targets
+from l0keras.placement.budgets import make_budgets
 from l0keras.placement.choose import _COMMON
 from l0keras.placement.choose import _GATE_ARGUMENTS
 from l0keras.placement.choose import _Chooser
@@ -25,6 +29,8 @@ from l0keras.placement.gated_inside import with_gates
 from l0keras.placement.generated_gates import GeneratedGates
 from l0keras.placement.generated_gates import check_arguments
 from l0keras.proof import verify
+from l0keras.targets import Target
+from l0keras.targets import as_targets
 
 _log = logging.getLogger(__name__)
 # In the place of weights: they are those of the original.
@@ -40,6 +46,8 @@ def sparsify(
     cost: str = "params",
     penalty: str | None = None,
     *,
+    target: Target | list[Target] | None = None,
+    steps: int | None = None,
     check: bool = True,
     **gate_arguments,
 ) -> keras.Model:
@@ -96,6 +104,14 @@ def sparsify(
             ones in a sum. `"reference"`: the form of Dep-L0's code, where a
             kernel's inputs are those of the gates before it in the order of
             the chain, whatever the graph.
+        target: the size that is asked for, in the place of a price: an
+            `l0keras.targets.Target`, or a list of several that all have to be
+            reached. All gates are charged together then, see
+            `l0keras.GateBudget`, those of positions of flat inputs among
+            them, and training ends at about the size; `l0keras.cut` makes
+            it exact. No `l0`, `cost` or `penalty` with it.
+        steps: with a target, the number of steps that the gates are trained:
+            batches, not epochs.
         check: whether to compare the result, with its gates open, with
             `model` on random inputs before it is returned. Random outputs and
             models that take no random inputs are not compared; the log names
@@ -116,7 +132,8 @@ def sparsify(
             expression or matches no layer that makes channels, or changes
             what has to be the same for gates that are charged together; an
             argument is unknown or out of its range; `cost` is `"macs"` and
-            the model's shapes are not fixed.
+            the model's shapes are not fixed; a target is about layers that
+            gates make no smaller, or below the smallest size.
         RuntimeError: the result differs from `model` by more than rounding
             explains; the message names the first layer that differs.
 
@@ -129,14 +146,16 @@ def sparsify(
     ...     rules={"^Conv1$": False, "^block_16": {"l0": 0.2 / 50_000}},
     ... )
     """
+    targets = _targets(target, steps, l0=l0, cost=cost, penalty=penalty)
     penalty = check_arguments(dependence, cost, penalty)
-    generated = dependence is not None or penalty != "separate"
+    generated = dependence is not None or penalty != "separate" or bool(targets)
     arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
     allowed = set(_GATE_ARGUMENTS)
     if generated:
         # The gates have no variables that could be limited.
         allowed.remove("log_alpha_limit")
-    by_rule = allowed - set(_COMMON if penalty != "separate" else ())
+    together = penalty != "separate" or bool(targets)
+    by_rule = allowed - set(_COMMON if together else ())
     chooser = _Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
     recurrent = {
@@ -151,7 +170,8 @@ def sparsify(
         and not (node.name in recurrent and not _is_free(node, ties, recurrent))
     ]
     makers = [name for group in ties.groups for name in group.makers]
-    chooser.check([*makers, *inside])
+    features = _features(ties) if targets else {}
+    chooser.check([*makers, *inside, *features])
     gated_layers = {name: chooser.choice([name]) for name in inside}
     left_out = [name for name in inside if gated_layers[name] is None]
     gates = {}
@@ -172,15 +192,63 @@ def sparsify(
         left_out,
     )
     sparsifier = _Sparsifier(ties, gates, gated_layers, cost)
-    if not generated:
-        sparsifier.tie_inside(chooser)
-    if generated:
+    if targets:
+        sparsifier.tie_inside(chooser, alone=True)
+        sparsifier.gate_features(chooser, features)
+        sparsifier.budget(arguments, dependence, targets, steps)
+    elif generated:
         sparsifier.generate(arguments, dependence, penalty)
+    else:
+        sparsifier.tie_inside(chooser)
     gated = sparsifier.model()
     if check:
         with open_gates(sparsifier.new_gates(gated)):
             verify(model, gated, "sparsify")
     return gated
+
+
+def _targets(target, steps, **prices):
+    """The targets as a list, empty without any."""
+    defaults = {"l0": 0.0, "cost": "params", "penalty": None}
+    if target is None:
+        if steps is not None:
+            raise ValueError(
+                "Argument `steps` must be None without a `target`. "
+                f"Received: steps={steps!r}"
+            )
+        return []
+    for name, value in prices.items():
+        if value != defaults[name]:
+            raise ValueError(
+                f"Argument `{name}` must be {defaults[name]!r} with a "
+                "`target`, which is in the place of a price. "
+                f"Received: {name}={value!r}"
+            )
+    check_steps(steps)
+    return as_targets(target)
+
+
+def _features(ties):
+    """Flat tensors that nobody makes, by names: their values.
+
+    Such as features of a table, or the pixels of an image that was flattened.
+    Layers that read some of their positions can do without the others.
+    """
+    found = {}
+    for value in ties.graph.values:
+        if value.rank != 2 or not ties.gated_readers(value):
+            continue
+        if not value.selectable or np.any(ties.indices(value) >= 0):
+            continue
+        if value.size > 1 and keras.backend.is_float_dtype(value.tensor.dtype):
+            producer = value.producer
+            name = producer.name if producer else _input_name(value)
+            found[name] = value
+    return found
+
+
+def _input_name(value):
+    return value.tensor._keras_history.operation.name
 
 
 def _is_free(node, ties, recurrent):
@@ -210,8 +278,11 @@ class _Sparsifier(Builder):
         # the arguments of the gates by the id of a group.
         self.tied = {}
         self.tied_gates = {}
+        # Flat inputs with gates, by the value's id: its name and itself.
+        self.features = {}
         self.generated = None
         self.gate_names = {}
+        self._nodes = {node.name: node for node in self.graph.nodes}
         self.vectors = {}
         self.gated = {}
         # Values with a gate layer of their own; hoisted ones are multiplied
@@ -272,14 +343,19 @@ class _Sparsifier(Builder):
         sizes = [np.prod([n or 1 for n in v.shape[1:]]) for v in found]
         return found[int(np.argmin(sizes))]
 
-    def tie_inside(self, chooser):
+    def tie_inside(self, chooser, alone=False):
         """Gives layers whose units go together the same gates inside.
 
         Such as an encoder and a decoder that starts from its states.
+
+        Args:
+            chooser: the `_Chooser` of the gates' arguments.
+            alone: whether a layer whose units go with no others is given
+                gates, too, instead of having its own.
         """
         for group in self.ties.groups:
             nodes = [n for n in self.graph.nodes if n.name in group.makers]
-            if group.fixed or len(group.makers) < 2:
+            if group.fixed or len(group.makers) < (1 if alone else 2):
                 continue
             if not all(self._makes_alone(node, group) for node in nodes):
                 continue
@@ -326,6 +402,78 @@ class _Sparsifier(Builder):
         self.unique(self.generated.generator.name)
         self.own(self.generated.generator)
 
+    def gate_features(self, chooser, features):
+        """Gives flat inputs a gate for each position."""
+        for name, value in features.items():
+            choice = chooser.choice([name])
+            if choice is not None:
+                self.features[id(value)] = (name, value)
+                self.gates[id(value)] = choice
+
+    def budget(self, arguments, dependence, targets, steps):
+        """Lets one layer make all `log_alpha`, and keep to targets."""
+        absolute = absolute_targets(self.graph.model, targets)
+        self._leave_ungiven()
+        vectors = sorted(self._all_vectors(), key=lambda v: v.place)
+        if not vectors:
+            raise ValueError(
+                "Argument `model` must have channels to gate, with a "
+                f"`target`. Received: model '{self.graph.model.name}' without "
+                "any"
+            )
+        budgets = make_budgets(self.ties, vectors, absolute)
+        self.gate_names = {v.key: v.name for v in vectors}
+        chosen = {**self.gates, **self.tied_gates, **self.gated_layers}
+        self.generated = GeneratedGates(
+            {v.name: v.size for v in vectors},
+            arguments,
+            dependence,
+            self.cost,
+            "separate",
+            droprate_init=[chosen[v.key]["droprate_init"] for v in vectors],
+            steps=steps,
+            budgets=len(budgets),
+        )
+        generator = self.generated.generator
+        generator.set_budgets(
+            [budget.cost for budget in budgets],
+            [budget.target.at_most for budget in budgets],
+            [budget.target for budget in budgets],
+        )
+        self.unique(generator.name)
+        self.own(generator)
+
+    def _leave_ungiven(self):
+        """Leaves layers without gates inside that cannot be given any."""
+        for name, arguments in self.gated_layers.items():
+            node = self._nodes[name]
+            if arguments is None or name in self.tied:
+                continue
+            if not isinstance(node.layer, keras.layers.MultiHeadAttention):
+                self.gated_layers[name] = None
+                _log.warning(
+                    "Layer '%s' (%s) gets no gates: with a target, they are "
+                    "given from outside, which this layer does not take.",
+                    name,
+                    type(node.layer).__name__,
+                )
+
+    def _all_vectors(self):
+        """A `Vector` for all gates there are to be."""
+        order = {node.name: n for n, node in enumerate(self.graph.nodes)}
+        for name, value in self.features.values():
+            yield Vector(id(value), self.unique(f"{name}_gate"), value.size, -1)
+        for group in self.ties.groups:
+            if id(group) in {**self.gates, **self.tied_gates}:
+                name = self.unique(f"{group.name}_gate")
+                place = order[group.makers[0]]
+                yield Vector(id(group), name, group.size, place)
+        for name, arguments in self.gated_layers.items():
+            if arguments is not None and name not in self.tied:
+                heads = self._nodes[name].layer._num_heads
+                gate = self.unique(f"{name}_gate")
+                yield Vector(name, gate, heads, order[name])
+
     def model(self):
         model = super().model()
         if self.generated is not None:
@@ -338,11 +486,11 @@ class _Sparsifier(Builder):
         copies = {id(self.copier(gate)) for gate in own}
         return [gate for gate in gates_of(gated) if id(gate) not in copies]
 
-    def _call_arguments(self, group):
+    def _call_arguments(self, key):
         """The arguments to call a gate with, beside its input."""
         if self.generated is None:
             return {}
-        name = self.gate_names[id(group)]
+        name = self.gate_names[key]
         return {"log_alpha": self.generated.log_alpha(name, self._anchor())}
 
     def _anchor(self):
@@ -367,7 +515,7 @@ class _Sparsifier(Builder):
         gate = HardConcreteGate(
             axis=value.axis, dtype=tensor.dtype, **self._arguments(group)
         )
-        return self.own(gate)(tensor, **self._call_arguments(group))
+        return self.own(gate)(tensor, **self._call_arguments(id(group)))
 
     def _vector(self, group, dtype):
         """The gates of a group, of shape (1 or batch, size)."""
@@ -381,7 +529,7 @@ class _Sparsifier(Builder):
                     group.size, dtype=dtype, **self._arguments(group)
                 )
                 vector = self.own(gate)(
-                    self._anchor(), **self._call_arguments(group)
+                    self._anchor(), **self._call_arguments(id(group))
                 )
             self.vectors[key] = vector
         return self.vectors[key]
@@ -437,11 +585,11 @@ class _Sparsifier(Builder):
             args = args[:1]
             kwargs = {k: v for k, v in named.items() if v is not None}
         if node.name in self.tied:
-            group = self.tied[node.name]
-            kwargs = {
-                **kwargs,
-                "gates": self._vector(group, layer.compute_dtype),
-            }
+            gates = self._vector(self.tied[node.name], layer.compute_dtype)
+            kwargs = {**kwargs, "gates": gates}
+        elif node.name in self.gate_names:
+            gates = self._head_gates(node.name, layer)
+            kwargs = {**kwargs, "gates": gates}
         return super().call(node, layer, args, kwargs)
 
     def fill(self, layer, source, weights):
@@ -463,8 +611,32 @@ class _Sparsifier(Builder):
             self.gated[id(value)] = self._read(value, tensor)
         return self.gated[id(value)]
 
+    def _given_arguments(self, key):
+        """The arguments of a gate that is about no group of channels."""
+        chosen = {**self.gates, **self.gated_layers}[key]
+        arguments = {**chosen, "name": self.gate_names[key]}
+        if arguments.get("seed") is not None:
+            # Beyond those of groups.
+            arguments["seed"] += len(self.ties.groups)
+            arguments["seed"] += list(self.gate_names).index(key)
+        return arguments
+
+    def _head_gates(self, name, layer):
+        """The gates of the heads of a layer, of shape (1 or batch, heads)."""
+        gate = SharedGate(
+            layer._num_heads,
+            dtype=layer.compute_dtype,
+            **self._given_arguments(name),
+        )
+        return self.own(gate)(self._anchor(), **self._call_arguments(name))
+
     def _read(self, value, tensor):
         """A tensor as layers read it that make other channels of it."""
+        if id(value) in self.features:
+            gate = HardConcreteGate(
+                dtype=tensor.dtype, **self._given_arguments(id(value))
+            )
+            return self.own(gate)(tensor, **self._call_arguments(id(value)))
         if id(value) in self.places:
             return self._gate(self.places[id(value)], value, tensor)
         factors = self._factors(value, tensor.dtype)

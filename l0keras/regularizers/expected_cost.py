@@ -111,6 +111,69 @@ class ExpectedCost:
             self._rows = np.stack(rows, axis=1)
             self._constants = np.stack(constants, axis=1)
 
+    def gated(self):
+        """Which gates have a part in the cost.
+
+        Returns:
+            A numpy array of booleans, all vectors of gates one after another.
+        """
+        touched = self._linear != 0
+        if len(self._counts):
+            touched = touched | np.any(self._rows != 0, axis=(0, 1))
+        return touched
+
+    def of_open(self, is_open):
+        """The cost with gates that are open or closed for certain.
+
+        Args:
+            is_open: an array of zeros and ones, all vectors of gates one
+                after another.
+
+        Returns:
+            A float.
+        """
+        is_open = np.asarray(is_open, float)
+        cost = self._constant + float(self._linear @ is_open)
+        if len(self._counts):
+            sizes = self._rows @ is_open + self._constants
+            cost += float(self._counts @ np.prod(sizes, axis=0))
+        return cost
+
+    def of_opening(self, is_open):
+        """What each closed gate would add to the cost by itself.
+
+        Args:
+            is_open: as in `of_open`.
+
+        Returns:
+            A numpy array of all gates; without meaning for open ones.
+        """
+        is_open = np.asarray(is_open, float)
+        added = self._linear + 0.0
+        if len(self._counts):
+            sizes = self._rows @ is_open + self._constants
+            more = np.prod(sizes[..., None] + self._rows, axis=0)
+            less = np.prod(sizes, axis=0)[:, None]
+            added = added + self._counts @ (more - less)
+        return added
+
+    def least(self):
+        """The gates that cost least with one of each vector open.
+
+        Returns:
+            An array of zeros and ones, all vectors of gates one after
+            another.
+        """
+        each = self._linear + 0.0
+        if len(self._counts):
+            each = each + np.einsum("atg,t->g", self._rows, self._counts)
+        is_open = np.zeros(len(each))
+        start = 0
+        for size in self.units:
+            is_open[start + np.argmin(each[start : start + size])] = 1
+            start += size
+        return is_open
+
     def cost(self, probs):
         """The expected cost, not multiplied by the price.
 

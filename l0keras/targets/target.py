@@ -116,6 +116,34 @@ class Target:
         """
         return self.at_most if self.share is None else self.share * dense
 
+    def absolute(self, dense: float | dict[str, float]) -> list[tuple]:
+        """The target with numbers in the place of shares.
+
+        Args:
+            dense: the size of the dense model, or for `each` those of its
+                layers, as `size_of` gives them.
+
+        Returns:
+            A list of pairs of a target with `at_most` and the size of the
+            dense model that it is about; with `each` one for each layer.
+        """
+        sizes = {self.where: dense}
+        if self.each:
+            sizes = {f"^{re.escape(name)}$": n for name, n in dense.items()}
+        return [
+            (
+                dataclasses.replace(
+                    self,
+                    share=None,
+                    at_most=self.limit(size),
+                    where=where,
+                    each=False,
+                ),
+                size,
+            )
+            for where, size in sizes.items()
+        ]
+
     def __repr__(self):
         given = [repr(self.of)]
         for field in dataclasses.fields(self)[1:]:
