@@ -175,8 +175,8 @@ class GateBudget(GateGenerator):
 
     def _learned(self):
         """`log_alpha` before the offsets."""
-        began = ops.cast(self.step > 0, "float32")
-        moved = (self._raw() - self.origin) * began
+        began = ops.cast(ops.convert_to_tensor(self.step) > 0, "float32")
+        moved = (self._raw() - ops.convert_to_tensor(self.origin)) * began
         apart = ops.stop_gradient(moved)
         apart = apart - ops.mean(apart)
         spread = ops.sqrt(ops.mean(ops.square(apart)))
@@ -191,7 +191,8 @@ class GateBudget(GateGenerator):
         """The `log_alpha` of all gates, float32 tensors `(size,)`."""
         learned = self._learned()
         if self.costs:
-            learned = learned - self._shift(self.offsets)
+            offsets = ops.convert_to_tensor(self.offsets)
+            learned = learned - self._shift(offsets)
         return self._split(learned)
 
     def _shift(self, offsets):
@@ -223,8 +224,9 @@ class GateBudget(GateGenerator):
     def call(self, inputs, training=False):
         if not (training and self.trainable and self.costs):
             return self.log_alphas()
-        first = self.step == 0
-        self.origin.assign(ops.where(first, self._raw(), self.origin))
+        first = ops.convert_to_tensor(self.step) == 0
+        origin = ops.convert_to_tensor(self.origin)
+        self.origin.assign(ops.where(first, self._raw(), origin))
         learned = self._learned()
         offsets = ops.convert_to_tensor(self.offsets)
         cost = self.expected(self._split(learned - self._shift(offsets)))
