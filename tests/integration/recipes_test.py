@@ -100,6 +100,13 @@ CONSTANTS = {
     "cifar100_resnet56_dep_l0": RESNET56,
     "imagenet2012_resnet50_dep_l0": RESNET50,
 }
+# By the papers' units, whose numbers of parameters are asked for.
+SIZED = {
+    "mnist_lenet5_l0_target": (20, 25, 45, 462),
+    "mnist_lenet5_l0_sep_target": (9, 18, 65, 25),
+    "mnist_mlp_l0_target": (219, 214, 100),
+    "mnist_mlp_l0_sep_target": (266, 88, 33),
+}
 # The prices of gates that depend backward and of those that do not.
 OTHERS = {
     "cifar10_vgg16_dep_l0": (1e-6, 5e-7),
@@ -122,6 +129,30 @@ def test_constants_are_those_of_the_paper(name):
     if config.dataset == "mnist":
         assert config.weight_decay == (0.0,) or "regularisation" in text
         assert config.sample_per == "batch" or "minibatch" in text
+
+
+def parameters(units):
+    """Those of a network with so many feature maps, or inputs, of layers."""
+    if len(units) == 3:
+        first, second, third = units
+        layers = [(first, second), (second, third), (third, 10)]
+    else:
+        maps, more, first, second = units
+        layers = [(25, maps), (25 * maps, more), (first, second), (second, 10)]
+    return sum((inputs + 1) * outputs for inputs, outputs in layers)
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_sizes_are_those_of_the_papers_networks(name):
+    config = read(name)
+    assert config.target_params == parameters(SIZED[name])
+    assert "-".join(map(str, SIZED[name])) in head(name)
+    assert config.epochs + config.finetune_epochs == MNIST["epochs"]
+    # Nothing else is another thing than in the paper, or chosen.
+    plain = {**MNIST, "weight_decay": (0.0,), "ema_momentum": 0.999}
+    del plain["epochs"]
+    assert {key: getattr(config, key) for key in plain} == plain
+    assert "test errors" not in head(name)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -1,5 +1,6 @@
 """Trainings that are asked for a size."""
 
+import csv
 import dataclasses
 import json
 
@@ -7,8 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+from trainers.run import tables
+from trainers.run.callbacks import Progress
 from trainers.run.config import Config
 from trainers.run.dense import with_dense
+from trainers.run.optimizers import make_optimizer
+from trainers.run.optimizers import make_tuning_optimizer
 from trainers.run.training import Training
 from trainers.run.training import train
 
@@ -92,6 +97,148 @@ def test_refuses_sizes_that_cannot_be_reached(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         Training(dataclasses.replace(GROUPS, **changes), tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+GATES = Config(
+    model="mlp",
+    dataset="digits",
+    target_params=0.1,
+    epochs=8,
+    finetune_epochs=3,
+    batch_size=100,
+    learning_rate=0.01,
+    ema_momentum=0.9,
+    seed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A finished run that was cut: its folder and its report."""
+    workdir = tmp_path_factory.mktemp("cut")
+    return workdir, train(GATES, workdir)
+
+
+def test_gates_end_at_the_size(cut, digits):
+    workdir, report = cut
+    sizes = report["targets"]["params"]
+    dense = 64 * 300 + 300 * 100 + 1000 + 410
+    assert sizes["asked"] == 0.1 * dense
+    assert 0.97 * sizes["asked"] <= sizes["reached"] <= sizes["asked"]
+    small = keras.saving.load_model(workdir / "stripped.keras")
+    assert small.count_params() == sizes["reached"]
+    images = digits.scale(digits.test_images).numpy()
+    wrong = np.argmax(small.predict(images, verbose=0), -1)
+    error = 100 * np.mean(wrong != digits.test_labels)
+    assert report["test_error"]["stripped"] == pytest.approx(error)
+    assert error < 20
+    assert report["test_error"]["tflite"] == report["test_error"]["stripped"]
+    assert set(report["max_difference"]) == {"tflite"}
+    assert f"reached {sizes['reached']:,}." in tables.table(report)
+
+
+def test_what_was_cut_is_trained_on(cut):
+    workdir, report = cut
+    before = keras.saving.load_model(workdir / "cut.keras").get_weights()
+    small = keras.saving.load_model(workdir / "stripped.keras")
+    for value, old in zip(small.get_weights(), before, strict=True):
+        assert value.shape == old.shape and np.any(value != old)
+    rows = history(workdir)
+    assert [row["epoch"] for row in rows] == [str(n) for n in range(1, 12)]
+    open_gates = [name for name in rows[0] if name.endswith("_open")]
+    assert rows[7][open_gates[0]] and not rows[8][open_gates[0]]
+    assert report["epochs"] == 11
+    assert (workdir / "units.png").exists()
+
+
+def history(workdir):
+    with open(workdir / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+@pytest.mark.parametrize("epoch", [3, 7, 9])
+def test_runs_with_a_target_resume(epoch, cut, tmp_path, monkeypatch):
+    """Stopped with gates, after their last epoch, and in fine-tuning."""
+
+    def stop(self, own, logs=None):
+        if own == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(GATES, tmp_path)
+    monkeypatch.undo()
+    assert len(history(tmp_path)) == epoch + 1
+    report = train(GATES, tmp_path)
+    workdir, straight = cut
+    assert history(tmp_path) == history(workdir)
+    assert report["test_error"] == straight["test_error"]
+    for name in ("model.keras", "stripped.keras"):
+        one, other = (
+            keras.saving.load_model(folder / name).get_weights()
+            for folder in (tmp_path, workdir)
+        )
+        for value, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(value, same)
+
+
+def test_a_target_needs_no_fine_tuning(tmp_path):
+    config = dataclasses.replace(GATES, finetune_epochs=0, epochs=4)
+    report = train(config, tmp_path)
+    sizes = report["targets"]["params"]
+    assert sizes["reached"] <= sizes["asked"]
+    cut, small = (
+        keras.saving.load_model(tmp_path / name).get_weights()
+        for name in ("cut.keras", "stripped.keras")
+    )
+    for value, same in zip(cut, small, strict=True):
+        np.testing.assert_array_equal(value, same)
+
+
+DEPENDENT = Config(
+    model="resnet8",
+    dataset="cifar10",
+    image_size=8,
+    method="dep_l0",
+    dependence="forward",
+    target_macs=0.5,
+    weight_decay=(5e-4,),
+    sample_per="example",
+    epochs=2,
+    finetune_epochs=1,
+    batch_size=4,
+    optimizer="sgd",
+    learning_rate=0.01,
+    momentum=0.9,
+    lr_schedule="cosine",
+    ema_momentum=0.0,
+    augmentation="crop_flip",
+)
+
+
+def test_dependent_gates_of_normalized_images(small_sets, tmp_path):
+    report = train(DEPENDENT, tmp_path, data_dir=small_sets)
+    sizes = report["targets"]["macs"]
+    assert sizes["asked"] == 0.5 * report["macs"]["dense"]
+    assert 0.9 * sizes["asked"] <= sizes["reached"] <= sizes["asked"]
+    assert sizes["reached"] == report["macs"]["stripped"]
+    # The decay of weights goes on.
+    cut = keras.saving.load_model(tmp_path / "cut.keras")
+    assert cut.losses
+
+
+def test_the_schedule_goes_on_after_the_cut():
+    config = dataclasses.replace(DEPENDENT, epochs=6, finetune_epochs=4)
+    whole = make_optimizer(config, 5, keras.Sequential()).learning_rate
+    straight = keras.optimizers.schedules.CosineDecay(0.01, 50)
+    tuning = make_tuning_optimizer(config, 5)
+    assert float(tuning.learning_rate) == pytest.approx(float(straight(30)))
+    again = type(tuning).from_config(tuning.get_config())
+    assert float(again.learning_rate) == pytest.approx(float(straight(30)))
+    assert float(whole) == pytest.approx(0.01)
 
 
 def test_dense_rows_have_errors(tmp_path, monkeypatch):

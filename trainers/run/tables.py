@@ -9,6 +9,8 @@ TITLES = {
     "tflite": "LiteRT",
     "tflite_sparse": "LiteRT, sparse encoding",
 }
+# What is counted, in the names of targets.
+NAMES = {"params": "parameters", "macs": "MACs", "units": "units"}
 COLUMNS = (
     ("test_error", "test error", "{:.2f} %"),
     ("units", "units", "{}"),
@@ -93,7 +95,8 @@ def median_run(runs, value):
 
 def _targets(report):
     return "".join(
-        f"Asked for at most {size['asked']:,.0f} {of}: {size['reached']:,}.\n"
+        f"Asked for at most {size['asked']:,.0f} {NAMES[of]}, reached "
+        f"{size['reached']:,}.\n"
         for of, size in report.get("targets", {}).items()
     )
 

@@ -1,0 +1,190 @@
+r"""Asks for the sizes of the networks in table 1 of Louizos et al. (2018).
+
+    python -m trainers.studies.mnist --workdir=runs/mnist --num_threads=1 \
+        --manual_dir=MNIST --save_to=saved_models/mnist
+
+trains LeNet-5 and a fully connected network on MNIST, asked for as many
+parameters as the paper's have, and dense, each with several seeds, and shows
+sizes and errors beside the paper's as a table and a picture. Nothing is
+selected, so the test set is not used before the end of each run. With
+`--save_to` the small files of each experiment go into a folder of its own
+beside it, as by `trainers.studies.summary`. The same command goes on where it
+was stopped; with `--rows` or `--seeds` several processes share the work.
+"""
+
+import dataclasses
+import os
+import statistics
+
+from absl import flags
+
+from trainers.run import program
+from trainers.run.training import train
+from trainers.studies import plots
+from trainers.studies import study
+from trainers.studies import summary
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Row(study.Row):
+    """A line of the table, see `study.Row`.
+
+    Args:
+        paper: the units and the error of the paper, a string.
+        dense: whether the network is trained without gates instead.
+    """
+
+    paper: str = "-"
+    dense: bool = False
+
+    def config(self, seed):
+        config = super().config(seed)
+        return config.without_sparsity() if self.dense else config
+
+
+ROWS = (
+    Row("lenet5", "LeNet-5, dense", "mnist_lenet5_l0_target", dense=True),
+    Row(
+        "lenet5_l0",
+        "LeNet-5",
+        "mnist_lenet5_l0_target",
+        paper="20-25-45-462, 0.9 %",
+    ),
+    Row(
+        "lenet5_l0_sep",
+        "LeNet-5",
+        "mnist_lenet5_l0_sep_target",
+        paper="9-18-65-25, 1.0 %",
+    ),
+    Row("mlp", "784-300-100, dense", "mnist_mlp_l0_target", dense=True),
+    Row(
+        "mlp_l0",
+        "784-300-100",
+        "mnist_mlp_l0_target",
+        paper="219-214-100, 1.4 %",
+    ),
+    Row(
+        "mlp_l0_sep",
+        "784-300-100",
+        "mnist_mlp_l0_sep_target",
+        paper="266-88-33, 1.8 %",
+    ),
+)
+
+
+class Mnist(study.Study):
+    """The networks of a paper's table, by their sizes."""
+
+    def result(self, row, seed, folder, where):
+        """See `Study.result`.
+
+        Returns:
+            Also `units` (the architecture that is left), `asked` (parameters,
+            `None` of dense networks), `params`, `macs`, `bytes`, `epochs` and
+            `seconds`.
+        """
+        report = train(row.config(seed), folder, **where)
+        asked = report.get("targets", {}).get("params", {}).get("asked")
+        return {
+            "name": row.name,
+            "seed": seed,
+            "test_error": report["test_error"]["stripped"],
+            "units": report["units"]["stripped"],
+            "asked": asked,
+            "params": report["params"]["stripped"],
+            "macs": report["macs"]["stripped"],
+            "bytes": report["bytes"]["tflite"],
+            "epochs": report["epochs"],
+            "seconds": report["seconds"],
+        }
+
+    def tables(self, results):
+        lines = [
+            [
+                "network",
+                "paper",
+                "asked",
+                "parameters",
+                "units left",
+                "MACs",
+                "LiteRT bytes",
+                "test error, median",
+                "each seed",
+            ]
+        ]
+        for row in self.rows:
+            own = self.of_row(results, row)
+            if not own:
+                continue
+            errors = [result["test_error"] for result in own]
+            middle = self.median_run(results, row)
+            asked = middle["asked"]
+            lines.append(
+                [
+                    row.title,
+                    row.paper,
+                    "-" if asked is None else f"{asked:,.0f}",
+                    f"{middle['params']:,}",
+                    middle["units"],
+                    f"{middle['macs']:,}",
+                    f"{middle['bytes']:,}",
+                    f"{statistics.median(errors):.2f} %",
+                    ", ".join(
+                        f"{result['test_error']:.2f} (seed {result['seed']})"
+                        for result in own
+                    ),
+                ]
+            )
+        return [lines]
+
+    def draw(self, results):
+        titles = {
+            row.name: row.title if row.dense else f"{row.title}, {row.paper}"
+            for row in self.rows
+        }
+        return plots.sizes(results, titles)
+
+    def run(self, flag_values=FLAGS):
+        """See `Study.run`; also keeps the small files of each experiment."""
+        results = super().run(flag_values)
+        if flag_values.save_to and not flag_values.again:
+            root = os.path.dirname(os.path.normpath(flag_values.save_to))
+            self.keep(flag_values.workdir, results, root)
+        return results
+
+    def keep(self, workdir, results, root):
+        """Leaves a folder with a card for each experiment.
+
+        Args:
+            workdir: the folder of the runs.
+            results: what `collect` returns.
+            root: the folder of all saved models.
+        """
+        for row in self.rows:
+            if row.dense:
+                continue
+            folders = [
+                row.folder(workdir, result["seed"])
+                for result in self.of_row(results, row)
+            ]
+            if folders:
+                folder = os.path.join(root, row.flagfile)
+                summary.save(folders, summary.read(folders), folder)
+        summary.write_again(root)
+
+
+STUDY = Mnist("mnist", ROWS)
+
+
+def define_flags(flag_values=FLAGS):
+    """Defines the flags of this program."""
+    study.define_flags(flag_values)
+
+
+main = study.main(lambda: STUDY)
+
+
+if __name__ == "__main__":
+    program.run(main, define_flags)
