@@ -8,8 +8,7 @@ from l0keras.gates import gates_of
 from l0keras.graph.count_macs import macs_by_layer
 from l0keras.graph.groups import channel_groups
 from l0keras.graph.trace import trace
-from l0keras.targets.latency.timing import ratios
-from l0keras.targets.latency.timing import reference_time
+from l0keras.targets.latency.timing import timed
 from l0keras.targets.target import OF_FILES
 from l0keras.targets.target import Target
 
@@ -22,7 +21,7 @@ def size_of(
     Weights, multiply-accumulates and channels are counted. For `"bytes"` and
     `"latency"` the LiteRT file is written, into a temporary folder, and
     weighed or timed; it is not compared with the model. Microseconds are
-    those that the machine takes where nothing else slows it.
+    those of the best of many rounds, which other work hardly slows.
 
     Args:
         model: a built `keras.Model` without gates, such as `l0keras.strip`
@@ -132,5 +131,4 @@ def _measured(model, target, representative_data):
         )
         if target.of == "bytes":
             return file.bytes
-        (ratio,) = ratios([path], runs=300, max_seconds=0.5)
-        return ratio * reference_time()
+        return timed([path])[0]

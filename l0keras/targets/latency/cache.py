@@ -24,7 +24,7 @@ def cache_path() -> pathlib.Path:
 
 
 def read_cache() -> dict[str, float]:
-    """The times by their keys, numbers; a damaged file has none."""
+    """The times in microseconds by their keys; a damaged file has none."""
     path = cache_path()
     try:
         times = json.loads(path.read_text())

@@ -9,8 +9,7 @@ import keras
 from l0keras.targets.latency.cache import add_to_cache
 from l0keras.targets.latency.cache import cache_key
 from l0keras.targets.latency.cache import read_cache
-from l0keras.targets.latency.timing import ratios
-from l0keras.targets.latency.timing import reference_time
+from l0keras.targets.latency.timing import timed
 
 # Files that are timed in turns: as many as fit into memory in any case.
 _TURN_FILES = 32
@@ -24,8 +23,7 @@ _NOTHING = "nothing"
 def measure(pieces, quantization, progress=True):
     """Times pieces at all of their widths, one example on one thread.
 
-    Each is written as a LiteRT file of its own. Times are those that the
-    machine takes where nothing slows it, see `ratios`, and are kept, see
+    Each is written as a LiteRT file of its own. Times are kept, see
     `cache_path`.
 
     Args:
@@ -60,9 +58,8 @@ def measure(pieces, quantization, progress=True):
     for found in _timed(missing, quantization, _shown(progress, len(missing))):
         times.update(found)
         add_to_cache({keys[n]: t for n, t in found.items() if n in keys})
-    unit = reference_time()
-    return unit * times[_NOTHING], [
-        {p: unit * times[name] for p, name in own.items() if name in times}
+    return times[_NOTHING], [
+        {parts: times[name] for parts, name in own.items() if name in times}
         for own in names
     ]
 
@@ -74,7 +71,7 @@ def _nothing():
 
 
 def _timed(jobs, quantization, done):
-    """Yields dictionaries of `ratios` by name, in batches of files."""
+    """Yields dictionaries of microseconds by name, in batches of files."""
     count, jobs = 0, list(jobs.items())
     while jobs:
         with tempfile.TemporaryDirectory(prefix="latency-") as folder:
@@ -88,7 +85,7 @@ def _timed(jobs, quantization, done):
                     paths[name] = _written(folder, count, content)
                     size += len(content)
                 done(count)
-            times = ratios(list(paths.values()), max_seconds=_SECONDS)
+            times = timed(list(paths.values()), max_seconds=_SECONDS)
             times = dict(zip(paths, times, strict=True))
             least = times.pop(_NOTHING)
             found = {name: max(0.0, t - least) for name, t in times.items()}

@@ -9,7 +9,6 @@ from keras import layers
 import l0keras
 from l0keras.graph.analyze import channel_graph
 from l0keras.graph.groups import load_shapes
-from l0keras.targets.latency import timing
 from l0keras.targets.latency.cache import cache_path
 from l0keras.targets.latency.cache import read_cache
 from l0keras.targets.latency.measure import measure
@@ -29,10 +28,9 @@ def clock(tmp_path, monkeypatch):
     def measure_latency(paths, **_):
         calls.append([os.path.basename(path) for path in paths])
         slow = 3 if len(calls) % 2 else 1
-        return [slow * float(os.path.getsize(path)) for path in paths]
+        return [slow * os.path.getsize(path) for path in paths]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(timing, "_least", {})
     monkeypatch.setattr(l0keras.export, "measure_latency", measure_latency)
     return calls
 
@@ -45,18 +43,6 @@ def found():
     graph = channel_graph(keras.Model(inputs, layers.Dense(3)(x)))
     load_shapes(graph)
     return pieces(graph)
-
-
-def test_ratios_do_not_know_how_fast_the_machine_is(clock, tmp_path):
-    reference = len(timing._reference())
-    path = tmp_path / "file.tflite"
-    path.write_bytes(b"0" * (2 * reference))
-    assert timing.ratios([path]) == [pytest.approx(2)]
-    assert timing.reference_time() == reference
-    # Known from the cache.
-    count = len(clock)
-    timing._least.clear()
-    assert timing.reference_time() == reference and len(clock) == count
 
 
 def test_times_are_those_of_files_without_the_overhead(clock, found):
@@ -105,5 +91,5 @@ def test_what_has_no_file_is_left_out(clock, found):
     nothing, (times,) = measure([Narrow()], None, progress=False)
     assert list(times) == [(1, 1)]
     assert random.getstate() == state
-    # Without a key it is not kept: there are two lengths and the reference.
-    assert len(read_cache()) == 2
+    # Without a key it is not kept: there is the overhead alone.
+    assert list(read_cache().values()) == [nothing]
