@@ -13,6 +13,8 @@ from l0keras import models
 from l0keras import optimizers
 from l0keras import regularizers
 from l0keras import targets
+from l0keras.compression.compress import compress
+from l0keras.compression.compressed import Compressed
 from l0keras.cutting.cut import cut
 from l0keras.export import export_tflite
 from l0keras.gates import GateBudget
@@ -33,6 +35,7 @@ from l0keras.stripping.strip import strip
 from l0keras.version import __version__
 
 __all__ = [
+    "Compressed",
     "GateBudget",
     "GateGenerator",
     "HardConcreteGate",
@@ -42,6 +45,7 @@ __all__ = [
     "architecture",
     "callbacks",
     "channel_groups",
+    "compress",
     "count_macs",
     "cut",
     "export",

@@ -1,0 +1,162 @@
+import importlib.util
+import logging
+import os
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+from l0keras.gates import GateBudget
+from l0keras.graph.count_macs import count_macs
+from l0keras.targets import size_of
+
+_log = logging.getLogger(__name__)
+# Examples by which the ranges of integer files are chosen.
+_EXAMPLES = 300
+
+
+class Sizes:
+    """What targets are about, of a dense model and of what comes of it.
+
+    Args:
+        targets: a list of `Target`.
+        dense: the model without gates.
+        data: the `TrainingData`, for ranges of integer files.
+
+    Attributes:
+        examples: some training inputs, `None` where no target needs them.
+    """
+
+    def __init__(self, targets, dense, data):
+        self.examples = None
+        if any(one.quantization in ("int8", "int16x8") for one in targets):
+            self.examples = _examples(data)
+        # One row for each target, or for each of its layers.
+        self._rows = []
+        for target in targets:
+            for layer, size in self._of(target, dense).items():
+                self._rows.append((target, layer, size))
+
+    def _of(self, target, model):
+        """The sizes of a target by names of layers, `None` for all."""
+        size = size_of(model, target, self.examples)
+        return size if target.each else {None: size}
+
+    def expected(self, gated):
+        """The expected sizes of a model with gates, a list of floats."""
+        budgets = [
+            layer
+            for layer in gated._flatten_layers()
+            if isinstance(layer, GateBudget)
+        ]
+        return ops.convert_to_numpy(budgets[0].expected()).tolist()
+
+    def reached(self, small):
+        """The sizes of the small model, a list of numbers."""
+        found = {}
+        for target, layer, _ in self._rows:
+            if id(target) not in found:
+                found[id(target)] = self._of(target, small)
+        return [
+            # A layer that is gone has none.
+            found[id(target)].get(layer, 0)
+            for target, layer, _ in self._rows
+        ]
+
+    def text(self, sizes):
+        """Sizes as shares of the dense model's, in a few words."""
+        shares = [
+            f"{size / dense:.1%} {target.of}{f' of {layer}' if layer else ''}"
+            for size, (target, layer, dense) in zip(sizes, self._rows)
+        ]
+        more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
+        return ", ".join(shares[:3]) + more
+
+    def expected_now(self, gated):
+        """The expected sizes of a model with gates, in a few words."""
+        return self.text(self.expected(gated))
+
+    def rows(self, expected, reached):
+        """What was asked, expected and reached.
+
+        Returns:
+            A list of dictionaries of `target`, `layer`, `dense`, `asked`,
+            `expected` and `reached`.
+        """
+        return [
+            {
+                "target": target,
+                "layer": layer,
+                "dense": dense,
+                "asked": target.limit(dense),
+                "expected": one,
+                "reached": other,
+            }
+            for (target, layer, dense), one, other in zip(
+                self._rows, expected, reached
+            )
+        ]
+
+
+def compared(dense, small):
+    """What two models cost.
+
+    Returns:
+        A list of two dictionaries from "params", "macs", "bytes" and
+        "latency_us" to numbers, or `None` where it is not known: shapes are
+        not fixed, or LiteRT is not there.
+    """
+    costs = []
+    for model in (dense, small):
+        try:
+            macs = count_macs(model)
+        except ValueError as error:
+            _log.info("No multiply-accumulates: %s", error)
+            macs = None
+        costs.append({"params": model.count_params(), "macs": macs})
+    files = _files([dense, small])
+    for cost, (size, latency) in zip(costs, files):
+        cost["bytes"], cost["latency_us"] = size, latency
+    return costs
+
+
+def _files(models):
+    """Bytes and microseconds of the models' float files."""
+    nothing = [(None, None)] * len(models)
+    if keras.backend.backend() != "tensorflow":
+        return nothing
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        return nothing
+    from l0keras.export import export_tflite
+    from l0keras.export import measure_latency
+
+    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+        paths = [
+            os.path.join(folder, f"{i}.tflite") for i in range(len(models))
+        ]
+        try:
+            files = [
+                export_tflite(model, path, check=False)
+                for model, path in zip(models, paths)
+            ]
+            latencies = measure_latency(paths, max_seconds=0.5)
+        except (RuntimeError, ValueError) as error:
+            _log.info("No LiteRT files: %s", error)
+            return nothing
+        return [
+            (file.bytes, latency) for file, latency in zip(files, latencies)
+        ]
+
+
+def _examples(data):
+    """Some training examples, as `export_tflite` takes them."""
+    batches, rows = [], 0
+    for (x,) in data.batches():
+        batches.append(x)
+        rows += len(keras.tree.flatten(x)[0])
+        if rows >= _EXAMPLES:
+            break
+    return keras.tree.map_structure(
+        lambda *parts: np.concatenate(parts)[:_EXAMPLES], *batches
+    )
