@@ -6,6 +6,7 @@ from l0keras.export.bridge.quantize_aware import quantize_aware
 from l0keras.export.bridge.to_tf_keras import to_tf_keras
 from l0keras.export.litert.compare import ROUNDING
 from l0keras.export.litert.compare import ROUNDING_FACTOR
+from l0keras.export.litert.compare import random_inputs
 from l0keras.export.litert.export_tflite import TFLiteFile
 from l0keras.export.litert.export_tflite import export_tflite
 from l0keras.export.litert.measure_latency import measure_latency
@@ -27,6 +28,7 @@ __all__ = [
     "prune_low_magnitude",
     "quantize_aware",
     "quiet",
+    "random_inputs",
     "run_tflite",
     "signature",
     "to_tf_keras",

@@ -6,9 +6,8 @@ import re
 
 import numpy as np
 
-from l0keras.graph.costs import ARRAYS
 from l0keras.regularizers import ExpectedCost
-from l0keras.targets import size_of
+from l0keras.targets import surrogate_of
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +47,21 @@ class Budget:
     cost: ExpectedCost
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A target as a number.
+
+    Args:
+        target: a `Target` with `at_most`, not for each layer.
+        surrogate: what gates are charged by, a `Surrogate`.
+        each: whether the target is one of several of the same.
+    """
+
+    target: object
+    surrogate: object
+    each: bool
+
+
 def absolute_targets(model, targets):
     """Targets with numbers in the place of shares, one for each budget.
 
@@ -56,16 +70,22 @@ def absolute_targets(model, targets):
         targets: a list of `Target`.
 
     Returns:
-        A list of `(target, dense, each)`: a `Target`, the size of the dense
-        model, and whether the target is one of several of the same.
+        A list of `Asked`.
 
     Raises:
         ValueError: a target about layers without anything of what it counts.
     """
     found = []
     for target in targets:
-        for one, dense in target.absolute(size_of(model, target)):
-            found.append((one, dense, target.each))
+        surrogates = surrogate_of(model, target)
+        if not target.each:
+            surrogates = {None: surrogates}
+        dense = {name: one.dense for name, one in surrogates.items()}
+        absolute = target.absolute(dense if target.each else dense[None])
+        for (one, _), surrogate in zip(
+            absolute, surrogates.values(), strict=True
+        ):
+            found.append(Asked(one, surrogate, target.each))
     return found
 
 
@@ -75,7 +95,7 @@ def make_budgets(ties, vectors, absolute):
     Args:
         ties: the `Ties` of the model without gates.
         vectors: a list of `Vector`, in the order of the gates.
-        absolute: what `absolute_targets` gives.
+        absolute: a list of `Asked`.
 
     Returns:
         A list of `Budget`.
@@ -87,13 +107,14 @@ def make_budgets(ties, vectors, absolute):
     terms = _Terms(ties, vectors)
     units = [vector.size for vector in vectors]
     budgets = []
-    for target, dense, each in absolute:
-        own = terms.of(target)
+    for asked in absolute:
+        target, dense = asked.target, asked.surrogate.dense
+        own = terms.of(target, asked.surrogate)
         # What no channel is counted with stays as it is.
         gated = ExpectedCost(own, units)
         rest = dense - gated.of_open(np.ones(sum(units)))
         cost = ExpectedCost([*own, (rest, [])], units)
-        if each and not np.any(cost.gated()):
+        if asked.each and not np.any(cost.gated()):
             _log.warning(
                 "Layers named %r stay without a target: no gate frees any of "
                 "their %s %s.",
@@ -135,14 +156,13 @@ class _Terms:
         self._vectors = vectors
         self._index = {v.key: number for number, v in enumerate(vectors)}
 
-    def of(self, target):
+    def of(self, target, surrogate):
         """Terms as `regularizers.ExpectedCost` has them."""
         if target.of == "units":
             return self._units(target)
-        nodes = [n for n in self._ties.graph.nodes if _fits(n.name, target)]
         terms = []
-        for node in nodes:
-            terms.extend(self._of_node(node, ARRAYS[target.of](node)))
+        for node in self._ties.graph.nodes:
+            terms.extend(self._of_node(node, surrogate.arrays(node)))
         return terms
 
     def _of_node(self, node, arrays):

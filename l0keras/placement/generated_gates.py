@@ -1,6 +1,3 @@
-import functools
-
-from l0keras.gates import GateBudget
 from l0keras.gates import GateGenerator
 from l0keras.gates import check_dependence
 from l0keras.graph.costs import check_cost
@@ -21,7 +18,7 @@ class GeneratedGates:
         dependence: as in `GateGenerator`.
         cost, penalty: as in `l0keras.sparsify`.
         inputs, droprate_init: as in `GateGenerator`.
-        steps, budgets: as in `GateBudget`; no budgets for gates with prices.
+        make: what makes the generator, a function with its arguments.
     """
 
     def __init__(
@@ -33,8 +30,7 @@ class GeneratedGates:
         penalty,
         inputs=None,
         droprate_init=None,
-        steps=None,
-        budgets=0,
+        make=GateGenerator,
     ):
         self._names = list(sizes)
         self._l0 = arguments["l0"]
@@ -44,16 +40,13 @@ class GeneratedGates:
         self._cost = cost
         self._penalty = penalty
         self._log_alphas = None
-        make = GateGenerator
-        if budgets:
-            make = functools.partial(GateBudget, steps=steps, budgets=budgets)
         self.generator = make(
             list(sizes.values()),
             dependence=dependence,
             inputs=inputs,
             droprate_init=droprate_init or arguments["droprate_init"],
             seed=arguments.get("seed"),
-            name="gate_budget" if budgets else "gate_generator",
+            name="gate_generator" if make is GateGenerator else "gate_budget",
         )
 
     def log_alpha(self, name, anchor):

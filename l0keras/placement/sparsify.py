@@ -1,3 +1,4 @@
+import functools
 import inspect
 import logging
 
@@ -5,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from l0keras.gates import GateBudget
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import check_steps
@@ -48,6 +50,7 @@ def sparsify(
     *,
     target: Target | list[Target] | None = None,
     steps: int | None = None,
+    controller: type[GateBudget] = GateBudget,
     check: bool = True,
     **gate_arguments,
 ) -> keras.Model:
@@ -112,6 +115,8 @@ def sparsify(
             it exact. No `l0`, `cost` or `penalty` with it.
         steps: with a target, the number of steps that the gates are trained:
             batches, not epochs.
+        controller: with a target, the class of the layer that holds the gates
+            to it: `l0keras.GateBudget` or a subclass.
         check: whether to compare the result, with its gates open, with
             `model` on random inputs before it is returned. Random outputs and
             models that take no random inputs are not compared; the log names
@@ -195,7 +200,7 @@ def sparsify(
     if targets:
         sparsifier.tie_inside(chooser, alone=True)
         sparsifier.gate_features(chooser, features)
-        sparsifier.budget(arguments, dependence, targets, steps)
+        sparsifier.budget(arguments, dependence, targets, steps, controller)
     elif generated:
         sparsifier.generate(arguments, dependence, penalty)
     else:
@@ -410,7 +415,7 @@ class _Sparsifier(Builder):
                 self.features[id(value)] = (name, value)
                 self.gates[id(value)] = choice
 
-    def budget(self, arguments, dependence, targets, steps):
+    def budget(self, arguments, dependence, targets, steps, controller):
         """Lets one layer make all `log_alpha`, and keep to targets."""
         absolute = absolute_targets(self.graph.model, targets)
         self._leave_ungiven()
@@ -431,8 +436,9 @@ class _Sparsifier(Builder):
             self.cost,
             "separate",
             droprate_init=[chosen[v.key]["droprate_init"] for v in vectors],
-            steps=steps,
-            budgets=len(budgets),
+            make=functools.partial(
+                controller, steps=steps, budgets=len(budgets)
+            ),
         )
         generator = self.generated.generator
         generator.set_budgets(

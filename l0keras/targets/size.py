@@ -28,8 +28,8 @@ def size_of(
             returns. It is only read.
         target: a `Target`. Its number does not matter.
         representative_data: examples of inputs as in
-            `l0keras.export_tflite`. The quantizations `"int8"` and
-            `"int16x8"` need them, all others do not.
+            `l0keras.export_tflite`, for `"int8"` and `"int16x8"`. Without,
+            random ones do: bytes and times do not depend on them.
 
     Returns:
         The size, in weights, multiply-accumulates, channels, bytes or
@@ -123,7 +123,10 @@ def _units(model, target):
 def _measured(model, target, representative_data):
     # Counting takes neither TensorFlow nor LiteRT.
     from l0keras.export import export_tflite
+    from l0keras.export import random_inputs
 
+    if representative_data is None:
+        representative_data = random_inputs(model.inputs, examples=32)
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
         path = os.path.join(folder, "model.tflite")
         file = export_tflite(
