@@ -355,13 +355,27 @@ def from_flags(flag_values=flags.FLAGS):
     Raises:
         ValueError: a flag out of its range.
     """
-    settings = {}
-    for field in dataclasses.fields(Config):
-        value = getattr(flag_values, field.name)
-        if field.type is tuple:
-            value = _numbers(field.name, value)
-        settings[field.name] = value
-    return Config(**settings)
+    return Config(
+        **{
+            field.name: value_of(field.name, flag_values)
+            for field in dataclasses.fields(Config)
+        }
+    )
+
+
+def value_of(name, flag_values=flags.FLAGS):
+    """The setting that a flag describes.
+
+    Args:
+        name: of the setting.
+        flag_values: where it is defined.
+
+    Raises:
+        ValueError: not numbers, where there have to be some.
+    """
+    value = getattr(flag_values, name)
+    is_list = isinstance(getattr(Config, name), tuple)
+    return _numbers(name, value) if is_list else value
 
 
 def _numbers(name, texts):

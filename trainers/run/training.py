@@ -41,6 +41,8 @@ class Training:
         data_dir, manual_dir: see `input_pipeline.load`.
         steps_per_execution: steps in one call of the compiled training
             function, a divisor of the steps in an epoch; 0 chooses one.
+        held_out: whether the `validation_examples` stand in for the test
+            examples in the results too, by which something is to be chosen.
 
     Attributes:
         finished: the report of a run that had been finished before, or
@@ -58,11 +60,14 @@ class Training:
         data_dir=None,
         manual_dir=None,
         steps_per_execution=0,
+        held_out=False,
     ):
         self._config = config
-        self._folder = Workdir(
-            workdir, config.to_json(), type(config)().to_json()
-        )
+        self._held_out = held_out
+        settings = config.to_json()
+        if held_out:
+            settings["errors"] = "of held-out examples"
+        self._folder = Workdir(workdir, settings, type(config)().to_json())
         try:
             self.finished = self._finished()
             if self.finished is None:
@@ -129,8 +134,12 @@ class Training:
             config.image_size,
             config.augmentation,
         )
+        if self._held_out:
+            self._data = self._data.without_test(
+                config.validation_examples, config.seed
+            )
         self._validation = self._data.test_batches()
-        if config.validation_examples:
+        if config.validation_examples and not self._held_out:
             self._data, self._validation = self._data.hold_out(
                 config.validation_examples, config.seed
             )

@@ -71,9 +71,10 @@ class Workdir:
             with open(path) as file:
                 stored = {**self._defaults, **json.load(file)}
             differing = [
-                f"{name}={stored.get(name)} there, {value} now"
-                for name, value in self._settings.items()
-                if stored.get(name) != value
+                f"{name}={stored.get(name)} there, "
+                f"{self._settings.get(name)} now"
+                for name in {**stored, **self._settings}
+                if stored.get(name) != self._settings.get(name)
             ]
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(

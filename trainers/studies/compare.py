@@ -221,7 +221,7 @@ class Comparison(study.Study):
         )
         name = "dense_held_out" if validation_examples else "dense"
         folder = self._folder.file(name)
-        train(config, folder, **self._where)
+        train(config, folder, held_out=validation_examples > 0, **self._where)
         return saved.load(os.path.join(folder, "model.keras"))
 
     def _from_scratch(self):

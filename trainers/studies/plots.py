@@ -145,12 +145,13 @@ def groups(results, titles):
     return figure
 
 
-def sizes(results, titles):
+def sizes(results, titles, error="test_error"):
     """Draws errors against parameters, a marker for each network and size.
 
     Args:
-        results: a list of dicts with `name`, `test_error` and `params`.
+        results: a list of dicts with `name`, the error and `params`.
         titles: a dict from the names of rows to their titles, in order.
+        error: `"test_error"` or `"validation_error"`.
 
     Returns:
         A matplotlib figure.
@@ -166,13 +167,14 @@ def sizes(results, titles):
         (("parameters left, a point for each seed", lambda r: r["params"]),),
         (9, 4),
         ((1, 2, 5),),
+        error,
     )
     _legend(figure, "outside right center")
     return figure
 
 
-def _scatter(points, quantities, size, ticks):
-    """Panels of test errors over quantities, on logarithmic axes.
+def _scatter(points, quantities, size, ticks, error="test_error"):
+    """Panels of errors over quantities, on logarithmic axes.
 
     Args:
         points: a list of pairs: color, marker and label, and a list of
@@ -181,13 +183,14 @@ def _scatter(points, quantities, size, ticks):
             result to a number.
         size: width and height in inches.
         ticks: for each panel, see `_log_scale`.
+        error: `"test_error"` or `"validation_error"`.
     """
     figure, panels = _panels(*size, len(quantities), sharey=True)
     for axes, (label, quantity), digits in zip(panels, quantities, ticks):
         for (color, marker, title), results in points:
             axes.plot(
                 [quantity(result) for result in results],
-                [result["test_error"] for result in results],
+                [result[error] for result in results],
                 marker,
                 color=color,
                 markersize=9,
@@ -199,7 +202,8 @@ def _scatter(points, quantities, size, ticks):
         clean(axes)
         _log_scale(axes, digits)
         axes.set_xlabel(label, color=INK)
-    panels[0].set_ylabel(ERROR, color=INK)
+    label = ERROR if error == "test_error" else "error on held-out examples, %"
+    panels[0].set_ylabel(label, color=INK)
     return figure
 
 
