@@ -1,9 +1,17 @@
 """Sizes to ask for: what a model may cost once it is cut."""
 
 from l0keras.targets.size import size_of
+from l0keras.targets.size import sizes_of
 from l0keras.targets.surrogate import Surrogate
 from l0keras.targets.surrogate import surrogate_of
 from l0keras.targets.target import Target
 from l0keras.targets.target import as_targets
 
-__all__ = ["Surrogate", "Target", "as_targets", "size_of", "surrogate_of"]
+__all__ = [
+    "Surrogate",
+    "Target",
+    "as_targets",
+    "size_of",
+    "sizes_of",
+    "surrogate_of",
+]

@@ -49,7 +49,7 @@ def size_of(
     """
     check_plain(model)
     if target.of in OF_FILES:
-        return _measured(model, target, representative_data)
+        return _measured([model], target, representative_data)[0]
     if target.of == "params" and target.where is None and not target.each:
         return model.count_params()
     if target.of == "units":
@@ -57,6 +57,29 @@ def size_of(
     counts = _params(model) if target.of == "params" else macs_by_layer(model)
     found = chosen(target, counts)
     return found if target.each else sum(found.values())
+
+
+def sizes_of(models, target: Target, representative_data=None) -> list:
+    """Measures what a target is about on several models, see `size_of`.
+
+    Their files are timed in turns: other work of the machine slows all of
+    them alike, so the ratios of latencies can be trusted.
+
+    Args:
+        models: a list of models, such as a dense one and one cut from it.
+        target, representative_data: as in `size_of`.
+
+    Returns:
+        A list of what `size_of` returns.
+
+    Raises:
+        ValueError, ImportError, RuntimeError: as `size_of`.
+    """
+    if target.of not in OF_FILES:
+        return [size_of(model, target) for model in models]
+    for model in models:
+        check_plain(model)
+    return _measured(models, target, representative_data)
 
 
 def check_plain(model):
@@ -120,18 +143,28 @@ def _units(model, target):
     )
 
 
-def _measured(model, target, representative_data):
+def _measured(models, target, representative_data):
     # Counting takes neither TensorFlow nor LiteRT.
+    from l0keras.export import QUANTIZATIONS
     from l0keras.export import export_tflite
     from l0keras.export import random_inputs
 
+    # Where no ranges are needed, data would make another file.
     if representative_data is None:
-        representative_data = random_inputs(model.inputs, examples=32)
+        if QUANTIZATIONS[target.quantization].needs_data:
+            inputs = models[0].inputs
+            representative_data = random_inputs(inputs, examples=32)
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
-        path = os.path.join(folder, "model.tflite")
-        file = export_tflite(
-            model, path, target.quantization, representative_data, check=False
-        )
+        files = [
+            export_tflite(
+                model,
+                os.path.join(folder, f"{index}.tflite"),
+                target.quantization,
+                representative_data,
+                check=False,
+            )
+            for index, model in enumerate(models)
+        ]
         if target.of == "bytes":
-            return file.bytes
-        return timed([path])[0]
+            return [file.bytes for file in files]
+        return timed([file.path for file in files])

@@ -9,6 +9,7 @@ from keras import layers
 import l0keras
 from l0keras.targets import Target
 from l0keras.targets import size_of
+from l0keras.targets import sizes_of
 
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
@@ -67,13 +68,18 @@ def test_bytes_are_those_of_the_file(tmp_path):
     model = residual()
     images = np.random.default_rng(0).normal(size=(32, 8, 8, 3))
     images = images.astype("float32")
-    for quantization, data in ((None, None), ("int8", images)):
+    for quantization, data in (
+        (None, None),
+        ("dynamic", None),
+        ("int8", images),
+    ):
         path = tmp_path / f"{quantization}.tflite"
         l0keras.export_tflite(model, path, quantization, data)
         target = Target("bytes", 0.5, quantization=quantization)
         assert size_of(model, target, data) == path.stat().st_size
-    with pytest.raises(ValueError, match="`representative_data` must be given"):
-        size_of(model, Target("latency", 0.5, quantization="int8"))
+        # With ranges of random numbers it is as large.
+        found = size_of(model, target)
+        assert found == pytest.approx(path.stat().st_size, abs=16)
 
 
 @on_tensorflow
@@ -90,6 +96,22 @@ def test_latency_is_that_of_the_file_in_the_best_round(monkeypatch):
     image = keras.Input((4,), name="image")
     model = keras.Model(image, layers.Dense(2)(image))
     assert size_of(model, Target("latency", 0.5)) == 12.5
+
+
+@on_tensorflow
+def test_several_models_are_timed_in_turns(monkeypatch):
+    def measure(paths, **_):
+        # A microsecond for each input.
+        signatures = map(l0keras.export.signature, paths)
+        return [float(s["inputs"]["image"]["shape"][1]) for s in signatures]
+
+    monkeypatch.setattr(l0keras.export, "measure_latency", measure)
+    models = []
+    for size in (8, 3):
+        image = keras.Input((size,), name="image")
+        models.append(keras.Model(image, layers.Dense(2)(image)))
+    assert sizes_of(models, Target("latency", 0.5)) == [8, 3]
+    assert sizes_of(models, Target("params", 0.5)) == [18, 8]
 
 
 @pytest.mark.parametrize(

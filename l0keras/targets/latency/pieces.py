@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import warnings
 
 import keras
 
@@ -54,8 +55,7 @@ class Piece:
     def argument(self):
         """The argument for the width of the output, `None` without one."""
         kind = type(self.head.layer)
-        ours = kind.__module__.partition(".")[0] == "keras"
-        return _WIDTHS.get(kind.__name__) if ours else None
+        return _WIDTHS.get(kind.__name__) if _is_of_keras(kind) else None
 
     def widths(self):
         """The widths to measure: pairs of parts of the inputs and outputs.
@@ -96,9 +96,12 @@ class Piece:
     def key(self, parts):
         """What tells the piece at these widths from others, as JSON.
 
-        `None` where a configuration has things that JSON does not know.
+        `None` where code of the caller's is in it, which may change, or things
+        that JSON does not know.
         """
         given, made = parts
+        if not all(_is_of_keras(type(node.layer)) for node in self.nodes):
+            return None
         number = {id(v): f"input {i}" for i, v in enumerate(self.head.inputs)}
 
         def plain(x):
@@ -110,12 +113,13 @@ class Piece:
         ]
         try:
             for node in self.nodes:
-                config = dict(node.layer.get_config())
+                config = _config(node.layer)
                 if node is self.head:
                     config.update(self._changes(made))
                 call = keras.tree.map_structure(plain, [node.args, node.kwargs])
                 found.append([type(node.layer).__name__, _busy(config), call])
-            return json.dumps(found, sort_keys=True)
+            key = json.dumps(found, sort_keys=True)
+            return None if '"class_name": "function"' in key else key
         except (NotImplementedError, TypeError):
             return None
 
@@ -194,6 +198,17 @@ def _copied(node, changes, whole):
     if whole:
         return Copier().layer(layer)
     return Copier().changed(layer, layer.name, changes)
+
+
+def _config(layer):
+    with warnings.catch_warnings():
+        # Nothing that is unsafe to load is going to be loaded.
+        warnings.simplefilter("ignore")
+        return dict(layer.get_config())
+
+
+def _is_of_keras(kind):
+    return kind.__module__.partition(".")[0] == "keras"
 
 
 def _is_value(x):

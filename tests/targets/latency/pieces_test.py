@@ -108,9 +108,27 @@ def test_keys_tell_apart_what_is_timed_and_nothing_else(by_name):
     assert by_name["stem"].key((1, 1)) != conv1.key((1, 1))
 
 
-def test_what_says_nothing_of_itself_has_no_key(by_name):
-    by_name["sort_sort"].head.layer.get_config = lambda: {"key": object()}
-    assert by_name["sort_sort"].key((1, 1)) is None
+def twice(x):
+    return 2 * x
+
+
+class Own(layers.Conv2D):
+    """Its code may be another one next time."""
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("get_config", lambda: {"key": object()}),
+        ("activation", twice),
+        ("__class__", Own),
+    ],
+)
+def test_what_may_be_something_else_has_no_key(by_name, name, change):
+    piece = by_name["conv1"]
+    assert piece.key((1, 1))
+    setattr(piece.head.layer, name, change)
+    assert piece.key((1, 1)) is None
 
 
 @pytest.mark.parametrize("make", [lambda: layers.Dense(2), network])
