@@ -94,8 +94,7 @@ def compress(
         seed: an integer that fixes the gates. `keras.utils.set_random_seed`
             fixes the rest.
         verbose: 0, 1, 2 or `"auto"`, as in `fit`: a bar with the stage, the
-            time left and the size, and the table at the end; a line for each
-            epoch; or nothing.
+            time left and the size; a line for each epoch; or nothing.
 
     Returns:
         A `Compressed` with the small model, plain and compiled as `model` is,
@@ -197,7 +196,7 @@ def compress(
     settings.compile(small)
     costs = compared(dense, small)
     progress.end()
-    result = Compressed(
+    return Compressed(
         model=small,
         report=report(gated, small),
         history=history,
@@ -208,9 +207,6 @@ def compress(
             "small": {**costs[1], "metrics": small_scores},
         },
     )
-    if verbose:
-        print(result)
-    return result
 
 
 def _check_numbers(epochs, teacher_share, temperature, verbose):

@@ -276,7 +276,7 @@ def test_a_teacher_is_learned_and_not_kept():
 
 def test_it_says_what_it_does_and_weighs_files(capsys):
     result = compress(compiled(), verbose=2, validation_data=(X, Y))
-    text = capsys.readouterr().out
+    text = capsys.readouterr().out + str(result)
     if keras.backend.backend() == "tensorflow":
         pytest.importorskip("ai_edge_litert")
         dense, small = result.table["dense"], result.table["small"]
