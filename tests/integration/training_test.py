@@ -175,6 +175,17 @@ def test_convolutions_are_the_same_twice(tmp_path):
     assert names == {"units.png"}
 
 
+def test_runs_whose_gates_stay_open_say_why(tmp_path, capsys):
+    config = dataclasses.replace(MLP, l0_lambda=(0.0,), learning_rate=1e-4)
+    train(config, tmp_path)
+    printed = capsys.readouterr().out
+    assert (
+        "warning: Training ended after 15 steps with all 464 gates" in printed
+    )
+    assert "--l0_lambda" in printed or "--gate_learning_rate" in printed
+    assert "`l0`" not in printed
+
+
 def test_dense_method_reports_its_own_error(tmp_path):
     config = Config(
         model="mlp",

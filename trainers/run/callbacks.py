@@ -3,9 +3,11 @@
 import csv
 import sys
 import time
+import warnings
 
 import keras
 
+from l0keras import callbacks
 from trainers.run.workdir import replacing
 
 METRIC = "val_accuracy"
@@ -103,6 +105,35 @@ class Progress(keras.callbacks.Callback):
 
     def _write(self, text):
         self._file.write(text)
+        self._file.flush()
+
+
+class SayOpenGates(callbacks.WarnOpenGates):
+    """Prints why no gate has closed, with the flags to change.
+
+    Args:
+        file: where to write, `sys.stdout` by default.
+    """
+
+    def __init__(self, file=None):
+        super().__init__(
+            more_steps=(
+                "--epochs; or --gate_learning_rate; or ask for a size, "
+                "--target_macs or --target_params"
+            ),
+            higher_price=(
+                "--l0_lambda; or ask for a size, --target_macs or "
+                "--target_params"
+            ),
+        )
+        self._file = file or sys.stdout
+
+    def on_train_end(self, logs=None):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            super().on_train_end(logs)
+        for warning in caught:
+            self._file.write(f"warning: {warning.message}\n")
         self._file.flush()
 
 

@@ -15,6 +15,7 @@ from trainers.run import results
 from trainers.run.callbacks import EarlyStopping
 from trainers.run.callbacks import HistoryCsv
 from trainers.run.callbacks import Progress
+from trainers.run.callbacks import SayOpenGates
 from trainers.run.callbacks import keep_best
 from trainers.run.optimizers import make_optimizer
 from trainers.run.optimizers import make_tuning_optimizer
@@ -272,6 +273,7 @@ class Training:
                 callbacks.TerminateOnNaN(),
                 callbacks.EvaluateAveraged(),
                 callbacks.GateLogger(),
+                SayOpenGates(),
                 callbacks.ConnectionLogger(),
                 callbacks.GroupLogger(),
                 *best,

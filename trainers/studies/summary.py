@@ -142,6 +142,9 @@ def _without_seed(report):
 def table(reports):
     """Sets reports as a Markdown table with a row of medians.
 
+    Where dense networks were trained too, the last row has the median of their
+    errors.
+
     Args:
         reports: a list of dicts, as `read` gives them.
 
@@ -153,7 +156,28 @@ def table(reports):
         rows.append([form.format(value(report)) for _, form, value in COLUMNS])
     if len(reports) > 1:
         rows.append(["median", "", *_medians(reports)])
+    dense = [
+        report["test_error"]["dense"]
+        for report in reports
+        if "dense" in report["test_error"]
+        and report["config"]["method"] != "dense"
+    ]
+    if dense:
+        rows.append(_dense(dense, reports[0]))
     return tables.markdown(rows)
+
+
+def _dense(errors, report):
+    """The row of the same network without sparsity."""
+    known = {
+        "seed": "dense",
+        "units left": report["units"]["dense"],
+        "test error": f"{statistics.median(errors):.2f} %",
+        "parameters": f"{report['params']['dense']:,}",
+        "MACs": f"{report['macs']['dense']:,}",
+        "LiteRT bytes": f"{report['bytes']['dense']:,}",
+    }
+    return [known.get(title, "-") for title, _, _ in COLUMNS]
 
 
 def _medians(reports):

@@ -60,6 +60,19 @@ def test_the_table_has_a_row_for_each_run_and_the_medians(workdirs):
     )
 
 
+def test_dense_networks_have_a_row_with_their_median_error(workdirs):
+    reports = summary.read(workdirs)
+    for one, error in zip(reports, (0.7, 0.5, 0.6)):
+        one["test_error"]["dense"] = error
+        one["units"]["dense"] = "20-50-800-500"
+        one["bytes"]["dense"] = 1_728_280
+    last = summary.table(reports).splitlines()[-1]
+    assert last == (
+        "| dense | 20-50-800-500 | 0.60 % | - | 431,080 | 2,293,000 "
+        "| 1,728,280 | - |"
+    )
+
+
 def test_a_single_run_has_no_medians(workdirs):
     assert "median" not in summary.table(summary.read(workdirs[:1]))
 
