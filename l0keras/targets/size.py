@@ -21,7 +21,8 @@ def size_of(
     Weights, multiply-accumulates and channels are counted. For `"bytes"` and
     `"latency"` the LiteRT file is written, into a temporary folder, and
     weighed or timed; it is not compared with the model. Microseconds are
-    those of the best of many rounds, which other work hardly slows.
+    those of the best of many rounds; on a busy machine only those of one call
+    of `sizes_of` can be compared.
 
     Args:
         model: a built `keras.Model` without gates, such as `l0keras.strip`

@@ -6,9 +6,10 @@ def timed(paths, max_seconds=0.2):
     """Times LiteRT files, one example on one thread.
 
     Other work of the machine only ever slows it, and does not always, so the
-    best of many short rounds can be repeated: within 3 % on a machine that
-    was busy with other work all the time, where medians of all runs differed
-    by 20 % and more.
+    best of many short rounds is nearest to what the files take alone. On a
+    machine with more work than processors it still differs from one minute to
+    the next, for the same file by half and more: compare what was timed in
+    one call.
 
     Args:
         paths: a list of paths of `.tflite` files, which are timed in turns.
