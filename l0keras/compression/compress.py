@@ -149,10 +149,12 @@ def compress(
         check_teacher(dense, teacher)
     first = min(max(1, round(_GATES_SHARE * epochs)), epochs - 1)
     arguments = {} if seed is None else {"seed": seed}
+    sizes = Sizes(targets, dense, data)
     gated = sparsify(
         *(model, 0.0, rules),
         target=targets,
         steps=first * data.steps,
+        representative_data=sizes.examples,
         **arguments,
     )
     progress = Progress(epochs, data.steps, verbose)
@@ -172,7 +174,6 @@ def compress(
         history.add(stage, done)
 
     progress.say("Measuring the dense model")
-    sizes = Sizes(targets, dense, data)
     settings.compile(dense)
     dense_scores = data.evaluate(dense)
     settings.compile(gated)

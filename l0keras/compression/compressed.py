@@ -93,6 +93,8 @@ class Compressed:
 
 
 def _number(value):
+    if value is None:
+        return ""
     return f"{value:,.1f}" if 0 < value < 100 else f"{value:,.0f}"
 
 

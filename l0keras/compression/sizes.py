@@ -32,11 +32,14 @@ class Sizes:
         self.examples = None
         if any(one.quantization in ("int8", "int16x8") for one in targets):
             self.examples = _examples(data)
-        # One row for each target, or for each of its layers.
+        # One row for each target, or for each of its layers: the target as
+        # it was given and as budgets have it, the layer and its size.
         self._rows = []
         for target in targets:
-            for layer, size in self._of(target, dense).items():
-                self._rows.append((target, layer, size))
+            found = self._of(target, dense)
+            absolute = target.absolute(found if target.each else found[None])
+            for layer, (one, size) in zip(found, absolute):
+                self._rows.append((target, one, layer, size))
 
     def _of(self, target, model):
         """The sizes of a target by names of layers, `None` for all."""
@@ -44,31 +47,39 @@ class Sizes:
         return size if target.each else {None: size}
 
     def expected(self, gated):
-        """The expected sizes of a model with gates, a list of floats."""
-        budgets = [
+        """The expected sizes of a model with gates.
+
+        Returns:
+            A list of floats; `None` for layers that no gate makes smaller.
+        """
+        (budget,) = [
             layer
             for layer in gated._flatten_layers()
             if isinstance(layer, GateBudget)
         ]
-        return ops.convert_to_numpy(budgets[0].expected()).tolist()
+        sizes = ops.convert_to_numpy(budget.expected()).tolist()
+        # Numbers may differ: latencies were measured twice.
+        known = {one.about: n for one, n in zip(budget.targets, sizes)}
+        return [known.get(one.about) for _, one, _, _ in self._rows]
 
     def reached(self, small):
         """The sizes of the small model, a list of numbers."""
         found = {}
-        for target, layer, _ in self._rows:
+        for target, *_ in self._rows:
             if id(target) not in found:
                 found[id(target)] = self._of(target, small)
         return [
             # A layer that is gone has none.
             found[id(target)].get(layer, 0)
-            for target, layer, _ in self._rows
+            for target, _, layer, _ in self._rows
         ]
 
     def text(self, sizes):
         """Sizes as shares of the dense model's, in a few words."""
         shares = [
             f"{size / dense:.1%} {target.of}{f' of {layer}' if layer else ''}"
-            for size, (target, layer, dense) in zip(sizes, self._rows)
+            for size, (target, _, layer, dense) in zip(sizes, self._rows)
+            if size is not None
         ]
         more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
         return ", ".join(shares[:3]) + more
@@ -89,11 +100,11 @@ class Sizes:
                 "target": target,
                 "layer": layer,
                 "dense": dense,
-                "asked": target.limit(dense),
+                "asked": limit.at_most,
                 "expected": one,
                 "reached": other,
             }
-            for (target, layer, dense), one, other in zip(
+            for (target, limit, layer, dense), one, other in zip(
                 self._rows, expected, reached
             )
         ]

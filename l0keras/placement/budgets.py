@@ -62,12 +62,13 @@ class Asked:
     each: bool
 
 
-def absolute_targets(model, targets):
+def absolute_targets(model, targets, representative_data=None):
     """Targets with numbers in the place of shares, one for each budget.
 
     Args:
         model: the model without gates.
         targets: a list of `Target`.
+        representative_data: as in `size_of`.
 
     Returns:
         A list of `Asked`.
@@ -77,7 +78,7 @@ def absolute_targets(model, targets):
     """
     found = []
     for target in targets:
-        surrogates = surrogate_of(model, target)
+        surrogates = surrogate_of(model, target, representative_data)
         if not target.each:
             surrogates = {None: surrogates}
         dense = {name: one.dense for name, one in surrogates.items()}

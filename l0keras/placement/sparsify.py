@@ -51,6 +51,7 @@ def sparsify(
     target: Target | list[Target] | None = None,
     steps: int | None = None,
     controller: type[GateBudget] = GateBudget,
+    representative_data=None,
     check: bool = True,
     **gate_arguments,
 ) -> keras.Model:
@@ -117,6 +118,8 @@ def sparsify(
             batches, not epochs.
         controller: with a target, the class of the layer that holds the gates
             to it: `l0keras.GateBudget` or a subclass.
+        representative_data: as in `l0keras.export_tflite`, for targets of
+            files in `"int8"` or `"int16x8"`.
         check: whether to compare the result, with its gates open, with
             `model` on random inputs before it is returned. Random outputs and
             models that take no random inputs are not compared; the log names
@@ -200,7 +203,8 @@ def sparsify(
     if targets:
         sparsifier.tie_inside(chooser, alone=True)
         sparsifier.gate_features(chooser, features)
-        sparsifier.budget(arguments, dependence, targets, steps, controller)
+        absolute = absolute_targets(model, targets, representative_data)
+        sparsifier.budget(arguments, dependence, absolute, steps, controller)
     elif generated:
         sparsifier.generate(arguments, dependence, penalty)
     else:
@@ -415,9 +419,15 @@ class _Sparsifier(Builder):
                 self.features[id(value)] = (name, value)
                 self.gates[id(value)] = choice
 
-    def budget(self, arguments, dependence, targets, steps, controller):
-        """Lets one layer make all `log_alpha`, and keep to targets."""
-        absolute = absolute_targets(self.graph.model, targets)
+    def budget(self, arguments, dependence, absolute, steps, controller):
+        """Lets one layer make all `log_alpha`, and keep to targets.
+
+        Args:
+            arguments: those of all gates.
+            dependence: as in `sparsify`.
+            absolute: what `absolute_targets` gives.
+            steps, controller: as in `sparsify`.
+        """
         self._leave_ungiven()
         vectors = sorted(self._all_vectors(), key=lambda v: v.place)
         if not vectors:

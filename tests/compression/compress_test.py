@@ -33,12 +33,12 @@ def no_files(request, monkeypatch):
         monkeypatch.setattr(sizes, "_files", lambda models: nothing)
 
 
-def network(activation=None, outputs=3, **kwargs):
+def network(activation=None, outputs=3, hidden=12, **kwargs):
     inputs = keras.Input((8,))
-    x = layers.Dense(12, use_bias=False, name="hidden")(inputs)
+    x = layers.Dense(hidden, use_bias=False, name="hidden")(inputs)
     x = layers.BatchNormalization(**kwargs)(x)
     x = layers.ReLU()(x)
-    x = layers.Dense(10, activation="relu", name="second")(x)
+    x = layers.Dense(hidden - 2, activation="relu", name="second")(x)
     return keras.Model(
         inputs, layers.Dense(outputs, activation=activation, name="out")(x)
     )
@@ -236,6 +236,26 @@ def test_several_inputs_outputs_and_targets():
     assert "units of hidden" in str(result)
 
 
+def test_layers_without_gates_are_expected_to_stay():
+    target = Target("params", 0.5, where="^hidden$|^out$", each=True)
+    result = compress(compiled(), target=target, rules={"^second$": False})
+    hidden, out = result.table["targets"]
+    assert hidden["layer"] == "hidden" and hidden["reached"] <= 48
+    assert out["expected"] is None and out["reached"] == out["dense"] == 33
+    assert "params of out" in str(result)
+
+
+def test_files_in_integers():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("LiteRT files are written on TensorFlow")
+    pytest.importorskip("ai_edge_litert")
+    model = compiled(network(hidden=128))
+    target = Target("bytes", 0.6, quantization="int8")
+    (row,) = compress(model, target=target).table["targets"]
+    assert row["asked"] == 0.6 * row["dense"]
+    assert 0.9 * row["asked"] < row["reached"] <= row["asked"]
+
+
 def test_own_losses_and_optimizers():
     class Own(keras.optimizers.SGD):
         def __init__(self, factor):
@@ -264,7 +284,7 @@ def test_a_teacher_is_learned_and_not_kept():
         teacher=teacher,
         teacher_share=1.0,
         temperature=1.0,
-        epochs=12,
+        epochs=8,
     )
     check_same(before, state(teacher))
     theirs = np.argmax(teacher.predict(X, verbose=0), -1)
