@@ -10,6 +10,10 @@ selected, so the test set is not used before the end of each run. With
 `--save_to` the small files of each experiment go into a folder of its own
 beside it, as by `trainers.studies.summary`. The same command goes on where it
 was stopped; with `--rows` or `--seeds` several processes share the work.
+
+    python -m trainers.studies.mnist --epochs=15 --finetune_epochs=25 ...
+
+is the same in fewer epochs than the flagfiles', and makes no folders for them.
 """
 
 import dataclasses
@@ -75,7 +79,22 @@ ROWS = (
 
 
 class Mnist(study.Study):
-    """The networks of a paper's table, by their sizes."""
+    """The networks of a paper's table, by their sizes.
+
+    Args:
+        rows: a tuple of `Row`.
+        changes: a dict of settings that differ from the flagfiles.
+    """
+
+    def __init__(self, rows=ROWS, changes=None):
+        changes = changes or {}
+        rows = tuple(
+            dataclasses.replace(row, changes={**row.changes, **changes})
+            for row in rows
+        )
+        super().__init__("mnist", rows)
+        # Cards are those of flagfiles.
+        self.keeps = not changes
 
     def result(self, row, seed, folder, where):
         """See `Study.result`.
@@ -110,6 +129,7 @@ class Mnist(study.Study):
                 "units left",
                 "MACs",
                 "LiteRT bytes",
+                "epochs",
                 "test error, median",
                 "each seed",
             ]
@@ -130,6 +150,7 @@ class Mnist(study.Study):
                     middle["units"],
                     f"{middle['macs']:,}",
                     f"{middle['bytes']:,}",
+                    f"{middle['epochs']}",
                     f"{statistics.median(errors):.2f} %",
                     ", ".join(
                         f"{result['test_error']:.2f} (seed {result['seed']})"
@@ -149,7 +170,7 @@ class Mnist(study.Study):
     def run(self, flag_values=FLAGS):
         """See `Study.run`; also keeps the small files of each experiment."""
         results = super().run(flag_values)
-        if flag_values.save_to and not flag_values.again:
+        if flag_values.save_to and not flag_values.again and self.keeps:
             root = os.path.dirname(os.path.normpath(flag_values.save_to))
             self.keep(flag_values.workdir, results, root)
         return results
@@ -175,15 +196,32 @@ class Mnist(study.Study):
         summary.write_again(root)
 
 
-STUDY = Mnist("mnist", ROWS)
+STUDY = Mnist()
 
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     study.define_flags(flag_values)
+    for name, text in (
+        ("epochs", "Number of epochs in which gates learn"),
+        ("finetune_epochs", "Number of epochs after the cut"),
+    ):
+        flags.DEFINE_integer(
+            name,
+            None,
+            f"{text}; those of the flagfiles if unset.",
+            lower_bound=1,
+            flag_values=flag_values,
+        )
 
 
-main = study.main(lambda: STUDY)
+def _study():
+    given = {name: FLAGS[name].value for name in ("epochs", "finetune_epochs")}
+    changes = {name: value for name, value in given.items() if value}
+    return Mnist(changes=changes)
+
+
+main = study.main(_study)
 
 
 if __name__ == "__main__":

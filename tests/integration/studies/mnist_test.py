@@ -26,7 +26,7 @@ ROWS = (
 
 
 def run(folder, *arguments):
-    study = mnist.Mnist("mnist", ROWS)
+    study = mnist.Mnist(ROWS)
     values = flags.FlagValues()
     mnist.define_flags(values)
     values(["mnist", "--seeds=1,2", *arguments])
@@ -85,6 +85,16 @@ def test_saves_a_table_a_picture_and_a_card(results, folder):
 def test_the_same_again_trains_nothing(results, folder, monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", None)
     assert run(folder, f"--workdir={folder / 'runs'}") == results
+
+
+def test_epochs_may_be_fewer():
+    changes = {"epochs": 3, "finetune_epochs": 2}
+    study = mnist.Mnist(changes=changes)
+    assert not study.keeps and mnist.STUDY.keeps
+    for row in study.rows:
+        config = row.config(1)
+        assert config.epochs == (5 if row.dense else 3)
+        assert config.finetune_epochs == (0 if row.dense else 2)
 
 
 def test_rows_are_the_papers():
