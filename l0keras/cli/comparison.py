@@ -4,16 +4,16 @@ import os
 
 from l0keras.cli.scores import score
 from l0keras.cli.scores import warn_of_chance
-from l0keras.export import measure_latency
 from l0keras.graph.count_macs import count_macs
-from l0keras.targets import size_of
+from l0keras.targets import sizes_of
+from l0keras.targets.latency.timing import timed
 
 _NAMES = {
     "params": "parameters",
     "macs": "MACs",
     "units": "units",
     "bytes": "bytes of the file",
-    "latency": "latency of the file, us",
+    "latency": "us for one example",
 }
 
 
@@ -54,18 +54,14 @@ class Comparison:
         self._small = self._measured(small, path)
         if path is not None:
             # In turns, so that other work slows both alike.
-            times = measure_latency([self._path, path])
+            times = timed([self._path, path])
             self._dense["latency"], self._small["latency"] = times
         for target in targets:
-            sizes = [
-                known[target.of]
-                if target.of in known
-                else size_of(model, target, self._data.train)
-                for model, known in (
-                    (self._model, self._dense),
-                    (small, self._small),
-                )
-            ]
+            if target.of in self._dense:
+                sizes = self._dense[target.of], self._small[target.of]
+            else:
+                models = [self._model, small]
+                sizes = sizes_of(models, target, self._data.train)
             self._asked.append((target, *sizes))
 
     def _measured(self, model, path):
