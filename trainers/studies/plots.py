@@ -1,6 +1,7 @@
 """The pictures of studies."""
 
 import itertools
+import statistics
 
 from trainers.run.plots import COLORS
 from trainers.run.plots import EXPECTED
@@ -170,6 +171,62 @@ def sizes(results, titles, error="test_error"):
         error,
     )
     _legend(figure, "outside right center")
+    return figure
+
+
+def ways(results, networks):
+    """Draws errors against the sizes asked for, a panel each network and size.
+
+    Args:
+        results: a list of dicts with `network`, `of`, `asked`, `dense_error`
+            and an error for each way to the size.
+        networks: a dict from names to objects with a `title`.
+
+    Returns:
+        A matplotlib figure.
+    """
+    shown = [
+        (name, of)
+        for name in networks
+        for of in ("macs", "params")
+        if any(r["network"] == name and r["of"] == of for r in results)
+    ]
+    looks = {
+        "norm": (EXPECTED, "^", "cut by norms"),
+        "scratch": (INK, "s", "small network from scratch"),
+        "compress": (OPEN, "o", "compress"),
+    }
+    figure, panels = _panels(4.5 * max(len(shown), 1), 4, max(len(shown), 1))
+    for axes, (name, of) in zip(panels, shown):
+        own = [r for r in results if r["network"] == name and r["of"] == of]
+        shares = sorted({result["asked"] for result in own})
+        for way, (color, marker, title) in looks.items():
+            errors = [
+                [r[way] for r in own if r["asked"] == share] for share in shares
+            ]
+            axes.plot(
+                [100 * share for share in shares],
+                [statistics.median(few) for few in errors],
+                color=color,
+                marker=marker,
+                markeredgecolor="white",
+                label=title if axes is panels[0] else None,
+            )
+            for share, few in zip(shares, errors):
+                axes.plot([100 * share] * 2, [min(few), max(few)], color=color)
+        dense = statistics.median(result["dense_error"] for result in own)
+        axes.axhline(
+            dense,
+            color=MUTED,
+            linestyle="--",
+            label="dense" if axes is panels[0] else None,
+        )
+        clean(axes)
+        _log_scale(axes, (1, 2, 5))
+        axes.set_xlabel(f"{of} asked for, % of the dense", color=INK)
+        axes.set_title(networks[name].title, color=INK, fontsize=9)
+    panels[0].set_ylabel(ERROR, color=INK)
+    _legend(figure, "outside lower center", ncols=4)
     return figure
 
 
