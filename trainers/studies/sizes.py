@@ -309,7 +309,7 @@ class _Run:
             model = make()
             with replacing(path) as draft:
                 model.save(draft)
-        return keras.models.load_model(path)
+        return keras.models.load_model(path, compile=False)
 
     def dense(self, name):
         """The network, trained for `dense_epochs`."""
