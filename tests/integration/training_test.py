@@ -184,6 +184,7 @@ def test_runs_whose_gates_stay_open_say_why(tmp_path, capsys):
     )
     assert "--l0_lambda" in printed or "--gate_learning_rate" in printed
     assert "`l0`" not in printed
+    assert printed.count("warning: ") == 1
 
 
 def test_dense_method_reports_its_own_error(tmp_path):

@@ -130,7 +130,9 @@ class SayOpenGates(callbacks.WarnOpenGates):
 
     def on_train_end(self, logs=None):
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+            # What else there is to warn of is not about the training.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
             super().on_train_end(logs)
         for warning in caught:
             self._file.write(f"warning: {warning.message}\n")
