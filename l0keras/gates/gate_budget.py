@@ -7,7 +7,7 @@ from l0keras.gates.gate_generator import GateGenerator
 
 # The standard deviation of `log_alpha` over all gates when the schedule ends:
 # few gates are left between open and closed then.
-SPREAD = 8.0
+SPREAD = 16.0
 # The shares of the steps at which the budget begins to shrink and has done so.
 BEGIN, ARRIVAL = 0.05, 0.7
 # The largest change of an offset in one step.
