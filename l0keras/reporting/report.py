@@ -4,6 +4,7 @@ import math
 import keras
 import numpy as np
 
+from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import gates_of
@@ -114,8 +115,9 @@ def report(before: keras.Model, after: keras.Model) -> Report:
 
     Units are the channels that a layer makes. Parameters and bytes are those
     of all weights; for a model with gates that includes one `log_alpha` for
-    each gate, while the stripped model has none. MACs are those of one
-    example, see `count_macs`; -1 ("unknown" in the table) where shapes are not
+    each gate, while the stripped model has none. What makes the gates of a
+    whole model, a `GateGenerator` or a `GateBudget`, is no part of the network
+    and left out, with all that it learns. MACs are those of one example, see `count_macs`; -1 ("unknown" in the table) where shapes are not
     fixed, or a layer with matrices of weights is not known.
 
     `strip` leaves a record on the model that it returns, with the reasons of
@@ -295,6 +297,8 @@ def _rows(nodes):
     """Units, parameters, MACs and bytes by layer name."""
     rows = {}
     for node in nodes:
+        if isinstance(node.layer, GateGenerator):
+            continue
         weights = getattr(node.layer, "weights", ())
         count = _macs(node)
         if not weights and count <= 0:

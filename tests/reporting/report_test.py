@@ -9,6 +9,7 @@ from keras import layers
 import l0keras
 from l0keras.layers import L0Conv2D
 from l0keras.layers import L0Dense
+from l0keras.targets import Target
 from tests import networks
 
 MIXES = "kept as it is: each of its channels depends on all channels"
@@ -269,3 +270,25 @@ def test_closed_gates_that_cut_nothing_are_said():
     assert report.layers[-1]["macs"] == [-1, -1]
     with pytest.raises(ValueError, match="layer 'own' of type Squares"):
         l0keras.count_macs(model)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"target": Target("params", 0.5), "steps": 2},
+        {"l0": 1e-4, "dependence": "forward"},
+    ],
+)
+def test_what_makes_gates_is_no_part_of_the_network(asked):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(6, activation="relu", name="hidden"),
+            layers.Dense(3, name="out"),
+        ]
+    )
+    gated = l0keras.sparsify(model, **asked)
+    report = l0keras.report(gated, l0keras.strip(gated))
+    assert [row["name"] for row in report.layers] == ["hidden", "out"]
+    assert report.total["params"] == [model.count_params()] * 2
+    assert not report.removed
