@@ -117,8 +117,9 @@ def report(before: keras.Model, after: keras.Model) -> Report:
     of all weights; for a model with gates that includes one `log_alpha` for
     each gate, while the stripped model has none. What makes the gates of a
     whole model, a `GateGenerator` or a `GateBudget`, is no part of the network
-    and left out, with all that it learns. MACs are those of one example, see `count_macs`; -1 ("unknown" in the table) where shapes are not
-    fixed, or a layer with matrices of weights is not known.
+    and left out, with all that it learns. MACs are those of one example, see
+    `count_macs`; -1 ("unknown" in the table) where shapes are not fixed, or a
+    layer with matrices of weights is not known.
 
     `strip` leaves a record on the model that it returns, with the reasons of
     everything that had to stay. A model that was loaded from a file has none,

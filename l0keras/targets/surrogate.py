@@ -80,7 +80,7 @@ def surrogate_of(
     model: keras.Model,
     target: Target,
     representative_data=None,
-    progress: bool | Callable = True,
+    progress: bool | Callable | None = None,
 ) -> Surrogate | dict[str, Surrogate]:
     """Finds what training is steered by to reach a target.
 
@@ -95,7 +95,8 @@ def surrogate_of(
         target: a `Target`.
         representative_data: as in `size_of`.
         progress: while latencies are measured, whether to show a bar, or a
-            function of the number of layers that are done and of all.
+            function of the number of layers that are done and of all. `None`
+            shows it on a terminal.
 
     Returns:
         A `Surrogate`; for `each` a dictionary of them by names of layers.

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import tempfile
 
 import keras
@@ -20,7 +21,7 @@ _SECONDS = 0.05
 _NOTHING = "nothing"
 
 
-def measure(pieces, quantization, progress=True):
+def measure(pieces, quantization, progress=None):
     """Times pieces at all of their widths, one example on one thread.
 
     Each is written as a LiteRT file of its own. Times are kept, see
@@ -30,7 +31,8 @@ def measure(pieces, quantization, progress=True):
         pieces: a list of `Piece`.
         quantization: as in `export_tflite`.
         progress: whether to show a bar while files are timed, or a function
-            of the number of those that are done and of all.
+            of the number of those that are done and of all. `None` shows it on
+            a terminal.
 
     Returns:
         The microseconds of a file with next to nothing in it, a float, and
@@ -119,6 +121,8 @@ def _shown(progress, count):
     """A function of how many files are done."""
     if callable(progress):
         return lambda done: progress(done, count)
+    if progress is None:
+        progress = sys.stdout.isatty()
     if not progress or not count:
         return lambda done: None
     bar = keras.utils.Progbar(count, unit_name="file", interval=0.5)

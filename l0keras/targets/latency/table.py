@@ -3,7 +3,7 @@ from l0keras.targets.latency.measure import measure
 from l0keras.targets.latency.pieces import pieces
 
 
-def latency_arrays(graph, quantization=None, progress=True):
+def latency_arrays(graph, quantization=None, progress=None):
     """Finds what each layer adds to the time of one example, on one thread.
 
     Args:

@@ -1,5 +1,6 @@
 import os
 import random
+import sys
 import warnings
 
 import keras
@@ -72,6 +73,14 @@ def test_known_times_are_not_measured_again(clock, found):
         again = measure(found, None, progress=False)
     assert again[1] == [pytest.approx(times) for times in first[1]]
     assert read_cache()
+
+
+def test_a_bar_is_shown_on_terminals_alone(clock, found, capsys, monkeypatch):
+    measure(found[:1], None)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    measure(found[1:2], None)
+    assert "3/3" in capsys.readouterr().out
 
 
 def test_what_has_no_file_is_left_out(clock, found):
