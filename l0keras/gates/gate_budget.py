@@ -1,8 +1,9 @@
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
-from l0keras import hard_concrete
 from l0keras.gates.gate_generator import GateGenerator
 
 # The standard deviation of `log_alpha` over all gates when the schedule ends:
@@ -95,7 +96,7 @@ class GateBudget(GateGenerator):
             units, dependence, inputs, droprate_init, seed=seed, **kwargs
         )
         check_steps(steps)
-        self.steps = steps
+        self.steps = int(steps)
         self.budgets = budgets
         self._starts = np.repeat(self._means, self.units).astype("float32")
         self.costs, self.at_most, self.targets = [], [], []
@@ -105,7 +106,7 @@ class GateBudget(GateGenerator):
 
         Args:
             costs: a list of `regularizers.ExpectedCost`, whose prices do not
-                matter.
+                matter, all with the hard concrete constants of the gates.
             at_most: a list of as many numbers: the largest expected cost.
             targets: the same as `l0keras.targets.Target`s with `at_most`,
                 one for each; they are only kept, for `l0keras.cut`.
@@ -218,7 +219,7 @@ class GateBudget(GateGenerator):
         """The expected costs at this step, a tensor `(budgets,)`."""
         if log_alphas is None:
             log_alphas = self.log_alphas()
-        probs = [hard_concrete.prob_open(x) for x in log_alphas]
+        probs = self.costs[0].probs(log_alphas)
         return ops.stack([cost.cost(probs) for cost in self.costs])
 
     def call(self, inputs, training=False):
@@ -280,7 +281,8 @@ class GateBudget(GateGenerator):
 
 
 def check_steps(steps):
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+    whole = isinstance(steps, numbers.Integral) and not isinstance(steps, bool)
+    if not whole or steps < 1:
         raise ValueError(
             "Argument `steps` must be an integer of at least 1, the number of "
             f"steps in training. Received: steps={steps!r}"

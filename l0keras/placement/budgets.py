@@ -90,13 +90,14 @@ def absolute_targets(model, targets, representative_data=None):
     return found
 
 
-def make_budgets(ties, vectors, absolute):
+def make_budgets(ties, vectors, absolute, constants):
     """Makes the budgets of gates.
 
     Args:
         ties: the `Ties` of the model without gates.
         vectors: a list of `Vector`, in the order of the gates.
         absolute: a list of `Asked`.
+        constants: a dictionary of those of the hard concrete.
 
     Returns:
         A list of `Budget`.
@@ -112,9 +113,9 @@ def make_budgets(ties, vectors, absolute):
         target, dense = asked.target, asked.surrogate.dense
         own = terms.of(target, asked.surrogate)
         # What no channel is counted with stays as it is.
-        gated = ExpectedCost(own, units)
+        gated = ExpectedCost(own, units, **constants)
         rest = dense - gated.of_open(np.ones(sum(units)))
-        cost = ExpectedCost([*own, (rest, [])], units)
+        cost = ExpectedCost([*own, (rest, [])], units, **constants)
         if asked.each and not np.any(cost.gated()):
             _log.warning(
                 "Layers named %r stay without a target: no gate frees any of "
@@ -126,6 +127,13 @@ def make_budgets(ties, vectors, absolute):
             continue
         budgets.append(Budget(target, dense, cost))
         _check(budgets[-1])
+    if not budgets:
+        raise ValueError(
+            "Argument `target` must be about layers that gates can make "
+            f"smaller. Received: {[asked.target for asked in absolute]}, but "
+            "no gate frees any of them; `l0keras.channel_groups(model)` says "
+            "why"
+        )
     return budgets
 
 

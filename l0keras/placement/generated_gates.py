@@ -34,9 +34,7 @@ class GeneratedGates:
     ):
         self._names = list(sizes)
         self._l0 = arguments["l0"]
-        self._constants = {
-            name: arguments[name] for name in _CONSTANTS if name in arguments
-        }
+        self._constants = constants_of(arguments)
         self._cost = cost
         self._penalty = penalty
         self._log_alphas = None
@@ -76,6 +74,11 @@ class GeneratedGates:
         self.generator.penalty = ExpectedCost(
             terms, self.generator.units, self._l0, **self._constants
         )
+
+
+def constants_of(arguments):
+    """Those of the hard concrete among the arguments of gates."""
+    return {name: arguments[name] for name in _CONSTANTS if name in arguments}
 
 
 def check_arguments(dependence, cost, penalty):

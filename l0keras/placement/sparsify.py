@@ -30,6 +30,7 @@ from l0keras.placement.gated_inside import takes_gates
 from l0keras.placement.gated_inside import with_gates
 from l0keras.placement.generated_gates import GeneratedGates
 from l0keras.placement.generated_gates import check_arguments
+from l0keras.placement.generated_gates import constants_of
 from l0keras.proof import verify
 from l0keras.targets import Target
 from l0keras.targets import as_targets
@@ -154,6 +155,7 @@ def sparsify(
     ...     rules={"^Conv1$": False, "^block_16": {"l0": 0.2 / 50_000}},
     ... )
     """
+    _check_controller(controller, target)
     targets = _targets(target, steps, l0=l0, cost=cost, penalty=penalty)
     penalty = check_arguments(dependence, cost, penalty)
     generated = dependence is not None or penalty != "separate" or bool(targets)
@@ -235,6 +237,21 @@ def _targets(target, steps, **prices):
             )
     check_steps(steps)
     return as_targets(target)
+
+
+def _check_controller(controller, target):
+    if not isinstance(controller, type) or not issubclass(
+        controller, GateBudget
+    ):
+        raise ValueError(
+            "Argument `controller` must be l0keras.GateBudget or a subclass. "
+            f"Received: controller={controller!r}"
+        )
+    if target is None and controller is not GateBudget:
+        raise ValueError(
+            "Argument `controller` must be l0keras.GateBudget without a "
+            f"`target`. Received: controller={controller!r}"
+        )
 
 
 def _features(ties):
@@ -436,7 +453,8 @@ class _Sparsifier(Builder):
                 f"`target`. Received: model '{self.graph.model.name}' without "
                 "any"
             )
-        budgets = make_budgets(self.ties, vectors, absolute)
+        constants = constants_of(arguments)
+        budgets = make_budgets(self.ties, vectors, absolute, constants)
         self.gate_names = {v.key: v.name for v in vectors}
         chosen = {**self.gates, **self.tied_gates, **self.gated_layers}
         self.generated = GeneratedGates(

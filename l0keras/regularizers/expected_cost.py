@@ -204,6 +204,22 @@ class ExpectedCost:
             cost = cost + ops.sum(constant(self._shared) * prob * (1 - prob))
         return cost
 
+    def probs(self, log_alphas):
+        """The probability of each gate to be open, for `cost`.
+
+        Args:
+            log_alphas: a list of float tensors, one for each vector of gates.
+
+        Returns:
+            A list of tensors of the same shapes.
+        """
+        return [
+            hard_concrete.prob_open(
+                log_alpha, self.temperature, self.gamma, self.zeta
+            )
+            for log_alpha in log_alphas
+        ]
+
     def __call__(self, log_alphas):
         """The penalty.
 
@@ -213,13 +229,7 @@ class ExpectedCost:
         Returns:
             A scalar tensor.
         """
-        probs = [
-            hard_concrete.prob_open(
-                log_alpha, self.temperature, self.gamma, self.zeta
-            )
-            for log_alpha in log_alphas
-        ]
-        return self.l0 * self.cost(probs)
+        return self.l0 * self.cost(self.probs(log_alphas))
 
     def get_config(self):
         return {

@@ -140,6 +140,24 @@ def test_targets_of_layers(caplog):
     )
 
 
+def test_budgets_have_the_constants_of_the_gates():
+    """And steps may be counted by numpy, as those of `tf.data` are."""
+    model = networks.chain()
+    gated = l0keras.sparsify(
+        model,
+        target=Target("units", 0.5),
+        steps=np.int64(8),
+        temperature=0.4,
+        gamma=-0.3,
+        zeta=1.2,
+    )
+    gates = in_order(gated)
+    probs = sum(float(np.sum(gate.prob_open())) for gate in gates)
+    budget = gated.get_layer("gate_budget")
+    assert float(budget.expected()[0]) == pytest.approx(probs, rel=1e-6)
+    assert budget.get_config()["steps"] == 8
+
+
 @pytest.mark.parametrize(
     "arguments, error",
     [
@@ -161,7 +179,22 @@ def test_targets_of_layers(caplog):
             {"target": Target("params", 0.5, where="^first$"), "steps": 5},
             "gates can make smaller",
         ),
+        (
+            {
+                "target": Target("params", 0.5, where="^first$", each=True),
+                "steps": 5,
+            },
+            "gates can make smaller",
+        ),
         ({"target": 0.5, "steps": 5}, "`target` must be an l0keras"),
+        (
+            {"target": Target("params", 0.5), "steps": 5, "controller": "nupi"},
+            "`controller` must be .* or a subclass",
+        ),
+        (
+            {"controller": type("Other", (l0keras.GateBudget,), {})},
+            "`controller` must be l0keras.GateBudget without",
+        ),
     ],
 )
 def test_bad_targets(arguments, error):
