@@ -1,5 +1,6 @@
 import contextlib
 import logging
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -185,6 +186,11 @@ def _batches(data, batches, batch_size):
         data = _batches_of_arrays(data, batch_size)
     elif isinstance(data, keras.utils.PyDataset):
         data = _batches_of_dataset(data)
+    if isinstance(data, str) or not isinstance(data, Iterable):
+        raise ValueError(
+            "Argument `data` must be an array, a dictionary of arrays, or "
+            f"batches of them. Received: data={data!r}"
+        )
     for number, batch in enumerate(data):
         x = keras.utils.unpack_x_y_sample_weight(batch)[0]
         yield keras.tree.map_structure(

@@ -10,6 +10,7 @@ from l0keras.gates import GateBudget
 from l0keras.gates import gates_of
 from l0keras.gates import hold_gates
 from l0keras.gates import open_gates
+from l0keras.stripping.plan import check_widths
 from l0keras.stripping.strip import strip
 from l0keras.targets import Target
 from l0keras.targets import as_targets
@@ -73,6 +74,12 @@ def cut(
     >>> gated.fit(x, y, epochs=9, steps_per_epoch=100)
     >>> small = l0keras.cut(gated)
     """
+    check_widths(min_units, 1 if round_to is None else round_to)
+    if not isinstance(gated, keras.Model):
+        raise ValueError(
+            "Argument `gated` must be a Keras model with gates. "
+            f"Received: gated={gated!r}"
+        )
     gates = gates_of(gated)
     if not gates:
         raise ValueError(

@@ -139,7 +139,9 @@ def make_budgets(ties, vectors, absolute, constants):
 
 def _check(budget):
     target, dense, cost = budget.target, budget.dense, budget.cost
-    size = f"{target.at_most:,.0f} of {dense:,.0f} {target.of}"
+    # A share of little may be less than 1.
+    digits = 0 if target.at_most >= 10 else 2
+    size = f"{target.at_most:,.{digits}f} of {dense:,.0f} {target.of}"
     if target.where is not None:
         size += f" of layers named {target.where!r}"
     if not np.any(cost.gated()) and target.at_most < dense:

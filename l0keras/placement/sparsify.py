@@ -289,6 +289,12 @@ def _is_free(node, ties, recurrent):
     )
 
 
+def _of_ungiven(names):
+    if not names:
+        return ""
+    return f": with a target, {names} get none, other than with a price"
+
+
 class _Sparsifier(Builder):
     """Builds the copy, with gates where channels are read."""
 
@@ -307,6 +313,8 @@ class _Sparsifier(Builder):
         # Flat inputs with gates, by the value's id: its name and itself.
         self.features = {}
         self.generated = None
+        # Layers that have gates inside with a price only.
+        self.ungiven = []
         self.gate_names = {}
         self._nodes = {node.name: node for node in self.graph.nodes}
         self.vectors = {}
@@ -451,7 +459,8 @@ class _Sparsifier(Builder):
             raise ValueError(
                 "Argument `model` must have channels to gate, with a "
                 f"`target`. Received: model '{self.graph.model.name}' without "
-                "any"
+                f"any{_of_ungiven(self.ungiven)}; "
+                "`l0keras.channel_groups(model)` says why"
             )
         constants = constants_of(arguments)
         budgets = make_budgets(self.ties, vectors, absolute, constants)
@@ -485,6 +494,7 @@ class _Sparsifier(Builder):
                 continue
             if not isinstance(node.layer, keras.layers.MultiHeadAttention):
                 self.gated_layers[name] = None
+                self.ungiven.append(name)
                 _log.warning(
                     "Layer '%s' (%s) gets no gates: with a target, they are "
                     "given from outside, which this layer does not take.",

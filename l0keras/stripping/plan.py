@@ -58,12 +58,7 @@ def plan(
             1.
     """
     round_to = 1 if round_to is None else round_to
-    for name, number in (("min_units", min_units), ("round_to", round_to)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(
-                f"Argument `{name}` must be an integer of at least 1. "
-                f"Received: {name}={number!r}"
-            )
+    check_widths(min_units, round_to)
     graph = trace(model)
     find_rules(graph)
     load_params(graph)
@@ -77,6 +72,16 @@ def plan(
         _find(graph, min_units, round_to)
     choose_kept(graph)
     return graph
+
+
+def check_widths(min_units, round_to):
+    """Refuses widths that are no integers of at least 1."""
+    for name, number in (("min_units", min_units), ("round_to", round_to)):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(
+                f"Argument `{name}` must be an integer of at least 1. "
+                f"Received: {name}={number!r}"
+            )
 
 
 def _find(graph, min_units, round_to):

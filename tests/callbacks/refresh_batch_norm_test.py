@@ -261,6 +261,9 @@ def test_refuses_wrong_data_and_numbers():
         refresh_batch_norm(model, [], 0)
     with pytest.raises(ValueError, match="`batch_size` .*batch_size=0"):
         refresh_batch_norm(model, ones, batch_size=0)
+    for data in (None, 3, "images"):
+        with pytest.raises(ValueError, match="`data` must be an array"):
+            refresh_batch_norm(model, data)
     for data in ([], {"a": ones[:0], "b": ones[:0]}):
         with pytest.raises(ValueError, match="at least one batch"):
             refresh_batch_norm(model, data)

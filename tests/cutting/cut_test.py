@@ -80,6 +80,12 @@ def test_models_with_prices_are_cut_too():
         l0keras.cut(gated)
     with pytest.raises(ValueError, match="can be reached.*smallest is"):
         l0keras.cut(gated, Target("params", 0.001))
+    with pytest.raises(ValueError, match="`min_units` .*min_units=2.5"):
+        l0keras.cut(gated, Target("params", 0.6), min_units=2.5)
+    with pytest.raises(ValueError, match="`round_to` .*round_to=0"):
+        l0keras.cut(gated, Target("params", 0.6), round_to=0)
+    with pytest.raises(ValueError, match="`gated` must be a Keras model"):
+        l0keras.cut(None, Target("params", 0.6))
     with pytest.raises(ValueError, match="model with gates"):
         l0keras.cut(model, Target("params", 0.6))
 

@@ -112,6 +112,14 @@ def test_positions_of_flat_images_have_gates():
     assert gated.get_layer("gate_budget").units == [8]
 
 
+def test_layers_that_take_no_gates_from_outside_are_named():
+    inputs = keras.Input((5, 3))
+    x = layers.Bidirectional(layers.LSTM(4), name="both")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    with pytest.raises(ValueError, match=r"without any: .*\['both'\] get none"):
+        l0keras.sparsify(model, target=Target("params", 0.5), steps=1)
+
+
 def test_tokens_have_no_gates():
     inputs = keras.Input((5,), dtype="int32")
     x = layers.Embedding(9, 4)(inputs)
@@ -169,7 +177,7 @@ def test_budgets_have_the_constants_of_the_gates():
         ),
         (
             {"target": Target("params", 0.001), "steps": 5},
-            "`target` must be a size that can be reached.*smallest is",
+            r"`target` must be a size that can be reached.* 0\.\d\d of .*smallest is",
         ),
         (
             {"target": Target("params", 0.5, where="none"), "steps": 5},
