@@ -318,6 +318,8 @@ class _Sparsifier(Builder):
         self.gate_names = {}
         self._nodes = {node.name: node for node in self.graph.nodes}
         self.vectors = {}
+        # Vectors of gates of heads, by the names of layers.
+        self.heads = {}
         self.gated = {}
         # Values with a gate layer of their own; hoisted ones are multiplied
         # for all readers, others only for those where channels end.
@@ -667,12 +669,18 @@ class _Sparsifier(Builder):
 
     def _head_gates(self, name, layer):
         """The gates of the heads of a layer, of shape (1 or batch, heads)."""
-        gate = SharedGate(
-            layer._num_heads,
-            dtype=layer.compute_dtype,
-            **self._given_arguments(name),
-        )
-        return self.own(gate)(self._anchor(), **self._call_arguments(name))
+        if name not in self.heads:
+            gate = SharedGate(
+                layer._num_heads,
+                dtype=layer.compute_dtype,
+                **self._given_arguments(name),
+            )
+            vector = self.own(gate)(
+                self._anchor(), **self._call_arguments(name)
+            )
+            # A layer may be called several times.
+            self.heads[name] = vector
+        return self.heads[name]
 
     def _read(self, value, tensor):
         """A tensor as layers read it that make other channels of it."""
