@@ -168,6 +168,13 @@ def _add_compress(commands):
         help="Learning rate of the optimizer, likewise.",
     )
     group.add_argument(
+        "--backup_dir",
+        type=_path,
+        metavar="FOLDER",
+        help="Where the state of the training is kept: the same command goes "
+        "on after a stop. It is removed at the end.",
+    )
+    group.add_argument(
         "--seed",
         type=_whole(0),
         default=0,

@@ -1,9 +1,13 @@
+import os
 import warnings
 
 import keras
 
 from l0keras.callbacks import WarnOpenGates
 from l0keras.callbacks import refresh_batch_norm
+from l0keras.compression.backup import GATES
+from l0keras.compression.backup import TUNING
+from l0keras.compression.backup import Backup
 from l0keras.compression.compile_settings import CompileSettings
 from l0keras.compression.compressed import Compressed
 from l0keras.compression.compressed import History
@@ -13,7 +17,8 @@ from l0keras.compression.progress import Progress
 from l0keras.compression.sizes import Sizes
 from l0keras.compression.sizes import compared
 from l0keras.compression.training_data import TrainingData
-from l0keras.cutting.cut import cut
+from l0keras.cutting.cut import cut_to
+from l0keras.cutting.cut import kept_gates
 from l0keras.graph.builder import Builder
 from l0keras.graph.trace import trace
 from l0keras.placement.sparsify import sparsify
@@ -51,6 +56,7 @@ def compress(
     round_to: int | None = None,
     min_units: int = 1,
     seed: int | None = None,
+    backup_dir: str | os.PathLike | None = None,
     verbose: int | str = "auto",
 ) -> Compressed:
     """Makes a model of the size that is asked for, from a model and data.
@@ -93,6 +99,11 @@ def compress(
         round_to, min_units: as in `l0keras.cut`.
         seed: an integer that fixes the gates. `keras.utils.set_random_seed`
             fixes the rest.
+        backup_dir: a folder for this call alone. A call that was stopped goes
+            on after its last whole epoch when it is made again, with the state
+            of the optimizer, the gates and all seeds of layers. A dataset with
+            `steps_per_epoch` goes on where it was; other data, and what
+            `callbacks` know, begin anew. At the end the folder is removed.
         verbose: 0, 1, 2 or `"auto"`, as in `fit`: a bar with the stage, the
             time left and the size; a line for each epoch; or nothing.
 
@@ -104,7 +115,10 @@ def compress(
         ValueError: before any training: an argument is not as above; `model`
             is not compiled; data do not fit it, have labels out of range or
             no end; a target cannot be reached, and the message has the
-            smallest size; or see `l0keras.sparsify`.
+            smallest size; `backup_dir` belongs to another model or to other
+            arguments; or see `l0keras.sparsify`.
+        callbacks.NonFiniteError: with `backup_dir`, if weights are not finite
+            at the end of an epoch.
         RuntimeError: a copy differs from `model`, see `l0keras.sparsify`.
 
     Source: the order of the stages is that of gate-based pruning at large, as
@@ -157,47 +171,66 @@ def compress(
         representative_data=sizes.examples,
         **arguments,
     )
-    progress = Progress(epochs, data.steps, verbose)
+    widths = {"min_units": min_units, "round_to": round_to}
     taught = {"share": teacher_share, "temperature": temperature}
+    backup = Backup(
+        backup_dir,
+        model=dense,
+        target=targets,
+        epochs=epochs,
+        steps_per_epoch=data.steps,
+        optimizer=model.optimizer,
+        teacher=teacher,
+        teacher_share=teacher_share,
+        temperature=temperature,
+        rules=rules,
+        seed=seed,
+        **widths,
+    )
+    progress = Progress(epochs, data.steps, verbose)
     history = History()
 
     def train(trained, stage, size, begin, end, more):
         progress.stage(stage, size)
-        with distilled(trained, teacher, settings, **taught):
-            done = trained.fit(
-                **data.fit_arguments(),
-                initial_epoch=begin,
-                epochs=end,
-                callbacks=[*callbacks, *more, progress],
-                verbose=0,
-            )
-        history.add(stage, done)
+        record = backup.record(stage)
+        done = record.restore(trained)
+        if not backup.is_over(stage):
+            # Also after the last epoch: averages may take the place of
+            # weights at the end.
+            with distilled(trained, teacher, settings, **taught):
+                trained.fit(
+                    **data.fit_arguments(done if begin + done < end else 0),
+                    initial_epoch=begin + done,
+                    epochs=end,
+                    callbacks=[*callbacks, *more, progress, record],
+                    verbose=0,
+                )
+        history.add(stage, record.logs)
 
     progress.say("Measuring the dense model")
     settings.compile(dense)
     dense_scores = data.evaluate(dense)
     settings.compile(gated)
     warn = WarnOpenGates("`epochs`", "`epochs`")
-    train(gated, "Gates", sizes.expected_now, 0, first, [warn])
-    expected = sizes.expected(gated)
+    train(gated, GATES, sizes.expected_now, 0, first, [warn])
     progress.say("Cutting")
-    small = cut(
-        gated,
-        round_to=round_to,
-        min_units=min_units,
-        representative_data=sizes.examples,
-    )
+    kept = backup.load_cut(gated)
+    if kept is None:
+        kept = kept_gates(gated, None, sizes.examples, **widths)
+        backup.save_cut(gated, kept)
+    expected = sizes.expected(gated)
+    small = cut_to(gated, kept, check=True, **widths)
     refresh_batch_norm(small, data.batches())
     reached = sizes.reached(small)
     settings.compile(small, decay_steps=(epochs - first) * data.steps)
-    train(small, "Tuning", lambda _: sizes.text(reached), first, epochs, [])
+    train(small, TUNING, lambda _: sizes.text(reached), first, epochs, [])
     progress.say("Measuring the small model")
     small_scores = data.evaluate(small)
     # The learning rate is 0 now, and whoever trains on wants another one.
     settings.compile(small)
     costs = compared(dense, small)
     progress.end()
-    return Compressed(
+    result = Compressed(
         model=small,
         report=report(gated, small),
         history=history,
@@ -208,6 +241,8 @@ def compress(
             "small": {**costs[1], "metrics": small_scores},
         },
     )
+    backup.remove()
+    return result
 
 
 def _check_numbers(epochs, teacher_share, temperature, verbose):

@@ -16,24 +16,22 @@ class History(dict):
     """The logs of several trainings, one after another.
 
     A dictionary from names to lists with one entry for each epoch; `None`
-    where a training has no such name. "stage" names the trainings.
+    where an epoch has no such name. "stage" names the trainings.
     """
 
-    def add(self, stage, history):
+    def add(self, stage, epochs):
         """Appends a training.
 
         Args:
             stage: its name, a string.
-            history: the `keras.callbacks.History` that `fit` returns.
+            epochs: a list of dictionaries, the logs of each epoch.
         """
-        before = len(self.get("stage", ()))
-        epochs = len(history.epoch)
-        logs = {"stage": [stage] * epochs, **history.history}
-        for name in {**self, **logs}:
-            column = self.setdefault(name, [None] * before)
-            added = list(logs.get(name, ()))
-            # Validation may come in some epochs only.
-            column.extend([*added, *[None] * (epochs - len(added))])
+        for logs in epochs:
+            before = len(self.get("stage", ()))
+            row = {"stage": stage, **logs}
+            for name in {**self, **row}:
+                column = self.setdefault(name, [None] * before)
+                column.append(row.get(name))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,6 +87,8 @@ class TrainingData:
         if isinstance(adapter, GeneratorDataAdapter):
             # It has taken batches from the generator, and gives them first.
             x = adapter
+        # Its epochs need not be alike.
+        self._goes_on = steps_per_epoch is not None and hasattr(x, "skip")
         x, steps_per_epoch = _counted(x, steps_per_epoch)
         validation_data, validation_steps = _counted(
             validation_data, validation_steps
@@ -115,9 +117,17 @@ class TrainingData:
         }
         self.name = self._evaluated()
 
-    def fit_arguments(self):
-        """The arguments of `fit` that are about data, a dictionary."""
-        return dict(self._fit)
+    def fit_arguments(self, done=0):
+        """The arguments of `fit` that are about data, a dictionary.
+
+        Args:
+            done: the number of epochs that a training has had already. What
+                they took of a dataset with `steps_per_epoch` is left out.
+        """
+        arguments = dict(self._fit)
+        if done and self._goes_on:
+            arguments["x"] = arguments["x"].skip(done * self.steps)
+        return arguments
 
     def evaluate(self, model):
         """The loss and the metrics of a compiled model.

@@ -74,20 +74,30 @@ def cut(
     >>> gated.fit(x, y, epochs=9, steps_per_epoch=100)
     >>> small = l0keras.cut(gated)
     """
+    sizes = {"min_units": min_units, "round_to": round_to}
+    kept = kept_gates(gated, target, representative_data, **sizes)
+    return cut_to(gated, kept, check=check, **sizes)
+
+
+def kept_gates(gated, target, representative_data, *, min_units, round_to):
+    """The gates that `cut` keeps. Measured latencies may change them.
+
+    Args:
+        gated, target, representative_data, min_units, round_to: as in `cut`.
+
+    Returns:
+        A boolean array for all gates of the model, for `cut_to`.
+
+    Raises:
+        ValueError: as `cut`.
+    """
     check_widths(min_units, 1 if round_to is None else round_to)
     if not isinstance(gated, keras.Model):
         raise ValueError(
             "Argument `gated` must be a Keras model with gates. "
             f"Received: gated={gated!r}"
         )
-    gates = gates_of(gated)
-    if not gates:
-        raise ValueError(
-            "Argument `gated` must be a model with gates, such as "
-            f"`l0keras.sparsify` returns. Received: model '{gated.name}' "
-            "without any"
-        )
-    budget, gates = _with_budget(gates)
+    budget, gates = _gates(gated)
     cutter = _Cutter(gated, gates, min_units, round_to, representative_data)
     if target is None and (budget is None or not budget.targets):
         raise ValueError(
@@ -101,15 +111,36 @@ def cut(
         counter = CutCounter(
             lambda kept: cutter.sizes(cutter.strip(kept), targets)
         )
-    kept = cutter.choose(counter, targets)
+    return cutter.choose(counter, targets)
+
+
+def cut_to(gated, kept, *, min_units, round_to, check):
+    """Cuts a model to the gates that `kept_gates` gives.
+
+    Args:
+        gated, min_units, round_to, check: as in `cut`.
+        kept: a boolean array.
+
+    Returns:
+        A plain `keras.Model`.
+    """
+    _, gates = _gates(gated)
+    cutter = _Cutter(gated, gates, min_units, round_to, None)
     return cutter.strip(kept, check=check)
 
 
-def _with_budget(gates):
+def _gates(gated):
     """The `GateBudget` of a model, or `None`, and the gates in its order.
 
     Gates that it does not make stay as they are.
     """
+    gates = gates_of(gated)
+    if not gates:
+        raise ValueError(
+            "Argument `gated` must be a model with gates, such as "
+            f"`l0keras.sparsify` returns. Received: model '{gated.name}' "
+            "without any"
+        )
     made = [(gate, gate.generated_by()) for gate in gates]
     made = [
         (by, gate) for gate, by in made if by and isinstance(by[0], GateBudget)

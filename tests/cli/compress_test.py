@@ -45,6 +45,7 @@ def test_both_files_a_report_and_a_table(here, calls, capsys):
         *("--target_params=60%", "--target_macs=0.6", "--epochs=3"),
         *("--output=s.keras", "--output=s.tflite", "--quantization=int8"),
         *("--report=r.json", "--teacher=self", "--batch_size=16"),
+        "--backup_dir=backup",
     )
     assert main(flags) == 0
     [(model, x, arguments)] = calls
@@ -53,6 +54,7 @@ def test_both_files_a_report_and_a_table(here, calls, capsys):
         "target": [Target("params", 0.6), Target("macs", 0.6)],
         "epochs": 3,
         "teacher": "self",
+        "backup_dir": "backup",
     }
     assert len(x) == 96 / 16 and model.loss == "sparse_categorical_crossentropy"
     text = capsys.readouterr().out

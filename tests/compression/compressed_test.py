@@ -1,24 +1,16 @@
-import keras
-
 from l0keras.compression.compressed import Compressed
 from l0keras.compression.compressed import History
 from l0keras.targets import Target
 
 
-def logs(epochs, **columns):
-    history = keras.callbacks.History()
-    history.epoch, history.history = epochs, columns
-    return history
-
-
 def test_trainings_follow_each_other():
     history = History()
-    history.add("one", logs([0, 1], loss=[3.0, 2.0], val_loss=[2.5]))
-    history.add("two", logs([2], loss=[1.0], rate=[0.1]))
+    history.add("one", [{"loss": 3.0}, {"loss": 2.0, "val_loss": 2.5}])
+    history.add("two", [{"loss": 1.0, "rate": 0.1}])
     assert history == {
         "stage": ["one", "one", "two"],
         "loss": [3.0, 2.0, 1.0],
-        "val_loss": [2.5, None, None],
+        "val_loss": [None, 2.5, None],
         "rate": [None, None, 0.1],
     }
 

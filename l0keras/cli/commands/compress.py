@@ -57,6 +57,7 @@ def run(values):
             epochs=values.epochs,
             validation_data=data.validation,
             teacher=None if values.teacher == "none" else values.teacher,
+            backup_dir=values.backup_dir,
         )
         written = _write(result.model, paths, values, data)
         comparison.compare(result.model, paths.get(".tflite"), targets)
