@@ -14,8 +14,9 @@ of its parameters, with the same settings for all sizes:
 
 Nothing is selected, so the test set is used once for each model, at the end.
 The table has the errors of the dense network and the nearest hand-tuned run of
-`saved_models`, too. The same command goes on where it was stopped, and several
-processes with other `--rows` or `--seeds` share the work.
+`saved_models`, too. The same command goes on where it was stopped, within a
+training as well, and several processes with other `--rows` or `--seeds` share
+the work.
 """
 
 import dataclasses
@@ -32,14 +33,12 @@ import l0keras
 from l0keras.targets import Target
 from l0keras.targets import size_of
 from trainers.data import input_pipeline
-from trainers.run import metrics
 from trainers.run import program
-from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
-from trainers.studies import largest_norm
 from trainers.studies import plots
 from trainers.studies import study
 from trainers.studies.corpus import images as corpus_images
+from trainers.studies.size_trainings import Trainings
 
 FLAGS = flags.FLAGS
 SHARES = (0.5, 0.25, 0.1, 0.05, 0.02)
@@ -179,7 +178,8 @@ class Sizes(study.Study):
         Returns:
             Also `network`, `of`, `asked` (a share), `reached` (one as well),
             `dense_error`, the errors of all `WAYS` by their names, `units`
-            (the architecture) and `seconds`.
+            (the architecture) and `seconds` (of `compress`, since it was last
+            stopped).
         """
         path = os.path.join(folder, row.last_file)
         if not os.path.exists(path):
@@ -189,20 +189,22 @@ class Sizes(study.Study):
             return json.load(file)
 
     def _made(self, row, seed, folder, where):
-        run = _Run(self._networks[row.network], seed, self._load(row, where))
+        network = self._networks[row.network]
+        run = Trainings(network, seed, self._load(row, where))
         dense = run.dense(f"{os.path.dirname(folder)}/{row.network}-{seed}")
         started = time.monotonic()
         small = run.kept(
             os.path.join(folder, "compress.keras"),
-            lambda: run.compress(dense, row.target),
+            lambda state: run.compress(dense, row.target, state),
         )
         seconds = time.monotonic() - started
         normed = run.kept(
             os.path.join(folder, "norm.keras"),
-            lambda: run.norm(dense, row.target),
+            lambda state: run.norm(dense, row.target, state),
         )
         fresh = run.kept(
-            os.path.join(folder, "scratch.keras"), lambda: run.scratch(small)
+            os.path.join(folder, "scratch.keras"),
+            lambda state: run.scratch(small, state),
         )
         models = zip(WAYS, (small, normed, fresh), strict=True)
         errors = {way: run.error(model) for way, model in models}
@@ -292,111 +294,6 @@ def _titles(network):
         "units",
         "compress, each seed",
     ]
-
-
-class _Run:
-    """The trainings of one network with one seed."""
-
-    def __init__(self, network, seed, data):
-        self._network = network
-        self._seed = seed
-        self._data = data
-        self._steps = data.steps_per_epoch(network.batch_size)
-
-    def kept(self, path, make):
-        """A model that was saved, or is made and saved."""
-        if not os.path.exists(path):
-            model = make()
-            with replacing(path) as draft:
-                model.save(draft)
-        return keras.models.load_model(path, compile=False)
-
-    def dense(self, name):
-        """The network, trained for `dense_epochs`."""
-        network = self._network
-
-        def make():
-            model = network.make(self._data, self._seed)
-            return self._fit(model, network.dense_epochs, first=False)
-
-        dense = self.kept(f"{name}-dense.keras", make)
-        # As it is to be trained from now on.
-        self._compile(dense, network.optimizer())
-        return dense
-
-    def compress(self, dense, target):
-        keras.utils.set_random_seed(self._seed)
-        result = l0keras.compress(
-            dense,
-            self._batches(self._network.epochs),
-            target=target,
-            epochs=self._network.epochs,
-            steps_per_epoch=self._steps,
-            # What it measures is not used.
-            validation_data=self._few(),
-            validation_freq=self._network.epochs,
-            seed=self._seed,
-            verbose=0,
-        )
-        return result.model
-
-    def norm(self, dense, target):
-        keras.utils.set_random_seed(self._seed)
-        small = largest_norm.cut(dense, target)
-        batches = self._data.train_batches(
-            self._network.batch_size, self._seed, 1
-        )
-        l0keras.callbacks.refresh_batch_norm(small, batches)
-        return self._fit(small, self._network.epochs)
-
-    def scratch(self, small):
-        keras.utils.set_random_seed(self._seed)
-        fresh = keras.models.clone_model(small)
-        for new, old in zip(fresh.layers, small.layers, strict=True):
-            if isinstance(old, keras.layers.Normalization):
-                new.set_weights(old.get_weights())
-        epochs = self._network.dense_epochs + self._network.epochs
-        return self._fit(fresh, epochs)
-
-    def error(self, model):
-        """The share of wrong labels of the test set, in percent."""
-        return metrics.error_percent(
-            metrics.predict(model, self._data), self._data
-        )
-
-    def _batches(self, epochs):
-        return self._data.train_batches(
-            self._network.batch_size, self._seed, epochs
-        )
-
-    def _few(self):
-        images = self._data.scale(self._data.train_images[:1000])
-        return images.numpy(), self._data.train_labels[:1000]
-
-    def _compile(self, model, optimizer):
-        model.compile(
-            optimizer,
-            keras.losses.SparseCategoricalCrossentropy(
-                from_logits=self._network.from_logits
-            ),
-            metrics=["accuracy"],
-        )
-
-    def _fit(self, model, epochs, first=True):
-        optimizer = self._network.optimizer()
-        config = optimizer.get_config()
-        config["learning_rate"] = keras.optimizers.schedules.CosineDecay(
-            config["learning_rate"], epochs * self._steps
-        )
-        self._compile(model, type(optimizer).from_config(config))
-        model.fit(
-            self._batches(epochs),
-            epochs=epochs,
-            steps_per_epoch=self._steps,
-            shuffle=False,
-            verbose=0,
-        )
-        return model
 
 
 def _hand_tuned():

@@ -1,6 +1,7 @@
 import keras
 import pytest
 
+from l0keras.callbacks import Checkpoint
 from l0keras.targets import Target
 from trainers.studies import sizes
 
@@ -24,13 +25,35 @@ NETWORKS = {
 }
 
 
-def test_cells_are_made_once_and_shown(tmp_path):
+@pytest.fixture
+def epochs(monkeypatch):
+    """The epochs of all trainings, which are stopped after some of them."""
+    save = Checkpoint.on_epoch_end
+    epochs = []
+
+    def stops(self, epoch, logs=None):
+        save(self, epoch, logs)
+        epochs.append(epoch)
+        # Of the dense network, of `compress` twice, and of the two others.
+        if len(epochs) in (3, 6, 10, 14, 28):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", stops)
+    return epochs
+
+
+def test_cells_are_made_once_and_shown(tmp_path, epochs):
     found = sizes.Sizes(NETWORKS)
     row = next(r for r in found.rows if r.target == Target("params", 0.25))
     where = {"data_dir": None, "manual_dir": None}
     workdir = str(tmp_path)
     folder = row.folder(workdir, 1)
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            found.result(row, 1, folder, where)
     result = found.result(row, 1, folder, where)
+    assert epochs == [*range(4), *range(8), *range(8), *range(12)]
+    assert not list(tmp_path.rglob("*.npz"))
     assert 0.97 * 0.25 <= result["reached"] <= 0.25
     assert 0.9 * 0.25 <= result["norm_reached"] <= 0.25
     # Chance is 90.
