@@ -23,6 +23,7 @@ from l0keras.graph.builder import Builder
 from l0keras.graph.trace import trace
 from l0keras.placement.sparsify import sparsify
 from l0keras.reporting.report import report
+from l0keras.stripping.plan import check_widths
 from l0keras.targets import Target
 from l0keras.targets import as_targets
 
@@ -140,6 +141,7 @@ def compress(
     """
     targets = as_targets(target)
     _check_numbers(epochs, teacher_share, temperature, verbose)
+    check_widths(min_units, 1 if round_to is None else round_to)
     callbacks = _checked_callbacks(callbacks)
     dense = _copy(model)
     settings = CompileSettings(model)

@@ -327,6 +327,7 @@ def test_it_says_what_it_does_and_weighs_files(capsys):
         ({"teacher": "none"}, "`teacher` must be None, 'self'"),
         ({"teacher_share": 0}, r"`teacher_share` must lie in \(0, 1\]"),
         ({"temperature": 0}, "`temperature` must be above 0"),
+        ({"round_to": 0}, "`round_to` must be an integer of at least 1"),
         ({"callbacks": ["log"]}, "`callbacks` must be a list"),
         ({"verbose": 3}, "`verbose` must be 0, 1, 2 or 'auto'"),
     ],
