@@ -164,14 +164,14 @@ class Controllers(study.Study):
 
 
 def _data(config, where):
-    data = _load(config.dataset, **where)
+    data = _load(config.dataset, image_size=config.image_size, **where)
     return data.without_test(config.validation_examples, config.seed)
 
 
 @functools.lru_cache(1)
-def _load(name, data_dir, manual_dir):
+def _load(name, **arguments):
     # To read a set takes longer than an epoch.
-    return input_pipeline.load(name, data_dir, manual_dir)
+    return input_pipeline.load(name, **arguments)
 
 
 def _fit(model, config, data, epochs, schedule=None):
