@@ -202,6 +202,8 @@ class _Cutter:
         protected = self._protected()
         best, most = None, 0.0
         low, high, scale = 0.0, np.inf, 1.0
+        # Limits that are close to each other often leave the same gates.
+        known = {}
         for _ in range(_MOST_CUTS):
             kept = choose_gates(self.scores, protected, counter, limits * scale)
             if kept is None:
@@ -209,8 +211,11 @@ class _Cutter:
                 if scale == low or scale > 100:
                     break
                 continue
-            sizes = np.array(self.sizes(self.strip(kept), targets), float)
-            share = np.max(sizes / limits)
+            key = kept.tobytes()
+            if key not in known:
+                sizes = self.sizes(self.strip(kept), targets)
+                known[key] = np.max(np.array(sizes, float) / limits)
+            share = known[key]
             if share <= 1:
                 if share > most:
                     best, most = kept, share
