@@ -210,16 +210,12 @@ def _dense(config, data, file):
 def _cell(row, config, data, dense):
     target = l0keras.targets.Target(row.of, row.share)
     size = size_of(dense, target)
-    controller = l0keras.GateBudget
-    if row.controller in MULTIPLIERS:
-        controller = functools.partial(
-            MULTIPLIERS[row.controller], learning_rate=config.learning_rate
-        )
     gated = l0keras.sparsify(
         dense,
         target=target,
         steps=config.epochs * data.steps_per_epoch(config.batch_size),
-        controller=controller,
+        # Their own learning rate is that of all rows.
+        controller=MULTIPLIERS.get(row.controller, l0keras.GateBudget),
         sample_per=config.sample_per,
         seed=config.seed,
     )

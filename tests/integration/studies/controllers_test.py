@@ -83,5 +83,7 @@ def test_all_controllers_are_asked_for_the_same():
             config = row.config(seed=1)
             [target] = config.targets
             assert (target.of, target.share) == (row.of, row.share)
+            # That by which multipliers choose the gates' speed.
+            assert config.optimizer == "adam" and config.learning_rate == 1e-3
             # The test set is not used.
             assert config.validation_examples == 10_000
