@@ -105,6 +105,10 @@ class Builder:
         """Takes in the new tensor of a value."""
         self.tensors[id(value)] = tensor
 
+    def freeze(self, model):
+        """Freezes the new model, as the original is as a whole."""
+        model.trainable = False
+
     # === Shared ===
 
     def model(self):
@@ -123,7 +127,7 @@ class Builder:
         if type(source).__module__.partition(".")[0] != "keras":
             self._adopt(model, source)
         if not source.trainable:
-            model.trainable = False
+            self.freeze(model)
         return model
 
     def _adopt(self, model, source):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from l0keras.gates import GateBudget
+from l0keras.gates import GateGenerator
 from l0keras.gates import HardConcreteGate
 from l0keras.gates import SharedGate
 from l0keras.gates import check_steps
@@ -132,7 +133,8 @@ def sparsify(
     Returns:
         A functional `keras.Model`, not compiled, with the inputs, outputs,
         names, weights and trainable flags of `model` and gates in it. While
-        all gates are 1 it gives the same outputs.
+        all gates are 1 it gives the same outputs. Gates that are layers by
+        themselves learn also where all of `model` is frozen.
 
     Raises:
         ValueError: `model` is no Keras model, not built, or has a `call` that
@@ -525,6 +527,12 @@ class _Sparsifier(Builder):
         if self.generated is not None:
             self.generated.charge(model)
         return model
+
+    def freeze(self, model):
+        # The model's own flag would stop the gates, too.
+        for layer in model.layers:
+            if not isinstance(layer, (HardConcreteGate, GateGenerator)):
+                layer.trainable = False
 
     def new_gates(self, gated):
         """The gates of a model that was built, but for copied ones."""

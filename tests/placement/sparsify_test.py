@@ -7,6 +7,7 @@ from keras import layers
 
 import l0keras
 from l0keras import SharedGate
+from l0keras.targets import Target
 from tests import networks
 from tests.testing import train_steps
 
@@ -200,6 +201,21 @@ def test_units_and_heads_get_gates_inside():
     one.gate.log_alpha.assign([5.0, -5.0, -5.0, 5.0])
     stripped = l0keras.strip(gated)
     assert stripped.get_layer(one.name).num_heads == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"l0": 0.1}, {"target": Target("units", 0.5), "steps": 3}]
+)
+def test_gates_of_frozen_models_learn(arguments):
+    model = networks.chain()
+    model.trainable = False
+    gated = l0keras.sparsify(model, **arguments)
+    assert gated.trainable_variables
+    assert not any(gated.get_layer(x.name).trainable for x in model.layers)
+    gated.compile("sgd", "mse")
+    gated.fit(np.ones((4, 8, 8, 3)), np.ones((4, 4)), verbose=0)
+    if "target" in arguments:
+        assert int(gated.get_layer("gate_budget").step) == 1
 
 
 def test_frozen_layers_stay_frozen():
