@@ -260,11 +260,16 @@ def _features(ties):
     """Flat tensors that nobody makes, by names: their values.
 
     Such as features of a table, or the pixels of an image that was flattened.
-    Layers that read some of their positions can do without the others.
+    Layers that read some of their positions can do without the others,
+    but for layers that are called several times.
     """
     found = {}
     for value in ties.graph.values:
-        if value.rank != 2 or not ties.gated_readers(value):
+        readers = ties.gated_readers(value)
+        if value.rank != 2 or not readers:
+            continue
+        if any(len(node.operation.nodes) > 1 for node, _ in readers):
+            # A position goes only if it does in all calls of a layer.
             continue
         if not value.selectable or np.any(ties.indices(value) >= 0):
             continue

@@ -135,6 +135,20 @@ def test_attention_that_is_called_twice_has_its_gates_once():
     assert small.count_params() <= 0.8 * model.count_params()
 
 
+def test_flat_inputs_of_a_layer_that_is_called_twice_have_no_gates():
+    inputs = [keras.Input((5,)), keras.Input((5,))]
+    shared = layers.Dense(6, activation="relu")
+    x = layers.Concatenate()([shared(one) for one in inputs])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    gated = l0keras.sparsify(model, target=Target("params", 0.5), steps=1)
+    budget = gated.get_layer("gate_budget")
+    assert budget.units == [6]
+    kept = np.arange(6) < 2
+    with hold_gates(in_order(gated), [kept]):
+        small = l0keras.strip(gated, check=False)
+    assert budget.costs[0].of_open(kept) == small.count_params()
+
+
 def test_tokens_have_no_gates():
     inputs = keras.Input((5,), dtype="int32")
     x = layers.Embedding(9, 4)(inputs)
