@@ -1,13 +1,27 @@
+import keras
 from keras import ops
 
 import l0keras
-from l0keras.gates.hard_concrete_gate import Clip
 
 # `log_alpha` is kept within plus or minus this. The log 100 of gates with a
 # price would leave them open with probability 0.047.
 LIMIT = 8.0
 # How far a gate would go that an optimizer moved the same way in all steps.
 WAY = 40.0
+
+
+class Within(keras.constraints.Constraint):
+    """Keeps a variable within plus or minus a number.
+
+    Args:
+        limit: the number, above 0.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def __call__(self, w):
+        return ops.clip(w, -self.limit, self.limit)
 
 
 class Multiplier(l0keras.GateBudget):
@@ -58,7 +72,7 @@ class Multiplier(l0keras.GateBudget):
     @property
     def bias_constraint(self):
         """Keeps `log_alpha` from running away where nothing holds it."""
-        return Clip(LIMIT / self.gain)
+        return Within(LIMIT / self.gain)
 
     def build(self, input_shape):
         super().build(input_shape)
