@@ -430,6 +430,11 @@ def test_there_are_the_papers_flagfiles():
         "mnist_lenet5_l0_sep",
         "mnist_mlp_l0",
         "mnist_mlp_l0_sep",
+        # The same, asked for by their sizes.
+        "mnist_lenet5_l0_target",
+        "mnist_lenet5_l0_sep_target",
+        "mnist_mlp_l0_target",
+        "mnist_mlp_l0_sep_target",
         "cifar10_wrn_28_10_l0",
         "cifar100_wrn_28_10_l0",
         "cifar10_vgg16_dep_l0",
