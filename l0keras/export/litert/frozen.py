@@ -1,5 +1,6 @@
 from l0keras.export.litert.compare import random_inputs
 from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.source import KerasSource
@@ -44,10 +45,5 @@ def convert_frozen(model, quantization=None):
     with quiet(), unrolled(origin.flat_layers):
         function = tf.function(call).get_concrete_function(*specs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-        for name, value in settings.items():
-            if name == "target_spec":
-                for key, entry in value.items():
-                    setattr(converter.target_spec, key, entry)
-            else:
-                setattr(converter, name, value)
+        configure(converter, settings)
         return converter.convert()

@@ -111,3 +111,13 @@ def converter_settings(quantization, examples, sparse_encoding):
     if examples is not None:
         settings["representative_dataset"] = lambda: iter(examples)
     return settings
+
+
+def configure(converter, settings):
+    """Sets up a `tf.lite.TFLiteConverter` as `converter_settings` says."""
+    for name, value in settings.items():
+        if name == "target_spec":
+            for key, entry in value.items():
+                setattr(converter.target_spec, key, entry)
+        else:
+            setattr(converter, name, value)

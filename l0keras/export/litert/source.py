@@ -6,6 +6,7 @@ import tempfile
 import keras
 import numpy as np
 
+from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.unroll import endless
 from l0keras.export.litert.unroll import unrolled
 from l0keras.gates import gates_of
@@ -125,12 +126,7 @@ class Source:
             with unrolled([] if can_loop else self.flat_layers):
                 self.save(folder, self._signature(batch_size))
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            for name, value in settings.items():
-                if name == "target_spec":
-                    for key, entry in value.items():
-                        setattr(converter.target_spec, key, entry)
-                else:
-                    setattr(converter, name, value)
+            configure(converter, settings)
             # As in Keras: recurrent layers keep states in variables.
             converter.experimental_enable_resource_variables = True
             return converter.convert()
