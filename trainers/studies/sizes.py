@@ -15,8 +15,8 @@ of its parameters, with the same settings for all sizes:
 Nothing is selected, so the test set is used once for each model, at the end.
 The table has the errors of the dense network and the nearest hand-tuned run of
 `saved_models`, too. The same command goes on where it was stopped, within a
-training as well, and several processes with other `--rows` or `--seeds` share
-the work.
+training as well, several processes with other `--networks`, `--rows` or
+`--seeds` share the work, and results that `--save_to` has are not made again.
 """
 
 import dataclasses
@@ -165,12 +165,29 @@ def cells(networks=NETWORKS):
 
 
 class Sizes(study.Study):
-    """All cells of some networks."""
+    """All cells of some networks.
 
-    def __init__(self, networks=NETWORKS):
+    Args:
+        networks: a dict from names to `Network`.
+        trained: the names of those that are trained, all if `None`; the
+            others are only shown where they have results.
+    """
+
+    goes_on = True
+
+    def __init__(self, networks=NETWORKS, trained=None):
         super().__init__("sizes", cells(networks))
         self._networks = networks
+        self._trained = networks if trained is None else trained
         self._data = {}
+
+    def wanted(self, names, seeds):
+        """See `Study.wanted`."""
+        return [
+            (row, seed)
+            for row, seed in super().wanted(names, seeds)
+            if row.network in self._trained
+        ]
 
     def result(self, row, seed, folder, where):
         """See `Study.result`.
@@ -360,7 +377,7 @@ def _study():
             f"Argument `networks` must be of {', '.join(NETWORKS)}. "
             f"Received: {', '.join(FLAGS.networks)}"
         )
-    return Sizes({name: NETWORKS[name] for name in FLAGS.networks})
+    return Sizes(trained=FLAGS.networks)
 
 
 main = study.main(_study)

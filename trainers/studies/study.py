@@ -70,9 +70,13 @@ class Study:
 
     Attributes:
         has_seeds: whether each row is trained with several seeds.
+        goes_on: whether saved results count as finished runs, so that a study
+            of many days can go on where its workdir is not. They have to be
+            removed by hand if the trainings change.
     """
 
     has_seeds = True
+    goes_on = False
 
     def __init__(self, name, rows):
         self.name = name
@@ -221,7 +225,11 @@ class Study:
             "manual_dir": flag_values.manual_dir,
         }
         seeds = flag_values.seeds if self.has_seeds else []
+        save_to = flag_values.save_to or flag_values.workdir
+        saved = self._saved(save_to) if self.goes_on else {}
         for row, seed in self.wanted(flag_values.rows, seeds):
+            if (row.name, seed) in saved:
+                continue
             title = f"{row.title}, seed {seed}" if seeds else row.title
             print(title, flush=True)
             folder = row.folder(flag_values.workdir, seed)
@@ -229,8 +237,28 @@ class Study:
             print(f"{title}: {_error(found)}")
         # A folder of another row may be one of other settings.
         results = self.collect(flag_values.workdir, where)
-        self.save(results, flag_values.save_to or flag_values.workdir)
+        if self.goes_on:
+            # Another process may have saved more by now.
+            found = self._saved(save_to) | _by_run(results)
+            results = [
+                result
+                for row in self.rows
+                for result in self.of_row(found.values(), row)
+            ]
+        self.save(results, save_to)
         return results
+
+    def _saved(self, folder):
+        """The results in a folder, by row and seed; none without the file."""
+        path = os.path.join(folder, RESULTS)
+        if not os.path.exists(path):
+            return {}
+        with open(path) as file:
+            return _by_run(json.load(file))
+
+
+def _by_run(results):
+    return {(result["name"], result["seed"]): result for result in results}
 
 
 def _error(result):

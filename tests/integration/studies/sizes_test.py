@@ -67,6 +67,13 @@ def test_cells_are_made_once_and_shown(tmp_path, epochs):
     assert (tmp_path / "saved" / "sizes.png").exists()
 
 
+def test_some_networks_are_trained():
+    study = sizes.Sizes(trained=["mlp"])
+    wanted = study.wanted([], ["2"])
+    assert {(row.network, seed) for row, seed in wanted} == {("mlp", 2)}
+    assert len(wanted) == 10
+
+
 def test_all_sizes_of_all_networks_are_rows():
     rows = sizes.Sizes().rows
     assert len(rows) == 10 * len(sizes.NETWORKS)

@@ -65,9 +65,32 @@ def values(*arguments):
     return defined
 
 
+class Days(Numbers):
+    """The same, which counts what is saved as done."""
+
+    goes_on = True
+
+
 @pytest.fixture(autouse=True)
 def threads(monkeypatch):
     monkeypatch.setattr(program, "set_up", lambda *numbers: None)
+
+
+def test_goes_on_from_what_is_saved_elsewhere(tmp_path):
+    saved = f"--save_to={tmp_path / 'saved'}"
+    first, second = Days(), Days()
+    first.run(values("--seeds=1", f"--workdir={tmp_path / 'a'}", saved))
+    results = second.run(
+        values("--seeds=1,2", f"--workdir={tmp_path / 'b'}", saved)
+    )
+    assert [run[:2] for run in second.trained] == [("few", 2), ("all", 2)]
+    assert [(run["name"], run["seed"]) for run in results] == [
+        ("few", 1),
+        ("few", 2),
+        ("all", 1),
+        ("all", 2),
+    ]
+    assert first.again(tmp_path / "saved") == results
 
 
 def test_trains_what_is_asked_for_and_collects_what_is_there(tmp_path, capsys):
