@@ -113,7 +113,7 @@ class Network:
 
 NETWORKS = {
     "mlp": Network("784-300-100, MNIST", mlp),
-    "lenet5": Network("LeNet-5, MNIST", lenet5, dense_epochs=5, epochs=10),
+    "lenet5": Network("LeNet-5, MNIST", lenet5, dense_epochs=5, epochs=6),
     "resnet20": Network(
         "ResNet-20 of width 8, Fashion-MNIST of 14 x 14",
         resnet20,
