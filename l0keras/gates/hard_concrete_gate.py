@@ -253,6 +253,9 @@ class HardConcreteGate(keras.layers.Layer):
             A tensor of the shape of `log_alpha`; where examples are sampled
             one by one, with a leading batch axis.
         """
+        if self.held is not None and np.ndim(self.held):
+            # Without asking the generator, which makes all gates of a model.
+            return ops.convert_to_tensor(self.held)
         if log_alpha is None:
             log_alpha = self.current_log_alpha()
         log_alpha = ops.convert_to_tensor(log_alpha)

@@ -9,7 +9,7 @@ def hold_gates(gates, values):
 
     Args:
         gates: `HardConcreteGate` layers. After it they are as before.
-        values: for each of them a number or an array that broadcasts to its
+        values: for each of them a number or an array of the shape of its
             gates.
     """
     before = [gate.held for gate in gates]
