@@ -16,6 +16,7 @@ from l0keras import targets
 from l0keras.compression.compress import compress
 from l0keras.compression.compressed import Compressed
 from l0keras.cutting.cut import cut
+from l0keras.cutting.groups_to_keep import groups_to_keep
 from l0keras.export import export_tflite
 from l0keras.gates import GateBudget
 from l0keras.gates import GateGenerator
@@ -52,6 +53,7 @@ __all__ = [
     "export_tflite",
     "gates_of",
     "graph",
+    "groups_to_keep",
     "hard_concrete",
     "layers",
     "models",

@@ -1,5 +1,6 @@
 """Sizes to ask for: what a model may cost once it is cut."""
 
+from l0keras.targets.connectivity import connectivity_for
 from l0keras.targets.size import size_of
 from l0keras.targets.size import sizes_of
 from l0keras.targets.surrogate import Surrogate
@@ -11,6 +12,7 @@ __all__ = [
     "Surrogate",
     "Target",
     "as_targets",
+    "connectivity_for",
     "size_of",
     "sizes_of",
     "surrogate_of",

@@ -1,6 +1,5 @@
 """What steps along the gradients, and how far at which epoch."""
 
-import math
 import re
 
 import keras
@@ -14,7 +13,6 @@ from l0keras.optimizers import SoftDeepR
 from l0keras.optimizers import init_sparse
 from l0keras.regularizers import WGSEF
 from l0keras.regularizers import GroupLasso
-from trainers.run import sizes
 from trainers.run.baselines import FixedConnections
 from trainers.run.baselines import Shrinkage
 
@@ -126,7 +124,8 @@ def _sparse(config, inner, model, average):
     if config.method == "l1":
         return Shrinkage(inner, config.l1, **average)
     if config.has_target:
-        connectivity = _connectivity_for(config.targets, model)
+        [target] = config.targets
+        connectivity = l0keras.targets.connectivity_for(model, target)
     else:
         connectivity = _connectivity(config.connectivity, model)
     seed = config.seed
@@ -159,7 +158,8 @@ def _grouped(config, inner, steps, model, average):
     # An integer is a number of groups, a float a share of them.
     k = [float(share) for share in config.k]
     if config.has_target:
-        k = sizes.groups_to_keep(model, groups, config.targets)
+        keep = l0keras.groups_to_keep(model, config.targets, groups)
+        k = list(keep.values())
     regularizer = GroupLasso()
     if config.method == "wgsef":
         regularizer = _by_name("k", k, names, WGSEF)
@@ -216,14 +216,6 @@ def _connectivity(shares, model):
         (f"{re.escape(kernel.path)}$", share)
         for kernel, share in zip(kernels, shares)
     ]
-
-
-def _connectivity_for(targets, model):
-    """The share of all kernels with which so many weights are not 0."""
-    kernels = [math.prod(kernel.shape) for kernel in kernels_of(model)]
-    others = model.count_params() - sum(kernels)
-    [at_most] = sizes.limits(targets, model)
-    return sizes.connectivity(kernels, others, at_most)
 
 
 def kernels_of(model):

@@ -16,7 +16,6 @@ from l0keras.optimizers import ProximalSGD
 from l0keras.optimizers import optimizers_of
 from trainers.run import networks
 from trainers.run import plots
-from trainers.run import sizes
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
 from trainers.run.optimizers import kernels_of
@@ -210,9 +209,8 @@ def write(config, data, model, result, history, folder):
 def _reached(config, dense, trained, stripped):
     """What was asked for and what was reached, a dict for each size."""
     found = {}
-    for target, limit in zip(
-        config.targets, sizes.limits(config.targets, dense), strict=True
-    ):
+    for target in config.targets:
+        limit = target.limit(l0keras.targets.size_of(dense, target))
         if config.has_connections:
             reached = trained.count_params() - sum(
                 int(np.sum(kernel.numpy() == 0))
