@@ -82,14 +82,14 @@ def test_connections_are_as_many_as_asked(method, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"target_params": 9.0}, "`target_params` must be at least 87, "),
+        ({"target_params": 9.0}, "`target` must ask for at least 87 params"),
         (
             {
                 "method": "deep_r",
                 "finetune_epochs": 0,
                 "target_params": 400.0,
             },
-            "`target_params` must be at least ",
+            "`target` must ask for at least ",
         ),
     ],
 )
