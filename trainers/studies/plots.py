@@ -36,13 +36,13 @@ GATES = {
 }
 
 
-def _panels(width, height, columns=1, **sharing):
-    """A figure of so many inches, and a list of its axes."""
+def _panels(width, height, columns=1, rows=1, **sharing):
+    """A figure of so many inches, and a list of its axes, row by row."""
     # Not pyplot, whose figures live until somebody closes them.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(1, columns, squeeze=False, **sharing)
+    panels = figure.subplots(rows, columns, squeeze=False, **sharing)
     return figure, list(panels.flat)
 
 
@@ -185,20 +185,22 @@ def ways(results, networks):
     Returns:
         A matplotlib figure.
     """
+    sizes = ("macs", "params")
     shown = [
-        (name, of)
-        for name in networks
-        for of in ("macs", "params")
-        if any(r["network"] == name and r["of"] == of for r in results)
+        name for name in networks if any(r["network"] == name for r in results)
     ]
     looks = {
         "norm": (EXPECTED, "^", "cut by norms"),
         "scratch": (INK, "s", "small network from scratch"),
         "compress": (OPEN, "o", "compress"),
     }
-    figure, panels = _panels(4.5 * max(len(shown), 1), 4, max(len(shown), 1))
-    for axes, (name, of) in zip(panels, shown):
+    rows = max(len(shown), 1)
+    figure, panels = _panels(9, 0.5 + 3 * rows, len(sizes), rows)
+    for axes, (name, of) in zip(panels, itertools.product(shown, sizes)):
         own = [r for r in results if r["network"] == name and r["of"] == of]
+        if not own:
+            axes.set_axis_off()
+            continue
         shares = sorted({result["asked"] for result in own})
         for way, (color, marker, title) in looks.items():
             errors = [
@@ -225,7 +227,8 @@ def ways(results, networks):
         _log_scale(axes, (1, 2, 5))
         axes.set_xlabel(f"{of} asked for, % of the dense", color=INK)
         axes.set_title(networks[name].title, color=INK, fontsize=9)
-    panels[0].set_ylabel(ERROR, color=INK)
+    for axes in panels[:: len(sizes)]:
+        axes.set_ylabel(ERROR, color=INK)
     _legend(figure, "outside lower center", ncols=4)
     return figure
 
