@@ -14,11 +14,15 @@ CORE_TESTS = tests/hard_concrete_test.py tests/connections/positions_test.py \
 # Programs, the README, data sets: what trains networks, and so takes long.
 INTEGRATION_TESTS = tests/integration
 
-.PHONY: demo test test-jax test-integration test-all mutations \
+.PHONY: demo web-demo test test-jax test-integration test-all mutations \
 	lint docs clean
 
 demo: $(INSTALLED)
 	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.demo
+
+# A page that runs LiteRT files in the browser; npm brings the runtime.
+web-demo: $(INSTALLED)
+	TF_CPP_MIN_LOG_LEVEL=2 $(RUN) trainers.web_demo
 
 test: $(INSTALLED)
 	KERAS_BACKEND=tensorflow $(PYTEST) --ignore=$(INTEGRATION_TESTS)

@@ -191,3 +191,18 @@ def test_speeds():
     assert set(results) == set(speed.RUNS)
     assert saved == tables.markdown(speed.cells(results)) + "\n"
     assert included("speed/table.md") in page("speed")
+
+
+def test_the_files_in_a_browser():
+    from trainers.studies import browser
+
+    results = read(ROOT / "saved_models/browser/results.json")
+    saved = (ROOT / "saved_models/browser/table.md").read_text()
+    assert saved == browser.table(results)
+    assert included("browser/table.md") in page("devices")
+    for drawing in results["drawings"]:
+        dense, stripped, dynamic = drawing["files"]
+        assert 60 * stripped["bytes"] < dense["bytes"]
+        for file in (dense, stripped, dynamic):
+            assert file["digit"] == drawing["digit"]
+            assert file["difference"] < 1e-5

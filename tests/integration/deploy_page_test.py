@@ -4,10 +4,14 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 
 import keras
 import numpy as np
 import pytest
+import tree_sitter
+import tree_sitter_kotlin
+import tree_sitter_swift
 
 import l0keras
 from l0keras.export.litert.run_tflite import open_tflite
@@ -21,6 +25,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guides" / "deploy.md").read_text()
 FOLDER = ROOT / "saved_models" / "mnist_lenet5_l0_sep"
 FILE = FOLDER / "int8.tflite"
+# Of what the code uses of libraries that no registry has; see the page.
+DECLARATIONS = pathlib.Path(__file__).with_name("declarations")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,54 @@ def test_snippets_name_the_tensors(language, signature):
     assert str(np.prod(image["shape"])) in code
     assert " - 128" in code and image["zero_point"] == -128
     assert logits["shape"] == (1, 10)
+
+
+def mistakes(grammar, code):
+    """What a grammar does not understand of code, as texts of the places."""
+    parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    nodes, found = [parser.parse(code.encode()).root_node], []
+    while nodes:
+        node = nodes.pop()
+        if node.is_error or node.is_missing:
+            found.append(node.text.decode() or f"no {node.type}")
+        nodes += node.children
+    return found
+
+
+@pytest.mark.parametrize(
+    "language, grammar",
+    [("kotlin", tree_sitter_kotlin), ("swift", tree_sitter_swift)],
+)
+def test_snippets_parse(language, grammar):
+    code = block(language)
+    assert mistakes(grammar, code) == []
+    # A parser that takes everything shows nothing.
+    assert mistakes(grammar, code.replace("class Digits", "class {", 1))
+    assert mistakes(grammar, code.rstrip().removesuffix("}"))
+
+
+def run_compiler(*command):
+    """Runs a compiler; fails with what it says."""
+    if not shutil.which(command[0]):
+        pytest.skip(f"there is no {command[0]}")
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_code_for_microcontrollers_compiles(tmp_path):
+    path = tmp_path / "digits.cc"
+    path.write_text(block("cpp"))
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    run_compiler("g++", *flags, f"-I{DECLARATIONS / 'cpp'}", str(path))
+
+
+@pytest.mark.slow
+def test_the_code_for_android_compiles(tmp_path):
+    path = tmp_path / "Digits.kt"
+    path.write_text(block("kotlin"))
+    declared = map(str, (DECLARATIONS / "kotlin").glob("*.kt"))
+    output = ["-d", str(tmp_path / "classes")]
+    run_compiler("kotlinc", "-Werror", str(path), *declared, *output)
 
 
 def test_the_microcontroller_links_what_the_file_has():
