@@ -4,6 +4,7 @@ import os
 
 from l0keras.cli.scores import score
 from l0keras.cli.scores import warn_of_chance
+from l0keras.export import sample_shapes
 from l0keras.graph.count_macs import count_macs
 from l0keras.targets import sizes_of
 from l0keras.targets.latency.timing import timed
@@ -54,7 +55,8 @@ class Comparison:
         self._small = self._measured(small, path)
         if path is not None:
             # In turns, so that other work slows both alike.
-            times = timed([self._path, path])
+            shapes = sample_shapes(small, self._data.train)
+            times = timed([self._path, path], sample_shape=shapes)
             self._dense["latency"], self._small["latency"] = times
         for target in targets:
             if target.of in self._dense:

@@ -22,7 +22,8 @@ class Sizes:
     Args:
         targets: a list of `Target`.
         dense: the model without gates.
-        data: the `TrainingData`, for ranges of integer files.
+        data: the `TrainingData`, for ranges of integer files and for the
+            sizes of examples that are timed.
 
     Attributes:
         examples: some training inputs, `None` where no target needs them.
@@ -30,7 +31,10 @@ class Sizes:
 
     def __init__(self, targets, dense, data):
         self.examples = None
-        if any(one.quantization in ("int8", "int16x8") for one in targets):
+        if any(
+            one.quantization in ("int8", "int16x8") or one.of == "latency"
+            for one in targets
+        ):
             self.examples = _examples(data)
         # One row for each target, or for each of its layers: the target as
         # it was given and as budgets have it, the layer and its size.
@@ -151,10 +155,16 @@ def _files(models):
                 export_tflite(model, path, check=False)
                 for model, path in zip(models, paths)
             ]
-            latencies = measure_latency(paths, max_seconds=0.5)
         except (RuntimeError, ValueError) as error:
             _log.info("No LiteRT files: %s", error)
             return nothing
+        latencies = [None] * len(models)
+        try:
+            latencies = measure_latency(paths, max_seconds=0.5)
+        except (RuntimeError, ValueError) as error:
+            # Sizes are free, as they are where there is no number of
+            # multiply-accumulates.
+            _log.info("No latencies: %s", error)
         return [
             (file.bytes, latency) for file, latency in zip(files, latencies)
         ]

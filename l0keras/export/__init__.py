@@ -13,6 +13,7 @@ from l0keras.export.litert.measure_latency import measure_latency
 from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.litert.quantization import check_quantization
 from l0keras.export.litert.quiet import quiet
+from l0keras.export.litert.representative import sample_shapes
 from l0keras.export.litert.run_tflite import run_tflite
 from l0keras.export.litert.signature import signature
 
@@ -30,6 +31,7 @@ __all__ = [
     "quiet",
     "random_inputs",
     "run_tflite",
+    "sample_shapes",
     "signature",
     "to_tf_keras",
 ]

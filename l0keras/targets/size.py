@@ -30,7 +30,9 @@ def size_of(
         target: a `Target`. Its number does not matter.
         representative_data: examples of inputs as in
             `l0keras.export_tflite`, for `"int8"` and `"int16x8"`. Without,
-            random ones do: bytes and times do not depend on them.
+            random ones do: bytes and times do not depend on them. But times
+            depend on sizes: for latencies of models with free sizes the
+            first example says at which.
 
     Returns:
         The size, in weights, multiply-accumulates, channels, bytes or
@@ -40,7 +42,8 @@ def size_of(
     Raises:
         ValueError: `model` has gates or no graph, or is not built; no layer
             that matches `where` has any of what is counted; shapes are not
-            fixed, for multiply-accumulates; see also `export_tflite`.
+            fixed, for multiply-accumulates, or without data for latencies;
+            see also `export_tflite`.
         ImportError: ai-edge-litert is not installed, for latencies.
         RuntimeError: LiteRT does not support an operation.
 
@@ -149,12 +152,16 @@ def _measured(models, target, representative_data):
     from l0keras.export import QUANTIZATIONS
     from l0keras.export import export_tflite
     from l0keras.export import random_inputs
+    from l0keras.export import sample_shapes
 
+    shapes = None
+    if target.of == "latency":
+        shapes = sample_shapes(models[0], representative_data)
     # Where no ranges are needed, data would make another file.
-    if representative_data is None:
-        if QUANTIZATIONS[target.quantization].needs_data:
-            inputs = models[0].inputs
-            representative_data = random_inputs(inputs, examples=32)
+    if not QUANTIZATIONS[target.quantization].needs_data:
+        representative_data = None
+    elif representative_data is None:
+        representative_data = random_inputs(models[0].inputs, examples=32)
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
         files = [
             export_tflite(
@@ -168,4 +175,4 @@ def _measured(models, target, representative_data):
         ]
         if target.of == "bytes":
             return [file.bytes for file in files]
-        return timed([file.path for file in files])
+        return timed([file.path for file in files], sample_shape=shapes)

@@ -1,24 +1,25 @@
 import dataclasses
 import gzip
 import os
-import tempfile
 
 import numpy as np
 
+from l0keras.export.litert import jobs
 from l0keras.export.litert.compare import compare
 from l0keras.export.litert.compare import random_inputs
-from l0keras.export.litert.measure_latency import measure_latency
+from l0keras.export.litert.culprit import culprit
 from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.litert.quantization import check_quantization
-from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.quiet import quiet
+from l0keras.export.litert.representative import named_shapes
 from l0keras.export.litert.representative import representative_examples
 from l0keras.export.litert.run_tflite import interpreter_class
-from l0keras.export.litert.run_tflite import open_tflite
-from l0keras.export.litert.run_tflite import run_signature
 from l0keras.export.litert.source import source
+from l0keras.export.litert.streaming import StepSource
 from l0keras.export.litert.unsupported import explain
-from l0keras.export.litert.unsupported import tflite_ops
+from l0keras.export.litert.worker import WORKER
+from l0keras.export.litert.worker import WorkerDied
+from l0keras.export.litert.worker import WorkFailed
 
 # One example at a time gains nothing from more threads.
 THREADS = (1, 2, 4)
@@ -38,8 +39,16 @@ class TFLiteFile:
         latency_us: the median time of one example in microseconds on this
             machine, a dictionary from the number of threads; empty if the file
             was not run.
+        sample_shape: the shape of that example, a tuple, or for several
+            inputs a dictionary of tuples by their names; `None` if the file
+            was not run.
         max_difference: the largest absolute difference between outputs of the
-            file and of the model, or `None` if the file was not run.
+            file and of the model, or `None` if the file was not run. For a
+            model of half precision it is that from the same model in float32.
+        precision_difference: the largest absolute difference that computing
+            in float32 makes to a model of half precision; `None` for other
+            models, and if the file was not run.
+        states: the names of the states of a streaming file, a tuple.
         top1_agreement: the share of predictions (argmaxes over the last axis)
             in which file and model agree; `None` for outputs without classes,
             and if the file was not run.
@@ -50,8 +59,11 @@ class TFLiteFile:
     bytes: int
     gzip_bytes: int
     latency_us: dict
+    sample_shape: tuple | dict | None
     max_difference: float | None
+    precision_difference: float | None
     top1_agreement: float | None
+    states: tuple = ()
 
     def __str__(self):
         lines = [
@@ -60,13 +72,22 @@ class TFLiteFile:
         ]
         for threads, microseconds in self.latency_us.items():
             lines.append(
-                f"  {microseconds:.1f} us for one example on {threads} "
+                f"  {microseconds:.1f} us for one example of shape "
+                f"{self.sample_shape} on {threads} "
                 f"thread{'s' if threads > 1 else ''}"
             )
         if self.max_difference is not None:
             lines.append(
                 f"  largest difference from the model {self.max_difference:.2g}"
             )
+        if self.precision_difference is not None:
+            lines.append(
+                "  computes in float32 where the model has half precision, "
+                "which changes its outputs by up to "
+                f"{self.precision_difference:.2g}"
+            )
+        if self.states:
+            lines.append(f"  makes one step, with {', '.join(self.states)}")
         if self.top1_agreement is not None:
             lines.append(
                 f"  same prediction as the model for "
@@ -83,13 +104,17 @@ def export_tflite(
     sparse_encoding: bool = False,
     batch_size: int | None = None,
     check: bool = True,
+    sample_shape=None,
+    streaming: bool = False,
 ) -> TFLiteFile:
     """Writes a model as a LiteRT file and checks the file by running it.
 
     A model with gates is stripped first. The file takes batches of any size,
     unless `batch_size` fixes it; its signature has the names of the model's
     inputs and outputs. The file is run with `ai_edge_litert` before it is
-    moved to `path`: a file that fails never replaces an older one.
+    moved to `path`: a file that fails never replaces an older one. All this
+    happens in a process of its own, so that a converter or a file that ends
+    its process ends in an error here.
 
     | quantization | weights | arithmetic | tolerance |
     | --- | --- | --- | --- |
@@ -100,9 +125,10 @@ def export_tflite(
     | `"int16x8"` | int8 | int16 only, inputs and outputs too | 0.1 |
 
     The outputs of the file may differ from those of the model by the
-    tolerance, absolutely and as a share of the largest output. If a layer
-    computes in half precision, the tolerance is at least 0.01. A larger
-    difference is allowed if rounding errors of the inputs explain it.
+    tolerance, absolutely and as a share of the largest output. A larger
+    difference is allowed if rounding errors of the inputs explain it. Layers
+    of half precision compute in float32 in the file, as LiteRT's kernels do;
+    the result says which difference that makes.
 
     Args:
         model: a built `Sequential` or functional model, or a `tf_keras` model
@@ -111,15 +137,16 @@ def export_tflite(
         path: the path of the file, ending in `.tflite`, in a directory that
             exists.
         quantization: a row of the table above.
-        representative_data: examples of inputs, at least 32; up to 500 are
-            used. `"int8"` and `"int16x8"` choose the range of each tensor by
-            them, except for a model of `quantize_aware`, which has learned
-            its ranges. The file is compared with the model on them, or on
-            random inputs if `None`. They are an array with a batch axis, or
-            for several inputs a dictionary of arrays by their names; or a
-            `tf.data.Dataset`, a generator or another iterable of batches, or
-            a function that returns one. Batches may be pairs of inputs and
-            targets; the targets are ignored.
+        representative_data: examples of inputs, at least 32, all of them
+            finite; up to 500 are used. `"int8"` and `"int16x8"` choose the
+            range of each tensor by them, except for a model of
+            `quantize_aware`, which has learned its ranges. The file is
+            compared with the model on them, or on random inputs if `None`.
+            They are an array with a batch axis, or for several inputs a
+            dictionary of arrays by their names; or a `tf.data.Dataset`, a
+            generator or another iterable of batches, or a function that
+            returns one. Batches may be pairs of inputs and targets; the
+            targets are ignored.
         sparse_encoding: whether to leave out zero weights. This helps models
             in floats with scattered zeros, which `strip` cannot remove. LiteRT
             computes some sparse layers wrongly if their number of inputs is
@@ -127,11 +154,21 @@ def export_tflite(
             round_to=4)` makes it a multiple of 4, except for a layer that
             reads a part of the model's inputs.
         batch_size: an integer that fixes the size of a batch, as
-            microcontrollers and accelerators need it. It also lets recurrent
-            layers of float files loop. Otherwise they are unrolled, which
-            takes more bytes and, for many steps, more time.
+            microcontrollers and accelerators need it. Without, it is that of
+            the model's inputs, most often any.
         check: whether to run the file. A file that is not checked may not
             run, or may compute other outputs than the model.
+        sample_shape: the shape of one example without the batch axis, a
+            tuple, or for several inputs a dictionary of tuples by their
+            names, for models with free sizes. The file is timed at this
+            size, or at that of the first of the data, or at 32 along each
+            free axis; the result says at which. Random inputs have it too.
+        streaming: whether the file makes one step of a sequence, for models
+            with recurrent layers. Its inputs have one step, and the states
+            of recurrent layers, `LAYER_state_0` and so on, are inputs and
+            outputs: they are zeros at first, and then what the step before
+            gave out. The file is compared with the model step by step over
+            whole sequences, those of `representative_data` if given.
 
     Returns:
         A `TFLiteFile` with the size, the latencies and the largest
@@ -139,12 +176,15 @@ def export_tflite(
 
     Raises:
         ImportError: ai-edge-litert is not installed, and `check` is `True`.
-        ValueError: `path`, `model` or data are not as above; a weight is NaN
-            or infinite; recurrent layers of an integer file have no fixed
-            number of steps; the backend is not TensorFlow.
+        ValueError: `path`, `model` or data are not as above; a weight or a
+            number of the data is NaN or infinite; the model computes in
+            float64, was quantized by Keras or keeps states between batches;
+            recurrent layers of an integer file have no fixed number of steps;
+            the backend is not TensorFlow.
         RuntimeError: LiteRT does not support an operation, which is named
             with its layer; or the outputs of the file are not finite or
-            differ by more than the tolerance.
+            differ by more than the tolerance; or the converter or LiteRT
+            ended their process, with the layer that made them do so.
 
     Example:
 
@@ -157,31 +197,36 @@ def export_tflite(
         # Raises before any work if LiteRT is not installed.
         interpreter_class()
     origin = source(model)
-    examples = _examples(origin, quantization, representative_data)
-    settings = converter_settings(
-        quantization,
-        # Learned ranges are better than ranges of a few examples.
-        None if origin.has_ranges else _repeated(examples, batch_size),
-        sparse_encoding,
-    )
+    batch_size = origin.batch_size(batch_size)
+    shapes = named_shapes(sample_shape, origin.inputs)
+    examples = _examples(origin, quantization, representative_data, streaming)
+    # What the file is to compute.
+    writer = StepSource(origin) if streaming else origin
+    # It gets ready while the model is saved.
+    WORKER.start()
+    groups = _groups(examples)
+    # With examples the converter chooses ranges, whether asked to or not; and
+    # learned ranges are better than those of a few examples.
+    measured = None
+    if QUANTIZATIONS[quantization].needs_data and not origin.has_ranges:
+        measured = writer.steps_of(groups) if streaming else examples
+    settings = quantization, _repeated(measured, batch_size), sparse_encoding
     parent = os.path.dirname(os.path.abspath(path))
-    with tempfile.TemporaryDirectory(prefix=".tflite-", dir=parent) as folder:
+    with WORKER.folder(".tflite-", parent) as folder:
         draft = os.path.join(folder, "model.tflite")
         with quiet():
-            content = _convert(origin, settings, batch_size)
-            with open(draft, "wb") as file:
-                file.write(content)
-            latency, difference, agreement = {}, None, None
+            _convert(writer, draft, settings, batch_size)
+            latency, difference, agreement, halved = {}, None, None, None
             if check:
-                inputs = _stacked(examples) or random_inputs(origin.inputs)
-                difference, agreement = _run(
-                    draft, origin, quantization, inputs
+                if groups is None:
+                    groups = [random_inputs(origin.inputs, 8, shapes)]
+                difference, agreement, halved = _run(
+                    draft, origin, writer, quantization, groups, batch_size
                 )
-                latency = {
-                    threads: measure_latency(draft, threads)
-                    for threads in THREADS
-                    if threads <= os.cpu_count()
-                }
+                shapes = writer.sample_shapes(shapes or _shapes(groups[0]))
+                latency = _timed(draft, origin, shapes)
+        with open(draft, "rb") as file:
+            content = file.read()
         os.replace(draft, path)
     return TFLiteFile(
         path=path,
@@ -189,8 +234,11 @@ def export_tflite(
         bytes=len(content),
         gzip_bytes=len(gzip.compress(content, mtime=0)),
         latency_us=latency,
+        sample_shape=_single(shapes) if check else None,
         max_difference=difference,
+        precision_difference=halved,
         top1_agreement=agreement,
+        states=tuple(writer.states),
     )
 
 
@@ -210,10 +258,16 @@ def _checked(path):
     return path
 
 
-def _examples(origin, quantization, data):
+def _examples(origin, quantization, data, streaming):
     mode = QUANTIZATIONS[quantization]
-    if mode.optimize and not mode.float_type and origin.endless:
-        # The converter would crash the whole process.
+    if origin.stateful and not streaming:
+        raise ValueError(
+            "Argument `model` must not keep states between batches, unless "
+            "`streaming=True`, which makes inputs and outputs of them. "
+            f"Received: layer '{origin.stateful[0]}' with stateful=True"
+        )
+    if mode.needs_data and origin.endless and not streaming:
+        # Loops compute in floats.
         raise ValueError(
             "Argument `model` must have a fixed number of steps for "
             f"quantization {quantization!r}. Received: any number of steps in "
@@ -244,17 +298,31 @@ def _examples(origin, quantization, data):
     return None
 
 
-def _stacked(examples):
+def _groups(examples):
+    """Examples of the same shape in one batch, each."""
     if examples is None:
         return None
-    shapes = {tuple(array.shape for array in one.values()) for one in examples}
-    if len(shapes) > 1:
-        # Sequences of several lengths do not go into one batch.
-        examples = examples[:1]
-    return {
-        name: np.concatenate([one[name] for one in examples])
-        for name in examples[0]
-    }
+    groups = {}
+    for one in examples:
+        shapes = tuple(array.shape for array in one.values())
+        groups.setdefault(shapes, []).append(one)
+    return [
+        {
+            name: np.concatenate([one[name] for one in group])
+            for name in group[0]
+        }
+        for group in groups.values()
+    ]
+
+
+def _shapes(arrays):
+    """The shapes of one example."""
+    return {name: array.shape[1:] for name, array in arrays.items()}
+
+
+def _single(shapes):
+    """The shape of the only input, or the shapes by name."""
+    return next(iter(shapes.values())) if len(shapes) == 1 else shapes
 
 
 def _repeated(examples, times):
@@ -266,44 +334,78 @@ def _repeated(examples, times):
     ]
 
 
-def _convert(origin, settings, batch_size):
-    from tensorflow.lite.python.convert_phase import ConverterError
-
+def _convert(origin, path, settings, batch_size):
     try:
-        return origin.convert(settings, batch_size)
-    except (ConverterError, RuntimeError, ValueError) as error:
+        origin.convert(path, *settings, batch_size)
+    except WorkFailed as error:
         reason = explain(
-            str(error), origin.layers, _float_ops(origin, settings, batch_size)
+            str(error),
+            origin.layers,
+            _float_ops(origin, path, settings, batch_size),
         )
         raise RuntimeError(
             f"LiteRT does not support model '{origin.name}': "
             f"{reason or str(error).strip().splitlines()[0]}. No file was "
             "written."
         ) from error
+    except WorkerDied as error:
+        place = culprit(origin, path, settings, batch_size)
+        raise RuntimeError(
+            f"LiteRT's converter ended its process at {place} of model "
+            f"'{origin.name}': {error}. No file was written."
+        ) from error
 
 
-def _float_ops(origin, settings, batch_size):
+def _float_ops(origin, path, settings, batch_size):
     """The operations of the model's float file, or none if this fails too."""
-    if not settings["optimizations"]:
+    quantization, _, _ = settings
+    if not QUANTIZATIONS[quantization].optimize:
         return ()
     try:
-        settings = converter_settings(None, None, False)
-        content = origin.convert(settings, batch_size)
-        return tflite_ops(open_tflite(content))
-    except Exception:
+        origin.convert(path, None, None, False, batch_size)
+    except (WorkFailed, WorkerDied):
         # The first error is the one to report.
         return ()
+    return _operations(path)
 
 
-def _run(path, origin, quantization, inputs):
-    interpreter = open_tflite(path)
+def _operations(path):
+    """The operations of a file, or none if it cannot even be opened."""
     try:
-        outputs = run_signature(interpreter, inputs, BATCH_SIZE)
-    except RuntimeError as error:
-        ops = tflite_ops(interpreter)
-        reason = explain(str(error), origin.layers, ops)
+        return WORKER.run(jobs.operations, path)
+    except (WorkFailed, WorkerDied):
+        return ()
+
+
+def _run(path, origin, writer, quantization, groups, batch_size):
+    size = batch_size or BATCH_SIZE
+    job, arguments = jobs.run, ()
+    if writer is not origin:
+        job = jobs.run_steps
+        arguments = writer.states, writer.sequential
+    outputs = _in_worker(origin, path, job, path, groups, size, *arguments)
+    return compare(outputs, origin, quantization, groups, size)
+
+
+def _timed(path, origin, shapes):
+    threads = [count for count in THREADS if count <= os.cpu_count()]
+    return _in_worker(origin, path, jobs.latencies, path, threads, shapes)
+
+
+def _in_worker(origin, path, job, *args):
+    """Runs a file in the process of the worker."""
+    try:
+        return WORKER.run(job, *args)
+    except WorkFailed as error:
+        reason = explain(str(error), origin.layers, _operations(path))
         raise RuntimeError(
             f"LiteRT cannot run the file of model '{origin.name}': "
             f"{reason or str(error).strip()}. It was not written."
         ) from error
-    return compare(outputs, origin, quantization, inputs, BATCH_SIZE)
+    except WorkerDied as error:
+        ops = sorted({op for op, _ in _operations(path)})
+        raise RuntimeError(
+            "LiteRT ended its process when it ran the file of model "
+            f"'{origin.name}', which has the operations {', '.join(ops)}: "
+            f"{error}. It was not written."
+        ) from error

@@ -4,7 +4,6 @@ from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.source import KerasSource
-from l0keras.export.litert.unroll import unrolled
 
 
 def convert_frozen(model, quantization=None):
@@ -30,10 +29,11 @@ def convert_frozen(model, quantization=None):
     origin = KerasSource(model)
     examples = None
     if QUANTIZATIONS[quantization].needs_data:
-        arrays = random_inputs(origin.inputs)
+        size = origin.batch_size() or 1
+        arrays = random_inputs(origin.inputs, 8 * size)
         examples = [
-            [arrays[one.name][index : index + 1] for one in origin.inputs]
-            for index in range(8)
+            [arrays[one.name][start : start + size] for one in origin.inputs]
+            for start in range(0, 8 * size, size)
         ]
     settings = converter_settings(quantization, examples, False)
 
@@ -42,7 +42,8 @@ def convert_frozen(model, quantization=None):
         return model(inputs, training=False)
 
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in origin.inputs]
-    with quiet(), unrolled(origin.flat_layers):
+    unroll = QUANTIZATIONS[quantization].needs_data
+    with quiet(), origin.as_in_file(unroll):
         function = tf.function(call).get_concrete_function(*specs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         configure(converter, settings)

@@ -11,6 +11,7 @@ def measure_latency(
     num_threads: int = 1,
     runs: int = 1000,
     max_seconds: float = 2.0,
+    sample_shape=None,
 ) -> float | list[float]:
     """Times LiteRT files on random inputs, one example at a time.
 
@@ -23,6 +24,10 @@ def measure_latency(
         runs: the largest number of runs of each file.
         max_seconds: about the longest time for each file in seconds. Each
             file runs 10 times even if that takes longer.
+        sample_shape: the shape of one example without the batch axis, a
+            tuple, or for several inputs a dictionary of tuples by their
+            names. Needed for files with free sizes, whose time depends on
+            them. A number stands in the place of each free size.
 
     Returns:
         The median time of a run in microseconds, a float; for a list of
@@ -30,11 +35,13 @@ def measure_latency(
 
     Raises:
         ImportError: ai-edge-litert is not installed.
-        ValueError: a file does not exist, or an argument is out of range.
+        ValueError: a file does not exist, an argument is out of range, or
+            `sample_shape` does not fit the inputs.
 
     Example:
 
     >>> dense, small = measure_latency(["dense.tflite", "small.tflite"])
+    >>> measure_latency("segment.tflite", sample_shape=(256, 256, 3))
     """
     several = not isinstance(paths, (str, os.PathLike))
     files = list(paths) if several else [paths]
@@ -43,7 +50,7 @@ def measure_latency(
             "Arguments `paths` and `runs` must name at least one file and one "
             f"run. Received: paths={paths!r}, runs={runs}"
         )
-    programs = [_program(path, num_threads) for path in files]
+    programs = [_program(path, num_threads, sample_shape) for path in files]
     for run in programs:
         for _ in range(5):
             run()
@@ -63,11 +70,12 @@ def measure_latency(
     return medians if several else medians[0]
 
 
-def _program(path, num_threads):
+def _program(path, num_threads, sample_shape):
     interpreter = open_tflite(path, num_threads)
+    names = _names(interpreter)
     for details in interpreter.get_input_details():
-        shape = [1 if size < 1 else size for size in details["shape"]]
-        if list(shape) != list(details["shape"]):
+        shape = _sizes(details, names, sample_shape)
+        if shape != list(details["shape"]):
             interpreter.resize_tensor_input(details["index"], shape)
     interpreter.allocate_tensors()
     rng = np.random.default_rng(0)
@@ -75,3 +83,38 @@ def _program(path, num_threads):
         array = rng.random(details["shape"]).astype(details["dtype"])
         interpreter.set_tensor(details["index"], array)
     return interpreter.invoke
+
+
+def _names(interpreter):
+    """The names of inputs in the signature by the indices of tensors."""
+    if not interpreter.get_signature_list():
+        # As those of `convert_frozen`.
+        return {}
+    details = interpreter.get_signature_runner().get_input_details()
+    return {one["index"]: name for name, one in details.items()}
+
+
+def _sizes(details, names, sample_shape):
+    """The shape of an input with one example."""
+    signature = [int(size) for size in details["shape_signature"]]
+    name = names.get(details["index"], details["name"])
+    wanted = sample_shape
+    if isinstance(sample_shape, dict):
+        wanted = sample_shape.get(name)
+    if wanted is None:
+        fixed = [1 if size < 0 else size for size in signature[:1]]
+        shape = fixed + signature[1:]
+    else:
+        shape = [max(signature[0], 1), *map(int, wanted)]
+    fits = len(shape) == len(signature) and all(
+        size >= 1 and own in (-1, size)
+        for own, size in zip(signature[1:], shape[1:])
+    )
+    if not fits:
+        free = ", ".join("any" if n < 0 else str(n) for n in signature[1:])
+        raise ValueError(
+            "Argument `sample_shape` must give the sizes of one example of "
+            f"input '{name}' of shape ({free}): the time depends on them. "
+            f"Received: sample_shape={sample_shape!r}"
+        )
+    return shape

@@ -2,9 +2,6 @@
 
 import dataclasses
 
-# The least tolerance if a layer computes in float16 or bfloat16.
-HALF_PRECISION_TOLERANCE = 1e-2
-
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:

@@ -140,12 +140,14 @@ def _check(inputs, details):
             )
 
 
-def open_tflite(file, num_threads=1):
+def open_tflite(file, num_threads=1, delegates=True):
     """Opens a LiteRT file in an `ai_edge_litert` interpreter.
 
     Args:
         file: the path of a `.tflite` file, or its bytes.
         num_threads: an integer, at least 1.
+        delegates: whether to use delegates, which put their own operations in
+            the place of several of the file.
 
     Raises:
         ImportError: ai-edge-litert is not installed.
@@ -157,15 +159,22 @@ def open_tflite(file, num_threads=1):
             f"Received: num_threads={num_threads!r}"
         )
     Interpreter = interpreter_class()
+    settings = {"num_threads": num_threads}
+    if not delegates:
+        from ai_edge_litert.interpreter import OpResolverType
+
+        settings["experimental_op_resolver_type"] = (
+            OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
     if isinstance(file, bytes):
-        return Interpreter(model_content=file, num_threads=num_threads)
+        return Interpreter(model_content=file, **settings)
     path = os.fspath(file)
     if not os.path.isfile(path):
         raise ValueError(
             "Argument `path` must be the path of a .tflite file. "
             f"Received: {path!r}, no such file"
         )
-    return Interpreter(model_path=path, num_threads=num_threads)
+    return Interpreter(model_path=path, **settings)
 
 
 def interpreter_class():

@@ -1,14 +1,22 @@
 """Models that the converter reads, of Keras 3 or of tf_keras."""
 
+import contextlib
 import dataclasses
+import re
 import tempfile
 
 import keras
 import numpy as np
 
-from l0keras.export.litert.quantization import configure
-from l0keras.export.litert.unroll import endless
-from l0keras.export.litert.unroll import unrolled
+from l0keras.export.litert import jobs
+from l0keras.export.litert.attributes import attributes
+from l0keras.export.litert.full_precision import check_dtypes
+from l0keras.export.litert.full_precision import full_precision
+from l0keras.export.litert.full_precision import is_half
+from l0keras.export.litert.lowering import lowered
+from l0keras.export.litert.lowering import steps
+from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.litert.worker import WORKER
 from l0keras.gates import gates_of
 from l0keras.graph.trace import as_functional
 from l0keras.stripping.strip import strip
@@ -16,11 +24,19 @@ from l0keras.stripping.strip import strip
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """An input: its name, shape with `None` for free sizes, and dtype."""
+    """An input of a model.
+
+    Attributes:
+        name: its name.
+        shape: its shape with `None` for free sizes.
+        dtype: its dtype, a string.
+        limit: how many numbers an embedding knows that reads it, or `None`.
+    """
 
     name: str
     shape: tuple
     dtype: str
+    limit: int | None = None
 
 
 def source(model):
@@ -34,7 +50,8 @@ def source(model):
 
     Raises:
         ValueError: the model is not functional or not built, has weights that
-            are not finite, or its backend is not TensorFlow.
+            are not finite, computes in numbers that LiteRT has not, or its
+            backend is not TensorFlow.
     """
     kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     if "tf_keras" in kinds:
@@ -62,14 +79,21 @@ class Source:
         outputs: the names of the outputs, in their order.
         layers: the names of all layers, with those in nested models.
         has_ranges: whether the model has learned the ranges of its tensors.
+        states: the names of inputs that are states, see `StepSource`.
+        endless: the names of recurrent layers with a free number of steps.
+        stateful: the names of recurrent layers that keep their states.
     """
 
     has_ranges = False
+    states = ()
+    endless = ()
+    stateful = ()
 
     def __init__(self, model, inputs, weights):
         self.model = model
         self.name = model.name
         self.inputs = inputs
+        check_dtypes(inputs, self.flat_layers)
         for path, array in weights:
             if not np.all(np.isfinite(np.asarray(array, "float64"))):
                 raise ValueError(
@@ -80,64 +104,145 @@ class Source:
     @property
     def half_precision(self):
         """Whether a layer computes in less than float32."""
-        return any(
-            "16" in str(getattr(layer, "compute_dtype", "float32"))
-            for layer in self.flat_layers
-        )
-
-    @property
-    def endless(self):
-        """The names of recurrent layers whose number of steps is free."""
-        return endless(self.flat_layers)
+        return any(map(is_half, self.flat_layers))
 
     @property
     def layers(self):
         return [layer.name for layer in self.flat_layers]
 
-    def outputs_for(self, inputs):
-        """Runs the model.
+    def layers_of(self, kind):
+        """The layers of a class of Keras 3, a list."""
+        return [one for one in self.flat_layers if isinstance(one, kind)]
+
+    def batch_size(self, wanted=None):
+        """The number of examples in a batch of the file, or `None` for any.
+
+        Args:
+            wanted: what was asked for.
+
+        Raises:
+            ValueError: the model's graph has another one.
+        """
+        sizes = {one.shape[0] for one in self.inputs} - {None}
+        if wanted is not None and sizes - {wanted}:
+            raise ValueError(
+                "Argument `batch_size` must be that of the model's inputs. "
+                f"Received: batch_size={wanted!r}, and inputs in batches of "
+                f"{min(sizes)}"
+            )
+        return wanted or min(sizes, default=None)
+
+    def outputs_for(self, inputs, batch_size):
+        """Runs the model, in float32 as the file does.
 
         Args:
             inputs: a dictionary of arrays by the names of the inputs.
+            batch_size: the number of examples in a batch.
 
         Returns:
             A dictionary of arrays by the names of the outputs.
         """
-        outputs = self.call([inputs[one.name] for one in self.inputs])
-        return {name: np.asarray(y) for name, y in outputs.items()}
+        with full_precision(self.flat_layers):
+            return self.own_outputs_for(inputs, batch_size)
 
-    def convert(self, settings, batch_size=None):
-        """Converts the model.
+    def own_outputs_for(self, inputs, batch_size):
+        """Runs the model as it is, see `outputs_for`."""
+        examples = len(next(iter(inputs.values())))
+        parts = []
+        for start in range(0, examples, batch_size):
+            batch = [
+                inputs[one.name][start : start + batch_size]
+                for one in self.inputs
+            ]
+            if self.batch_size():
+                batch = [_full(array, batch_size) for array in batch]
+            with self.fresh():
+                parts.append(self.call(batch))
+        return {
+            name: np.concatenate([part[name] for part in parts])[:examples]
+            for name in self.outputs
+        }
+
+    def convert(
+        self, path, quantization, examples, sparse_encoding, batch_size=None
+    ):
+        """Writes the model as a LiteRT file, in the process of the worker.
 
         Args:
-            settings: the settings from `converter_settings`.
-            batch_size: the batch size of the file, or `None` for any.
+            path: the path of the file.
+            quantization, examples, sparse_encoding: see `converter_settings`.
+            batch_size: the batch size of the file, or `None` for any. The
+                signature of the file has the names of the inputs and outputs.
+        """
+        with WORKER.folder("saved-model-", tempfile.gettempdir()) as folder:
+            # Loops compute in floats.
+            unroll = QUANTIZATIONS[quantization].needs_data
+            saved = self.saved_names()
+            with self.as_in_file(unroll):
+                self.save(folder, self._signature(batch_size, saved), saved)
+            if examples is not None:
+                examples = [
+                    {saved[name]: array for name, array in one.items()}
+                    for one in examples
+                ]
+            names = {new: name for name, new in saved.items() if new != name}
+            WORKER.run(
+                *(jobs.convert, folder, path, names),
+                *(quantization, examples, sparse_encoding),
+            )
+
+    def saved_names(self):
+        """Names that a saved model can have, by those of inputs and outputs.
+
+        TensorFlow changes names of other characters, or refuses them.
+        """
+        names = [*(one.name for one in self.inputs), *self.outputs]
+        names = list(dict.fromkeys(names))
+        fine = [
+            name if re.fullmatch("[A-Za-z]\\w*", name, re.A) else f"tensor_{i}"
+            for i, name in enumerate(names)
+        ]
+        return dict(zip(names, unique(fine), strict=True))
+
+    def sample_shapes(self, shapes):
+        """The shapes of one example of the file's inputs.
+
+        Args:
+            shapes: those of the model's inputs by their names.
+        """
+        return shapes
+
+    def as_in_file(self, unroll):
+        """A context in which the layers compute as the file is to do."""
+        return full_precision(self.flat_layers)
+
+    def fresh(self):
+        """A context in which no layer keeps its state."""
+        return contextlib.nullcontext()
+
+    def parts(self):
+        """The model up to each of its layers, in the order of its graph.
 
         Returns:
-            The bytes of a LiteRT file. Its signature has the names of the
-            inputs and outputs.
+            A list of pairs: a layer, and a function that makes a `Source`.
         """
-        import tensorflow as tf
+        return []
 
-        with tempfile.TemporaryDirectory(prefix="saved-model-") as folder:
-            # Loops make smaller files, and for many steps faster ones, but
-            # LiteRT does not support them in all files.
-            can_loop = batch_size is not None and not settings["optimizations"]
-            with unrolled([] if can_loop else self.flat_layers):
-                self.save(folder, self._signature(batch_size))
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            configure(converter, settings)
-            # As in Keras: recurrent layers keep states in variables.
-            converter.experimental_enable_resource_variables = True
-            return converter.convert()
-
-    def _signature(self, batch_size):
+    def _signature(self, batch_size, names):
         import tensorflow as tf
 
         return [
-            tf.TensorSpec((batch_size, *one.shape[1:]), one.dtype, one.name)
+            tf.TensorSpec(
+                (batch_size, *one.shape[1:]), one.dtype, names[one.name]
+            )
             for one in self.inputs
         ]
+
+
+def _full(array, size):
+    """Repeats the last example until a batch is full."""
+    missing = size - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 class KerasSource(Source):
@@ -145,6 +250,12 @@ class KerasSource(Source):
 
     def __init__(self, model):
         functional = as_functional(model)
+        self.outputs = _output_names(functional)
+        outputs = dict(zip(self.outputs, functional.outputs, strict=True))
+        # The same layers with the names of the file's outputs.
+        self._named = keras.Model(
+            functional.inputs, outputs, name=functional.name
+        )
         super().__init__(
             model,
             [
@@ -152,6 +263,7 @@ class KerasSource(Source):
                     tensor.name,
                     tuple(tensor.shape),
                     keras.backend.standardize_dtype(tensor.dtype),
+                    _vocabulary(tensor, functional),
                 )
                 for tensor in functional.inputs
             ],
@@ -160,32 +272,80 @@ class KerasSource(Source):
                 for weight in model.weights
             ],
         )
-        self.outputs = _output_names(functional)
-        outputs = dict(zip(self.outputs, functional.outputs, strict=True))
-        # The same layers with the names of the file's outputs.
-        self._named = keras.Model(
-            functional.inputs, outputs, name=functional.name
-        )
 
     @property
     def flat_layers(self):
         return list(self._named._flatten_layers(include_self=False))
 
+    @property
+    def endless(self):
+        return [
+            layer.name
+            for layer in self.layers_of(keras.layers.RNN)
+            if steps(layer) is None
+        ]
+
+    @property
+    def stateful(self):
+        return [
+            layer.name
+            for layer in self.layers_of(keras.layers.RNN)
+            if layer.stateful
+        ]
+
+    @contextlib.contextmanager
+    def as_in_file(self, unroll):
+        with super().as_in_file(unroll), lowered(self._named, unroll):
+            yield
+
+    def fresh(self):
+        return attributes(
+            [
+                (one, "stateful", False)
+                for one in self.layers_of(keras.layers.RNN)
+            ]
+        )
+
+    def parts(self):
+        nodes = [
+            node
+            for depth in sorted(self._named._nodes_by_depth, reverse=True)
+            for node in self._named._nodes_by_depth[depth]
+            if not node.is_input
+        ]
+        inputs = self._named.inputs
+        return [
+            (
+                node.operation,
+                lambda node=node: KerasSource(
+                    keras.Model(inputs, list(node.outputs))
+                ),
+            )
+            for node in nodes
+        ]
+
     def call(self, inputs):
-        outputs = self._named(inputs, training=False)
         return {
             name: keras.ops.convert_to_numpy(output)
-            for name, output in outputs.items()
+            for name, output in self.tensors(inputs).items()
         }
 
-    def save(self, folder, signature):
+    def tensors(self, inputs):
+        """The outputs by their names, as tensors.
+
+        Args:
+            inputs: arrays or tensors, in the order of the inputs.
+        """
+        return self._named(inputs, training=False)
+
+    def save(self, folder, signature, names):
+        def serve(inputs):
+            outputs = self.tensors(inputs)
+            return {names[name]: output for name, output in outputs.items()}
+
         archive = keras.export.ExportArchive()
         archive.track(self._named)
-        archive.add_endpoint(
-            "serve",
-            lambda inputs: self._named(inputs, training=False),
-            input_signature=[signature],
-        )
+        archive.add_endpoint("serve", serve, input_signature=[signature])
         archive.write_out(folder, verbose=False)
 
 
@@ -193,6 +353,7 @@ class TFKerasSource(Source):
     """A functional `tf_keras.Model`, such as the bridge to tfmot makes."""
 
     def __init__(self, model):
+        self._layers = list(model._flatten_layers(include_self=False))
         super().__init__(
             model,
             [
@@ -201,7 +362,7 @@ class TFKerasSource(Source):
             ],
             [(weight.name, weight.numpy()) for weight in model.weights],
         )
-        self.outputs = _unique(model.output_names)
+        self.outputs = unique(model.output_names)
         self.has_ranges = any(
             type(layer).__name__.startswith("Quantize")
             for layer in self.flat_layers
@@ -209,7 +370,7 @@ class TFKerasSource(Source):
 
     @property
     def flat_layers(self):
-        return list(self.model._flatten_layers(include_self=False))
+        return self._layers
 
     def call(self, inputs):
         import tensorflow as tf
@@ -219,11 +380,29 @@ class TFKerasSource(Source):
         outputs = tf.nest.flatten(self.model(packed, training=False))
         return dict(zip(self.outputs, outputs, strict=True))
 
-    def save(self, folder, signature):
+    def save(self, folder, signature, names):
         import tensorflow as tf
 
-        function = tf.function(lambda *inputs: self.call(inputs), signature)
+        def serve(*inputs):
+            outputs = self.call(inputs)
+            return {names[name]: output for name, output in outputs.items()}
+
+        function = tf.function(serve, signature)
         tf.saved_model.save(self.model, folder, function)
+
+
+def _vocabulary(tensor, functional):
+    """The least number of rows of an embedding that reads an input."""
+    return min(
+        (
+            operation.input_dim
+            for operation in functional.operations
+            if isinstance(operation, keras.layers.Embedding)
+            for node in operation._inbound_nodes
+            if any(one is tensor for one in node.input_tensors)
+        ),
+        default=None,
+    )
 
 
 def _output_names(functional):
@@ -232,10 +411,10 @@ def _output_names(functional):
         if len(flat) == len(functional.output):
             # `flatten` sorts the keys.
             return sorted(functional.output)
-    return _unique(functional.output_names)
+    return unique(functional.output_names)
 
 
-def _unique(names):
+def unique(names):
     """Makes names unique by numbers at their ends."""
     found = {}
     for name in names:

@@ -2,10 +2,7 @@
 
 import re
 
-HINTS = {
-    "TensorListReserve": "recurrent layers need a fixed number of steps, or a "
-    "file with `batch_size=1`",
-}
+import numpy as np
 
 
 def explain(text, layers, graph_ops=()):
@@ -36,8 +33,6 @@ def explain(text, layers, graph_ops=()):
     for op, place in found:
         layer = layer_of(place, layers)
         part = f"operation {op}" + (f" of layer '{layer}'" if layer else "")
-        if op in HINTS:
-            part += f" ({HINTS[op]})"
         if part not in parts:
             parts.append(part)
     return ", ".join(parts)
@@ -61,4 +56,25 @@ def tflite_ops(interpreter):
     return [
         (op["op_name"], tensors.get(op["outputs"][0], ""))
         for op in interpreter._get_ops_details()
+    ]
+
+
+# They turn integers into floats, and back.
+_CONVERSIONS = ("DEQUANTIZE", "QUANTIZE")
+
+
+def float_ops(interpreter):
+    """The operations of a file that compute in floats, see `tflite_ops`."""
+    floats = {
+        details["index"]
+        for details in interpreter.get_tensor_details()
+        if np.issubdtype(details["dtype"], np.floating)
+    }
+    return [
+        found
+        for found, op in zip(
+            tflite_ops(interpreter), interpreter._get_ops_details()
+        )
+        if found[0] not in _CONVERSIONS
+        and not floats.isdisjoint([*op["inputs"], *op["outputs"]])
     ]

@@ -2,7 +2,7 @@ _ROUNDS = 12
 _RUNS = 20
 
 
-def timed(paths, max_seconds=0.2):
+def timed(paths, max_seconds=0.2, sample_shape=None):
     """Times LiteRT files, one example on one thread.
 
     Other work of the machine only ever slows it, and does not always, so the
@@ -14,6 +14,7 @@ def timed(paths, max_seconds=0.2):
     Args:
         paths: a list of paths of `.tflite` files, which are timed in turns.
         max_seconds: about the longest time for each file in a round.
+        sample_shape: as for `measure_latency`.
 
     Returns:
         A list of microseconds: of each file the least median of a round.
@@ -22,7 +23,12 @@ def timed(paths, max_seconds=0.2):
     from l0keras.export import measure_latency
 
     rounds = [
-        measure_latency(paths, runs=_RUNS, max_seconds=max_seconds)
+        measure_latency(
+            paths,
+            runs=_RUNS,
+            max_seconds=max_seconds,
+            sample_shape=sample_shape,
+        )
         for _ in range(_ROUNDS)
     ]
     return [min(medians) for medians in zip(*rounds, strict=True)]

@@ -257,47 +257,78 @@ def recurrent(steps, layer=None):
 
 
 @pytest.mark.parametrize(
-    "make, quantization",
+    "make, quantization, steps",
     [
-        (lambda: layers.LSTM(2, return_sequences=True), None),
-        (lambda: layers.LSTM(2), "dynamic"),
-        (lambda: layers.GRU(2), None),
-        (lambda: layers.SimpleRNN(2), "dynamic"),
-        (lambda: layers.Bidirectional(layers.LSTM(2)), None),
-        (lambda: recurrent(5, layers.LSTM(2)), "dynamic"),
+        (lambda: layers.LSTM(2, return_sequences=True), None, 5),
+        (lambda: layers.LSTM(2), "dynamic", None),
+        (lambda: layers.GRU(2, reset_after=False), "float16", None),
+        (lambda: layers.SimpleRNN(2), "dynamic", 5),
+        (lambda: layers.Bidirectional(layers.LSTM(2)), None, None),
+        (lambda: recurrent(5, layers.LSTM(2)), None, 5),
+        (lambda: layers.RNN([layers.LSTMCell(2), layers.GRUCell(3)]), None, 5),
     ],
-    ids=["sequences", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "nested"],
+    ids=[
+        "sequences",
+        "LSTM",
+        "GRU",
+        "Simple",
+        "Bidirectional",
+        "nested",
+        "two",
+    ],
 )
-def test_recurrent_layers_are_unrolled(make, quantization, tmp_path):
+def test_recurrent_layers_loop(make, quantization, steps, tmp_path):
     path = tmp_path / "model.tflite"
-    model = recurrent(5, make())
+    model = recurrent(steps, make())
     file = l0keras.export_tflite(model, path, quantization)
     assert file.max_difference < (1e-5 if quantization is None else 0.05)
-    assert "WHILE" not in {op for op, _ in tflite_ops(open_tflite(path))}
+    assert "WHILE" in {op for op, _ in tflite_ops(open_tflite(path))}
     for layer in model._flatten_layers():
-        assert not getattr(layer, "unroll", False)
+        assert "inner_loop" not in vars(layer)
+    # Many examples, and another number of steps where that is free.
+    x = np.random.default_rng(1).normal(size=(3, steps or 9, 3))
+    x = x.astype("float32")
+    np.testing.assert_allclose(
+        run_tflite(path, x),
+        model.predict(x, verbose=0),
+        atol=1e-5 if quantization is None else 0.05,
+    )
 
 
-def test_recurrent_layers_loop_in_float_files_of_one_batch_size(tmp_path):
+def test_a_loop_makes_a_smaller_file(tmp_path):
     path = tmp_path / "model.tflite"
-    x = np.random.default_rng(1).normal(size=(64, 5, 3)).astype("float32")
-    for quantization, loops in ((None, True), ("int8", False)):
-        file = l0keras.export_tflite(
-            recurrent(5), path, quantization, x, batch_size=1
-        )
-        assert file.max_difference < 0.05
-        ops = {op for op, _ in tflite_ops(open_tflite(path))}
-        assert ("WHILE" in ops) == loops
+    model = recurrent(40)
+    x = np.random.default_rng(1).normal(size=(32, 40, 3)).astype("float32")
+    loop = l0keras.export_tflite(model, path, check=False)
+    # Loops compute in floats.
+    file = l0keras.export_tflite(model, path, "int8", x)
+    assert "WHILE" not in {op for op, _ in tflite_ops(open_tflite(path))}
+    assert file.max_difference < 0.05
+    assert loop.bytes < file.bytes / 2
 
 
-def test_any_number_of_steps(tmp_path):
-    model, path = recurrent(None), tmp_path / "model.tflite"
-    with pytest.raises(RuntimeError, match="'memory' .*fixed number of steps"):
-        l0keras.export_tflite(model, path)
-    with pytest.raises(ValueError, match="steps .*'dynamic'.*'memory'"):
-        l0keras.export_tflite(model, path, "dynamic", batch_size=1)
-    file = l0keras.export_tflite(model, path, batch_size=1)
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_loops_know_masks(zeros, backwards, tmp_path):
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(4, 3, mask_zero=True)(inputs)
+    layer = layers.GRU(
+        2,
+        return_sequences=True,
+        zero_output_for_mask=zeros,
+        go_backwards=backwards,
+    )
+    model = keras.Model(inputs, layer(x))
+    tokens = np.random.default_rng(0).integers(0, 4, (32, 6)).astype("int32")
+    tokens[:, :2] = tokens[:, -1:] = 0
+    file = l0keras.export_tflite(model, tmp_path / "m.tflite", None, tokens)
     assert file.max_difference < 1e-5
+
+
+def test_integers_need_a_number_of_steps(tmp_path):
+    x = np.zeros((32, 5, 3), "float32")
+    with pytest.raises(ValueError, match="steps .*'int8'.*'memory'"):
+        l0keras.export_tflite(recurrent(None), tmp_path / "m.tflite", "int8", x)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -316,6 +347,70 @@ def test_the_batch_size_can_be_fixed(batch_size, tmp_path):
     kinds = {op for op, _ in tflite_ops(open_tflite(path))}
     # Nothing is left to find out about shapes.
     assert not kinds & {"SHAPE", "PACK", "STRIDED_SLICE"}
+
+
+def test_a_graph_with_a_fixed_batch(tmp_path):
+    inputs = keras.Input(batch_shape=(2, 6, 6, 1))
+    x = layers.Conv2D(4, 3)(inputs)
+    model = keras.Model(inputs, keras.ops.reshape(x, (2, 16, 4)))
+    path = tmp_path / "model.tflite"
+    # 33 are no multiple of 2.
+    x = np.random.default_rng(1).normal(size=(33, 6, 6, 1)).astype("float32")
+    for arguments in ({}, {"batch_size": 2}):
+        file = l0keras.export_tflite(model, path, None, x, **arguments)
+        assert file.max_difference < 1e-5
+        shape = l0keras.export.signature(path)["inputs"][inputs.name]["shape"]
+        assert shape == (2, 6, 6, 1)
+    with pytest.raises(ValueError, match="batch_size=1, and .* batches of 2"):
+        l0keras.export_tflite(model, path, batch_size=1)
+
+
+def text_model():
+    inputs = keras.Input((None,), dtype="int32", name="text")
+    x = layers.Embedding(20, 3)(inputs)
+    x = layers.Conv1D(4, 7, strides=3, activation="relu")(x)
+    x = layers.Conv1D(4, 7, strides=3, activation="relu")(x)
+    return keras.Model(inputs, layers.GlobalMaxPooling1D()(x))
+
+
+def test_text_of_any_length(tmp_path):
+    path = tmp_path / "model.tflite"
+    model = text_model()
+    rng = np.random.default_rng(0)
+    # Nothing is left of fewer than 25 tokens.
+    batches = [rng.integers(0, 20, (1, 60 + i % 3)) for i in range(32)]
+    file = l0keras.export_tflite(model, path, None, batches)
+    assert file.max_difference < 1e-5
+    assert file.sample_shape == (60,)
+    assert "example of shape (60,)" in str(file)
+    file = l0keras.export_tflite(model, path, sample_shape=(77,))
+    assert file.sample_shape == (77,)
+    assert l0keras.export_tflite(model, path).sample_shape == (32,)
+    for shape in ((77, 3), (0,), {"other": (77,)}, "no shape", 5):
+        with pytest.raises(ValueError, match="Argument `sample_shape`"):
+            l0keras.export_tflite(model, path, sample_shape=shape)
+
+
+def test_names_stay_before_and_after_strip(tmp_path):
+    inputs = [
+        keras.Input((8,), name="left ear"),
+        keras.Input((8,), name="right-ear."),
+        keras.Input((2,), name="2nd"),
+    ]
+    x = L0Dense(6, name="both")(layers.Concatenate()(inputs[:2]))
+    outputs = {
+        "volume (dB)": layers.Dense(1)(x),
+        "a b": layers.Dense(2)(layers.Concatenate()([x, inputs[2]])),
+    }
+    gated = keras.Model(inputs, outputs)
+    (gate,) = l0keras.gates_of(gated)
+    gate.log_alpha.assign(np.where(np.arange(16) % 2, 5.0, -5.0))
+    path = tmp_path / "model.tflite"
+    for model in (gated, l0keras.strip(gated)):
+        l0keras.export_tflite(model, path)
+        found = l0keras.export.signature(path)
+        assert set(found["inputs"]) == {"left ear", "right-ear.", "2nd"}
+        assert set(found["outputs"]) == set(outputs)
 
 
 def test_batch_sizes_below_one_are_refused(tmp_path):

@@ -34,6 +34,23 @@ def test_a_single_path_gives_a_number(paths):
     assert isinstance(measure_latency(paths[1], runs=1), float)
 
 
+def test_free_sizes_take_as_long_as_their_sizes(tmp_path):
+    inputs = keras.Input((None, None, 3), name="image")
+    path = tmp_path / "free.tflite"
+    l0keras.export_tflite(
+        keras.Model(inputs, layers.Conv2D(4, 3)(inputs)), path, check=False
+    )
+    small, large = (
+        measure_latency(path, max_seconds=0.2, sample_shape=shape)
+        for shape in ((8, 8, 3), {"image": (128, 128, 3)})
+    )
+    # 225 times the pixels.
+    assert large > 10 * small
+    for shape in (None, (8, 8), (8, 8, 4), {"x": (8, 8, 3)}):
+        with pytest.raises(ValueError, match=r"'image' of shape \(any, any, 3"):
+            measure_latency(path, sample_shape=shape)
+
+
 @pytest.mark.parametrize(
     "change", [{"paths": []}, {"runs": 0}, {"num_threads": 0}]
 )

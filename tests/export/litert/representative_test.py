@@ -80,6 +80,37 @@ def test_free_sizes():
     assert examples[0]["x"].shape == (1, 7, 3)
 
 
+def changed(place, value, data=X):
+    data = np.array(data, "float64")
+    data[place] = value
+    return data
+
+
+TOKENS = [Input("t", (None, 2), "int32", 5)]
+WORDS = np.zeros((40, 2))
+
+
+@pytest.mark.parametrize(
+    "data, inputs, text",
+    [
+        (changed((3, 1), np.nan), ONE, r"finite .*'x'. .*nan at .*\(3, 1\)"),
+        (changed((0, 2), np.inf), ONE, r"inf at index \(0, 2\)"),
+        (changed((7, 0), 1e39), ONE, r"1e\+39 at index \(7, 0\)"),
+        # The index is that in the data, which are batches here.
+        ([X[:50], changed((4, 1), -np.inf)], ONE, r"-inf at .*\(54, 1\)"),
+        (X + 1j, ONE, "real numbers.*complex128 for input 'x'"),
+        (np.full((40, 3), "a"), ONE, "real numbers"),
+        (changed((2, 1), 0.5, WORDS), TOKENS, r"integers .*0.5 at .*\(2, 1\)"),
+        (changed((1, 0), 5, WORDS), TOKENS, r"from 0 to 4 .*'t'.*\(1, 0\)"),
+        (changed((1, 0), -1, WORDS), TOKENS, r"from 0 to 4"),
+        ({"a": X, "b": changed((9, 0), 2**40, B)}, TWO, "dtype int32 .*'b'"),
+    ],
+)
+def test_numbers_are_checked(data, inputs, text):
+    with pytest.raises(ValueError, match=f"`representative_data`.*{text}"):
+        representative_examples(data, inputs)
+
+
 @pytest.mark.parametrize(
     "data, inputs, text",
     [
