@@ -206,3 +206,20 @@ def test_the_files_in_a_browser():
         for file in (dense, stripped, dynamic):
             assert file["digit"] == drawing["digit"]
             assert file["difference"] < 1e-5
+
+
+def test_the_files_on_arm():
+    from trainers.studies import arm
+
+    rows = read(ROOT / "saved_models/arm/results.json")
+    saved = (ROOT / "saved_models/arm/table.md").read_text()
+    assert saved == arm.table(rows)
+    assert included("arm/table.md") in page("devices")
+    made = [row for row in rows if "refused" not in row]
+    assert {row["name"] for row in made} >= {arm.LENET5, *arm.MODELS}
+    for row in made:
+        # Rounding errors; with ranges found on the fly they may be steps.
+        limit = 0.1 if row.get("quantization") == "dynamic" else 2e-5
+        for processor in arm.PROCESSORS:
+            value = row["difference"][processor]
+            assert value <= (2 if isinstance(value, int) else limit), row
