@@ -2,8 +2,8 @@
 
     python run_files.py FOLDER INPUTS OUTPUTS
 
-runs, for each `NAME.npz` in INPUTS, the file `NAME.tflite` in FOLDER on arrays by
-the names of its inputs with all examples in their first axis, and writes the
+runs, for each `NAME.npz` in INPUTS, the file `NAME.tflite` in FOLDER on arrays
+by the names of its inputs with all examples in their first axis, and writes the
 outputs of all examples, one after the other, to `NAME.npz` in OUTPUTS. Arrays
 have the types of the file. The Python of another processor runs this too.
 """
