@@ -32,6 +32,8 @@ from l0keras.placement.sparsify import sparsify
 from l0keras.regularizers.weight_groups import WeightGroups
 from l0keras.reporting.accounting import architecture
 from l0keras.reporting.report import report
+from l0keras.shrinking.close_gates import close_gates
+from l0keras.shrinking.shrink import shrink
 from l0keras.stripping.strip import strip
 from l0keras.version import __version__
 
@@ -46,6 +48,7 @@ __all__ = [
     "architecture",
     "callbacks",
     "channel_groups",
+    "close_gates",
     "compress",
     "count_macs",
     "cut",
@@ -62,6 +65,7 @@ __all__ = [
     "register_channel_rule",
     "regularizers",
     "report",
+    "shrink",
     "sparsify",
     "strip",
     "targets",

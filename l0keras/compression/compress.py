@@ -5,10 +5,10 @@ import keras
 
 from l0keras.callbacks import WarnOpenGates
 from l0keras.callbacks import refresh_batch_norm
+from l0keras.compile_settings import CompileSettings
 from l0keras.compression.backup import GATES
 from l0keras.compression.backup import TUNING
 from l0keras.compression.backup import Backup
-from l0keras.compression.compile_settings import CompileSettings
 from l0keras.compression.compressed import Compressed
 from l0keras.compression.compressed import History
 from l0keras.compression.distill import check_teacher

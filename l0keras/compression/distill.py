@@ -3,7 +3,7 @@ import contextlib
 import keras
 from keras import ops
 
-from l0keras.compression.compile_settings import unwrapped
+from l0keras.compile_settings import unwrapped
 
 # Losses of outputs that share a probability of 1 among classes, and of
 # outputs that are probabilities of their own.

@@ -13,7 +13,7 @@ from keras.src.trainers.data_adapters.generator_data_adapter import (
     GeneratorDataAdapter,
 )
 
-from l0keras.compression.compile_settings import unwrapped
+from l0keras.compile_settings import unwrapped
 
 # Of a `tf.data.Dataset`, as TensorFlow counts them.
 _UNKNOWN = -2

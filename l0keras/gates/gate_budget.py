@@ -162,12 +162,7 @@ class GateBudget(GateGenerator):
 
     def _raw(self):
         """What training moves, for all gates one after another."""
-        parts = [ops.reshape(x, (-1,)) for x in super().log_alphas()]
-        return ops.concatenate(parts)
-
-    def _split(self, values):
-        ends = np.cumsum(self.units).tolist()
-        return [values[end - size : end] for size, end in zip(self.units, ends)]
+        return ops.concatenate(self._made())
 
     def _progress(self):
         """How far the schedule is, in [0, 1]."""

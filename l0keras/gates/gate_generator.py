@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from l0keras.gates.hard_concrete_gate import CLOSED
 from l0keras.gates.hard_concrete_gate import Clip
 from l0keras.regularizers import ExpectedCost
 
@@ -145,6 +146,16 @@ class GateGenerator(keras.layers.Layer):
             )
             for index, size in enumerate(self.units)
         ]
+        # Which gates are closed for good, all layers one after another.
+        self.closed = self.add_weight(
+            name="closed",
+            shape=(sum(self.units),),
+            initializer="zeros",
+            dtype="bool",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
         self._kernels = [None] * count
         if self.dependence is None:
             return
@@ -172,6 +183,36 @@ class GateGenerator(keras.layers.Layer):
 
     def log_alphas(self):
         """The `log_alpha` of all gates, float32 tensors `(size,)`."""
+        made = ops.concatenate(self._made())
+        return self._split(made)
+
+    def close(self, index, mask):
+        """Closes gates for good, see `HardConcreteGate.close`.
+
+        Args:
+            index: the layer whose gates these are, an integer.
+            mask: a boolean numpy array `(size,)`.
+        """
+        closed = ops.convert_to_numpy(self.closed).copy()
+        closed[self._part(index)] |= mask
+        self.closed.assign(closed)
+
+    def closed_for_good(self, index):
+        """Which gates of a layer are closed for good, a numpy array."""
+        return ops.convert_to_numpy(self.closed)[self._part(index)].copy()
+
+    def _part(self, index):
+        start = sum(self.units[:index])
+        return slice(start, start + self.units[index])
+
+    def _split(self, values):
+        """The parts of all layers, with what is closed for good closed."""
+        values = ops.where(self.closed, CLOSED, values)
+        ends = np.cumsum(self.units).tolist()
+        return [values[end - size : end] for size, end in zip(self.units, ends)]
+
+    def _made(self):
+        """What the generator makes of its weights, for each layer."""
         if self.dependence is None:
             return [ops.convert_to_tensor(bias) for bias in self._biases]
         made = [None] * len(self.units)

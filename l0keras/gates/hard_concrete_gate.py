@@ -11,19 +11,32 @@ from l0keras.replicas import ReplicaSeedGenerator
 SAMPLE_PER = ("batch", "example")
 
 
+# The `log_alpha` of a gate that is closed for good: no noise opens it, and its
+# probability of being open and all its gradients are exactly 0 in float32.
+CLOSED = -256.0
+# All that is below counts as such. Momentum and weight decay, which still
+# move it, do not get that far in a step.
+_NEARLY_CLOSED = -128.0
+
+
 @keras.saving.register_keras_serializable("l0keras")
 class Clip(keras.constraints.Constraint):
     """Keeps every entry of a variable within [-limit, limit].
 
+    Gates that are closed for good stay so, see `HardConcreteGate.close`.
+
     Args:
-        limit: a float above 0.
+        limit: a float above 0, or `None` for no limit.
     """
 
     def __init__(self, limit):
         self.limit = limit
 
     def __call__(self, w):
-        return ops.clip(w, -self.limit, self.limit)
+        clipped = w
+        if self.limit is not None:
+            clipped = ops.clip(w, -self.limit, self.limit)
+        return ops.where(w < _NEARLY_CLOSED, CLOSED, clipped)
 
     def get_config(self):
         return {"limit": self.limit}
@@ -103,11 +116,16 @@ class HardConcreteGate(keras.layers.Layer):
         log_alpha_limit: `log_alpha` is kept within plus or minus this after
             each step, log 100 by default; `None` leaves it free.
         seed: an integer that fixes the samples and the initial `log_alpha`.
+        kept: what `l0keras.shrink` has left of the gates, `None` for all: for
+            each gated axis a list of booleans, one for each gate there was at
+            first. All of them keep their `log_alpha`, their price and their
+            noise, so that those that are left go on as before.
 
     Call arguments:
         inputs: a tensor.
-        log_alpha: `None`, or a float32 tensor of the shape of the gates, in
-            the place of a variable; in all calls or in none.
+        log_alpha: `None`, or a float32 tensor with one entry for each gate
+            there was at first, in the place of a variable; in all calls or in
+            none.
         training: whether to draw samples.
 
     Input shape: any, with known sizes along `axis`.
@@ -140,6 +158,7 @@ class HardConcreteGate(keras.layers.Layer):
         zeta=hard_concrete.ZETA,
         log_alpha_limit=math.log(100.0),
         seed=None,
+        kept=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -149,6 +168,7 @@ class HardConcreteGate(keras.layers.Layer):
             log_alpha_limit=log_alpha_limit,
             seed=seed,
         )
+        _check_kept(kept, axis)
         self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.droprate_init = droprate_init
         self.sample_per = sample_per
@@ -157,9 +177,8 @@ class HardConcreteGate(keras.layers.Layer):
         self.seed_generator = ReplicaSeedGenerator(seed)
         # It checks l0, l2, group_size and the constants.
         self.regularizer = L0(l0, l2, group_size, temperature, gamma, zeta)
-        self.constraint = (
-            None if log_alpha_limit is None else Clip(log_alpha_limit)
-        )
+        self.constraint = Clip(log_alpha_limit)
+        self.kept = kept
         self.log_alpha = None
         # What the gates are whatever they have learned, see `hold_gates`.
         self.held = None
@@ -212,6 +231,7 @@ class HardConcreteGate(keras.layers.Layer):
                 f"The gated axis must have a known size. Received: "
                 f"axis={self.axis} for input shape {inputs_shape}"
             )
+        shape = self._first(shape)
         sizes = np.shape(self.group_size)
         if sizes not in ((), shape):
             raise ValueError(
@@ -239,6 +259,56 @@ class HardConcreteGate(keras.layers.Layer):
             autocast=False,
         )
 
+    def _first(self, shape):
+        """The shape of all gates there were at first, from that of those left.
+
+        Raises:
+            ValueError: not as many are left as `kept` says.
+        """
+        if self.kept is None:
+            return shape
+        left = tuple(sum(mask) for mask in self.kept)
+        if left != tuple(shape):
+            raise ValueError(
+                f"Argument `kept` of gate '{self.name}' must leave as many "
+                f"gates as its input has along the gated axes, {tuple(shape)}. "
+                f"Received: kept leaves {left}"
+            )
+        return tuple(map(len, self.kept))
+
+    def _select(self, gates):
+        """Of all gates there were at first those that are left."""
+        if self.kept is None:
+            return gates
+        for number, mask in enumerate(self.kept):
+            if not all(mask):
+                index = np.flatnonzero(mask).tolist()
+                axis = number - len(self.kept)
+                gates = ops.take(gates, index, axis=axis)
+        return gates
+
+    @property
+    def left_shape(self):
+        """The shape of the gates that are left, of a gate that was built."""
+        if self.kept is None:
+            return tuple(self.log_alpha.shape)
+        return tuple(sum(mask) for mask in self.kept)
+
+    def spread(self, numbers):
+        """A number for each gate there was at first, for `couple`.
+
+        Args:
+            numbers: a tensor of the shape of the gates that are left. Those
+                that are gone, which are closed for good, get any of them.
+        """
+        if self.kept is None:
+            return numbers
+        for axis, mask in enumerate(self.kept):
+            index = np.cumsum(mask) - 1
+            index = np.maximum(index, 0).tolist()
+            numbers = ops.take(numbers, index, axis=axis)
+        return numbers
+
     def values(self, training=False, batch_size=None, log_alpha=None):
         """The gates to multiply by, in float32.
 
@@ -250,26 +320,30 @@ class HardConcreteGate(keras.layers.Layer):
                 variable, or asks the generator.
 
         Returns:
-            A tensor of the shape of `log_alpha`; where examples are sampled
-            one by one, with a leading batch axis.
+            A tensor of the shape of `log_alpha`, or with `kept` of the gates
+            that are left; where examples are sampled one by one, with a
+            leading batch axis.
         """
         if self.held is not None and np.ndim(self.held):
             # Without asking the generator, which makes all gates of a model.
-            return ops.convert_to_tensor(self.held)
+            return self._select(ops.convert_to_tensor(self.held))
         if log_alpha is None:
             log_alpha = self.current_log_alpha()
         log_alpha = ops.convert_to_tensor(log_alpha)
         if self.held is not None:
-            return ops.zeros_like(log_alpha) + self.held
+            return self._select(ops.zeros_like(log_alpha) + self.held)
         constants = self.constants
         if not (training and self.trainable):
+            log_alpha = self._select(log_alpha)
             return hard_concrete.deterministic_gate(log_alpha, **constants)
         shape = None
         if self.sample_per == "example":
             shape = (batch_size, *log_alpha.shape)
-        return hard_concrete.sample(
+        gates = hard_concrete.sample(
             log_alpha, self.seed_generator, shape, **constants
         )
+        # Noise for all of them, or those left would get that of others.
+        return self._select(gates)
 
     def current_log_alpha(self):
         """The variable, or what the generator makes of its weights now."""
@@ -300,6 +374,30 @@ class HardConcreteGate(keras.layers.Layer):
             for name in ("temperature", "gamma", "zeta")
         }
 
+    def close(self, mask):
+        """Closes gates for good: they are 0 from now on, also in training.
+
+        Args:
+            mask: a boolean numpy array of the shape of `log_alpha`.
+        """
+        if self.log_alpha is None:
+            generator, index = self.generated_by()
+            generator.close(index, mask)
+        else:
+            now = ops.convert_to_numpy(self.log_alpha)
+            self.log_alpha.assign(np.where(mask, CLOSED, now))
+
+    def closed_for_good(self):
+        """Which gates never open again, see `close`.
+
+        Returns:
+            A boolean numpy array of the shape of `log_alpha`.
+        """
+        if self.log_alpha is None:
+            generator, index = self.generated_by()
+            return generator.closed_for_good(index)
+        return ops.convert_to_numpy(self.log_alpha) < _NEARLY_CLOSED
+
     def prob_open(self):
         """The probability of each gate to be open while training.
 
@@ -314,7 +412,7 @@ class HardConcreteGate(keras.layers.Layer):
         """The gates used at test time.
 
         Returns:
-            A numpy array of the shape of `log_alpha`, with values in [0, 1].
+            A numpy array of the gates that are left, with values in [0, 1].
         """
         return ops.convert_to_numpy(self.values(training=False))
 
@@ -358,7 +456,19 @@ class HardConcreteGate(keras.layers.Layer):
             **self.constants,
             "log_alpha_limit": self.log_alpha_limit,
             "seed": self.seed,
+            "kept": self.kept,
         }
+
+
+def _check_kept(kept, axis):
+    if kept is None:
+        return
+    axes = 1 if isinstance(axis, int) else len(axis)
+    if len(kept) != axes or not all(any(mask) for mask in kept):
+        raise ValueError(
+            "Argument `kept` must have a list of booleans for each of the "
+            f"{axes} gated axes, some of them True. Received: kept={kept}"
+        )
 
 
 def log_alpha_of(call):

@@ -17,13 +17,13 @@ class SharedGate(HardConcreteGate):
     in the paper.
 
     Args:
-        units: the number of gates, an integer above 0.
+        units: the number of gates at first, an integer above 0.
         l0, l2, droprate_init, ...: as in `HardConcreteGate`, without `axis`.
 
     Input shape: any; only the number of examples is read.
 
     Output shape: `(1, units)`, or `(batch, units)` where `sample_per` is
-        `"example"`.
+        `"example"`; with `kept` as many as are left.
 
     Raises:
         ValueError: an argument out of its range.
@@ -43,8 +43,13 @@ class SharedGate(HardConcreteGate):
             )
         self.units = units
 
+    @property
+    def _left(self):
+        """How many gates are left."""
+        return self.units if self.kept is None else sum(self.kept[0])
+
     def build(self, inputs_shape, log_alpha_shape=None):
-        super().build((None, self.units), log_alpha_shape)
+        super().build((None, self._left), log_alpha_shape)
 
     def call(self, inputs, log_alpha=None, training=False):
         gates = self.values(training, ops.shape(inputs)[0], log_alpha)
@@ -52,12 +57,13 @@ class SharedGate(HardConcreteGate):
         if len(gates.shape) == 1:
             gates = gates[None]
         elif not (training and self.trainable):
-            gates = ops.broadcast_to(gates, (ops.shape(inputs)[0], self.units))
+            shape = (ops.shape(inputs)[0], self._left)
+            gates = ops.broadcast_to(gates, shape)
         return ops.cast(gates, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         batch = input_shape[0] if self.sample_per == "example" else 1
-        return (batch, self.units)
+        return (batch, self._left)
 
     def compute_mask(self, inputs, mask=None):
         return None

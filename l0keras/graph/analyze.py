@@ -89,7 +89,7 @@ def _common_weights(graph):
     """
     owners, common = {}, {}
     for operation in dict.fromkeys(node.operation for node in graph.nodes):
-        for weight in getattr(operation.source, "weights", ()):
+        for weight in getattr(operation.owner, "weights", ()):
             owner = owners.setdefault(id(weight), operation)
             if owner not in (operation, operation.paired):
                 common[operation] = owner.name

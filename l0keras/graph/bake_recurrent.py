@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
+from keras.src.ops.numpy import Take
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
@@ -38,17 +39,29 @@ def is_gated_rnn(layer):
     return bool(inside) and all(map(is_gated_rnn, inside))
 
 
-def given_gates(call):
-    """The test gates that a call of a gated layer is given, or `None`."""
+def given_gates(call, numbers=SharedGate.test_gates):
+    """The test gates that a call of a gated layer is given, or `None`.
+
+    Args:
+        call: a node of a Keras model.
+        numbers: a function of a `SharedGate` that gives others of its numbers
+            in the place of the test gates, a numpy array.
+    """
     tensor = call.arguments.kwargs.get("gates")
-    if tensor is None:
-        return None
-    while not isinstance(tensor._keras_history.operation, SharedGate):
-        # A cast.
-        history = tensor._keras_history
-        made = history.operation._inbound_nodes[history.node_index]
-        (tensor,) = made.input_tensors
-    return tensor._keras_history.operation.test_gates()
+    return None if tensor is None else _gates_at(tensor, numbers)
+
+
+def _gates_at(tensor, numbers):
+    history = tensor._keras_history
+    if isinstance(history.operation, SharedGate):
+        return numbers(history.operation)
+    # A cast, or a selection.
+    made = history.operation._inbound_nodes[history.node_index]
+    gates = _gates_at(made.input_tensors[0], numbers)
+    if type(history.operation) is Take:
+        _, indices = (*made.arguments.args, *made.arguments.kwargs.values())
+        gates = gates[np.asarray(indices)]
+    return gates
 
 
 def arguments_without_gates(call):

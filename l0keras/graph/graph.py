@@ -81,10 +81,13 @@ class Operation:
         paired: the operation of those calls of the same layer that use its
             weights the other way round, or `None`.
         closed: why a layer made of others could not be opened, or `None`.
+        owner: the layer whose weights are meant: `source`, or in a graph with
+            stand-ins what `source` stands for.
     """
 
     def __init__(self, source, name, gate=False, baked=False):
         self.source = source
+        self.owner = source
         self.name = name
         self.closed = None
         self.paired = None
@@ -145,6 +148,7 @@ class Node:
             as integers, or `None` to read what there is.
         reasons: what is not known of it, a list of strings.
         notes: what it could not do without, a list of strings.
+        call: the node of the Keras model, `None` for what replaces one.
     """
 
     def __init__(self, operation, args, kwargs, inputs, outputs):
@@ -162,6 +166,7 @@ class Node:
         self.takes = [None] * len(inputs)
         self.reasons = []
         self.notes = []
+        self.call = None
         operation.nodes.append(self)
         for position, value in enumerate(inputs):
             value.readers.append((self, position))

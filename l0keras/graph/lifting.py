@@ -36,6 +36,21 @@ def shared_variables(model):
     return shared
 
 
+def lifted_variables(layer):
+    """The variables of the layers that stand for those of a layer.
+
+    Returns:
+        A list of pairs: such a variable, and the one of `layer` that it has
+        the values of, in the same order.
+    """
+    own, found = own_variables(layer), []
+    for key, stand_in in _lifted.get(layer, {}).items():
+        indices = [key] if isinstance(key, int) else key
+        for variable, index in zip(stand_in.weights, indices):
+            found.append((variable, own[index]))
+    return found
+
+
 def refuses(layer):
     """Why the variables of a layer cannot be lifted, or `None`."""
     for variable in own_variables(layer):

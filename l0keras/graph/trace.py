@@ -24,7 +24,7 @@ from l0keras.graph.opening import open_model
 from l0keras.graph.opening import training_of
 
 
-def trace(model, baked=True, opened=True):
+def trace(model, baked=True, opened=True, stand_ins=None):
     """Reads the graph of a model.
 
     Args:
@@ -35,6 +35,9 @@ def trace(model, baked=True, opened=True):
             model itself.
         opened: whether what is inside of nested models and of layers made of
             others becomes part of the graph, where that is exact.
+        stand_ins: in the place of a `Baker`, another object with its methods
+            `source` and `arguments`. Nodes know what they stand for then, as
+            `operation.owner` and `node.call`.
 
     Returns:
         A `Graph` without facts about channels.
@@ -52,11 +55,12 @@ def trace(model, baked=True, opened=True):
         inside = None
         names = [layer.name for layer in functional.operations]
         output_names = functional.output_names
-    if baked:
-        baker = Baker()
+    if baked or stand_ins:
+        baker = stand_ins or Baker()
         tracer = _Tracer(names, baker.source, baker.arguments, opened)
     else:
         tracer = _Tracer(names, *_as_it_is, opened)
+    tracer.owned = stand_ins is not None
     tracer.shared = shared_variables(model)
     values = keras.tree.map_structure(Value, inputs)
     inside = inside or tracer.inside(inputs, outputs)
@@ -140,6 +144,8 @@ class _Tracer:
         self.values = {}
         self.operations = {}
         self.taken = set()
+        # Whether operations remember the layers that they stand for.
+        self.owned = False
         # The ids of variables that belong to several layers.
         self.shared = set()
         # Why layers could not be opened.
@@ -240,6 +246,7 @@ class _Tracer:
         args, kwargs = arguments.convert(value)
         inputs = [self.value(tensor) for tensor in arguments.keras_tensors]
         node = Node(self.operations[key], args, kwargs, inputs, outputs)
+        node.call = call
         for value in outputs:
             self.values[id(value.tensor)] = value
         self.nodes.append(node)
@@ -259,5 +266,7 @@ class _Tracer:
         baked = source is not call.operation
         gate = isinstance(call.operation, HardConcreteGate)
         operation = Operation(source, name, gate=gate and baked, baked=baked)
+        if self.owned:
+            operation.owner = call.operation
         operation.closed = self.closed.get(id(source))
         return operation

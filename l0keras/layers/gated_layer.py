@@ -30,6 +30,8 @@ class GatedLayer:
             sample of the gates.
         temperature, gamma, zeta, log_alpha_limit: see `HardConcreteGate`.
         seed: an integer that fixes the gates' noise and first `log_alpha`.
+        group_size, kept: set by `l0keras.shrink`, for a layer that is smaller
+            than it was at first: see `HardConcreteGate`.
     """
 
     granularities = ("input", "output", "weight")
@@ -52,6 +54,8 @@ class GatedLayer:
         zeta=hard_concrete.ZETA,
         log_alpha_limit=math.log(100.0),
         seed=None,
+        group_size=None,
+        kept=None,
         **kwargs,
     ):
         if self.plain_has_seed:
@@ -88,11 +92,14 @@ class GatedLayer:
             "seed": seed,
         }
         check_gate_arguments(**self._gate_arguments)
+        self._first = {"group_size": group_size, "kept": kept}
         # The gate needs the shapes of the weights, so `build` makes it.
         self.gate = None
 
     def _make_gate(self, rank=1, group_size=1):
-        arguments = dict(self._gate_arguments)
+        arguments = {**self._gate_arguments, "kept": self._first["kept"]}
+        if self._first["group_size"] is not None:
+            group_size = self._first["group_size"]
         if self.plain_has_seed and arguments["seed"] is not None:
             # From the same seed, dropout would draw the same noise.
             arguments["seed"] += 7_368_787
@@ -129,13 +136,13 @@ class GatedLayer:
 
     def _squared_norms(self):
         """The squared norm of each gate's weights, a tensor like the gates."""
-        shape = self.gate.log_alpha.shape
+        shape = self.gate.left_shape
         norms = [
             ops.reshape(weight.squared_norms(), shape)
             for weight in self._gated_weights()
             if weight.axes
         ]
-        return sum(norms[1:], norms[0])
+        return self.gate.spread(sum(norms[1:], norms[0]))
 
     def _ungated_norm(self):
         norms = [w.squared_norms() for w in self._gated_weights() if not w.axes]
@@ -145,9 +152,9 @@ class GatedLayer:
         """The gates of one call.
 
         Returns:
-            A tensor of the shape of `log_alpha` and the compute dtype. Where
-            each example has its own gates it has a leading batch axis; the
-            second value says whether.
+            A tensor of the gates and of the compute dtype. Where each example
+            has its own gates it has a leading batch axis; the second value
+            says whether.
         """
         gates = self.gate.values(training, ops.shape(inputs)[0])
         per_example = len(gates.shape) > len(self.gate.log_alpha.shape)
@@ -193,5 +200,6 @@ class GatedLayer:
         return {
             **super().get_config(),
             **self._gate_arguments,
+            **self._first,
             "granularity": self.granularity,
         }

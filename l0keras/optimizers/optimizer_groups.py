@@ -3,6 +3,7 @@ import re
 
 import keras
 
+from l0keras.compile_settings import fresh_optimizer
 from l0keras.connections.arguments import check_regex
 
 
@@ -93,6 +94,18 @@ class OptimizerGroups(keras.optimizers.Optimizer):
         super().build(variables)
         # After `build`, which would make averages of its own.
         self.use_ema = any(one.use_ema for one in self.optimizers)
+
+    def for_parts(self, parts):
+        """A new optimizer like this one, for what is left of the variables.
+
+        Args:
+            parts: see `WeightGroups.of_parts`.
+        """
+        groups = [
+            (regex, fresh_optimizer(optimizer, parts))
+            for regex, optimizer in self._groups
+        ]
+        return type(self)(groups, name=self.name)
 
     def _members(self, variables):
         members = [[] for _ in self._groups]

@@ -146,6 +146,23 @@ class ProximalSGD(WrappedOptimizer):
             penalized.append(own)
         self._penalized = collections.deque(penalized)
 
+    @property
+    def counts(self):
+        """The variables that count groups, not what is in them."""
+        return collections.deque(own.zeros for own in self._penalized)
+
+    def for_parts(self, parts):
+        """A new optimizer like this one, for what is left of the variables.
+
+        Args:
+            parts: see `WeightGroups.of_parts`.
+        """
+        config = self.get_config()
+        config["groups"] = [
+            group.of_parts(parts).get_config() for group in self._groups
+        ]
+        return type(self).from_config(config)
+
     # === Steps ===
 
     def _stage(self):

@@ -10,6 +10,7 @@ class WeightGroups:
         size: the number of groups.
         parts: pairs of a variable, or its path, and an integer array that
             broadcasts to it: the group of each weight, -1 for none.
+        counts: how many weights each group has, a list; `None` to count them.
 
     Attributes:
         name, size: the same.
@@ -17,13 +18,14 @@ class WeightGroups:
         indices: the integer arrays.
     """
 
-    def __init__(self, name, size, parts):
+    def __init__(self, name, size, parts, counts=None):
         self.name = name
         self.size = int(size)
         self.paths = [
             getattr(variable, "path", variable) for variable, _ in parts
         ]
         self.indices = [np.asarray(index, "int32") for _, index in parts]
+        self._counts = None if counts is None else np.asarray(counts, int)
         everything = np.arange(self.size)
         # Most have one weight array for each group, in their order.
         self._in_order = [
@@ -44,6 +46,8 @@ class WeightGroups:
         Returns:
             An integer array `(size,)`.
         """
+        if self._counts is not None:
+            return self._counts
         total = np.zeros(self.size + 1, int)
         for index, shape in zip(self.indices, shapes, strict=True):
             times = np.prod(shape, dtype=int) // index.size
@@ -98,6 +102,39 @@ class WeightGroups:
             spread.append(ops.reshape(own, index.shape))
         return spread
 
+    def of_parts(self, parts):
+        """The same groups of what is left of the variables.
+
+        Args:
+            parts: for each variable, by its path, its shape and the positions
+                in it, flat, that are left: an integer array of the shape of
+                what is left, or `None` for all.
+
+        Returns:
+            A `WeightGroups` of as many groups, which count as many weights as
+            before; those of which nothing is left are empty.
+
+        Raises:
+            NotImplementedError: nothing is left of all groups.
+        """
+        found, shapes = [], []
+        for path, index in zip(self.paths, self.indices):
+            [(shape, left)] = [
+                part for other, part in parts.items() if _is_same(path, other)
+            ]
+            shapes.append(shape)
+            if left is not None:
+                index = np.broadcast_to(index, shape).reshape(-1)[left]
+            if index.size:
+                found.append((path, index))
+        if not found:
+            raise NotImplementedError(
+                f"Nothing is left of the groups {self.name!r}, and an "
+                "optimizer cannot do without groups that it began with"
+            )
+        counts = self.weights(shapes).tolist()
+        return type(self)(self.name, self.size, found, counts)
+
     def get_config(self):
         return {
             "name": self.name,
@@ -106,8 +143,18 @@ class WeightGroups:
                 [path, index.tolist()]
                 for path, index in zip(self.paths, self.indices)
             ],
+            "counts": None if self._counts is None else self._counts.tolist(),
         }
 
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _is_same(path, other):
+    """Whether two paths are of one variable, with or without its model."""
+    return (
+        path == other
+        or path.endswith("/" + other)
+        or other.endswith("/" + path)
+    )

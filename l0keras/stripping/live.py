@@ -4,7 +4,7 @@ from l0keras.graph.rules import BARRIER
 from l0keras.stripping.constants import propagate_constants
 
 
-def find_live(graph, min_units=1, round_to=1):
+def find_live(graph, min_units=1, round_to=1, propagate=propagate_constants):
     """Backwards: which channels somebody needs, and which nodes.
 
     Args:
@@ -12,6 +12,7 @@ def find_live(graph, min_units=1, round_to=1):
         min_units: how many channels each layer keeps at least, where it
             chooses them for itself.
         round_to: widths are rounded up to multiples of this.
+        propagate: what finds the constants of a graph.
     """
     while True:
         _settle(graph, min_units, round_to)
@@ -20,7 +21,7 @@ def find_live(graph, min_units=1, round_to=1):
             return
         # The other calls need not agree with these.
         graph.drop(idle)
-        propagate_constants(graph)
+        propagate(graph)
 
 
 def _find_gone(graph):

@@ -6,7 +6,7 @@ from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules import rule_of
 
 
-def simplify(graph):
+def simplify(graph, idle=False):
     """Replaces merges that have become trivial by a scaling, or by nothing.
 
     A sum with a branch that is constant is an offset, a product with gates
@@ -15,6 +15,7 @@ def simplify(graph):
 
     Args:
         graph: a `Graph` with its constants; it is changed.
+        idle: whether only merges are replaced that become nothing.
 
     Returns:
         Whether anything was replaced.
@@ -28,8 +29,10 @@ def simplify(graph):
             continue
         if "float" not in node.output.tensor.dtype:
             continue
-        changed = True
         position, scale, offset = form
+        if idle and (np.any(scale != 1) or np.any(offset)):
+            continue
+        changed = True
         operation = _rescaling(node, _name(graph, node), scale, offset)
         new = graph.replace(node, operation, position)
         new.rule, _ = rule_of(new)

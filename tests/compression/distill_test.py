@@ -9,7 +9,7 @@ from keras import layers
 from keras import ops
 from scipy import special
 
-from l0keras.compression.compile_settings import CompileSettings
+from l0keras.compile_settings import CompileSettings
 from l0keras.compression.distill import check_teacher
 from l0keras.compression.distill import distilled
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from l0keras.compression.compile_settings import CompileSettings
+from l0keras.compile_settings import CompileSettings
 from l0keras.compression.training_data import TrainingData
 
 X = np.arange(40.0, dtype="float32").reshape(20, 2)

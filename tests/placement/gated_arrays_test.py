@@ -35,7 +35,7 @@ def sampled(network, rng):
     gated = l0keras.sparsify(
         NETWORKS[network](), l0=1.0, penalty="joint", seed=0
     )
-    for weight in gated.get_layer("gate_generator").weights:
+    for weight in gated.get_layer("gate_generator").trainable_weights:
         shut = rng.random(weight.shape) < 0.4
         # One has to stay, for strip never cuts the last one.
         shut[rng.integers(len(shut))] = False

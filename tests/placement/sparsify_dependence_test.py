@@ -27,7 +27,7 @@ def test_strip_is_exact(network, dependence):
     inputs = networks.random_inputs(model, rng)
     # Of the few gates of a small network, weights like these close some.
     gated = l0keras.sparsify(model, dependence=dependence, seed=5)
-    for weight in gated.get_layer("gate_generator").weights:
+    for weight in gated.get_layer("gate_generator").trainable_weights:
         weight.assign(rng.normal(size=weight.shape))
     closed = [np.sum(g.test_gates() == 0) for g in l0keras.gates_of(gated)]
     assert sum(closed)
@@ -49,7 +49,8 @@ def test_chain_is_in_the_order_of_the_network():
         generator = gated.get_layer("gate_generator")
         assert generator.units == [3, 4, 5]
         kernels = {
-            w.path.split("/")[-1]: tuple(w.shape) for w in generator.weights
+            w.path.split("/")[-1]: tuple(w.shape)
+            for w in generator.trainable_weights
         }
         assert [kernels[f"kernel_{index}"] for index in range(3)] == shapes
         histories = [
@@ -76,7 +77,7 @@ def test_penalty_is_the_price_times_the_cost(cost):
         model, l0=0.25, dependence="forward", cost=cost, seed=0
     )
     # Wide open, it is all that strip would leave.
-    for weight in gated.get_layer("gate_generator").weights:
+    for weight in gated.get_layer("gate_generator").trainable_weights:
         weight.assign(np.full(weight.shape, 9.0))
     gated(np.zeros((1, 28, 28, 1), "float32"))
     [loss] = gated.losses
@@ -128,7 +129,7 @@ def test_joint_penalty_without_dependence():
     model = models.vgg(((3, 1), (4, 1)), (8, 8, 2))
     gated = l0keras.sparsify(model, 0.5, penalty="joint", droprate_init=0.25)
     generator = gated.get_layer("gate_generator")
-    assert [w.shape for w in generator.weights] == [(3,), (4,)]
+    assert [w.shape for w in generator.trainable_weights] == [(3,), (4,)]
     for gate in l0keras.gates_of(gated):
         # log 3 for each.
         assert gate.prob_open() == pytest.approx(0.937, abs=0.003)

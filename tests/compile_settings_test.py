@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 from keras import ops
 
-from l0keras.compression.compile_settings import CompileSettings
-from l0keras.compression.compile_settings import fresh_optimizer
+from l0keras.compile_settings import CompileSettings
+from l0keras.compile_settings import fresh_optimizer
 from l0keras.optimizers import DeepR
 from l0keras.optimizers import OptimizerGroups
 

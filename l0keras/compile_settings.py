@@ -42,7 +42,7 @@ class CompileSettings:
             self._settings["optimizer"], _optimizers.LossScaleOptimizer
         )
 
-    def compile(self, model, decay_steps=None):
+    def compile(self, model, decay_steps=None, parts=None):
         """Compiles another model the same way.
 
         Args:
@@ -50,6 +50,7 @@ class CompileSettings:
             decay_steps: the number of steps in which a learning rate that is
                 a plain number falls to 0, along half a cosine. `None` to
                 leave it. Schedules are taken as they are.
+            parts: see `fresh_optimizer`.
         """
         settings = {
             name: value if name == "optimizer" else Copier()(value)
@@ -59,7 +60,7 @@ class CompileSettings:
             for metric in keras.tree.flatten(settings[name]):
                 if isinstance(metric, keras.metrics.Metric):
                     metric.reset_state()
-        optimizer = fresh_optimizer(settings.pop("optimizer"))
+        optimizer = fresh_optimizer(settings.pop("optimizer"), parts)
         if decay_steps is not None:
             _decay(optimizer, decay_steps)
         if self._scaled:
@@ -117,17 +118,22 @@ def unwrapped(loss):
     return getattr(loss, "fn", getattr(loss, "func", loss)), given
 
 
-def fresh_optimizer(optimizer):
+def fresh_optimizer(optimizer, parts=None):
     """An optimizer with the settings of another, and none of its state.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer`. It is not changed.
+        parts: what is left of the variables that it trains, for optimizers
+            whose settings are about these; see `WeightGroups.of_parts`.
+            `None` for the same variables.
     """
+    if parts is not None and hasattr(optimizer, "for_parts"):
+        return optimizer.for_parts(parts)
     if not _is_configured(type(optimizer)):
         return _emptied(optimizer)
     if isinstance(optimizer, _optimizers.LossScaleOptimizer):
         return type(optimizer)(
-            fresh_optimizer(optimizer.inner_optimizer),
+            fresh_optimizer(optimizer.inner_optimizer, parts),
             initial_scale=optimizer.initial_scale,
             dynamic_growth_steps=optimizer.dynamic_growth_steps,
             name=optimizer.name,

@@ -1,0 +1,1 @@
+"""Shrink: from a gated model in training to a smaller gated one."""
