@@ -131,6 +131,22 @@ def test_the_sweep():
     assert max(row["difference"] for row in rows) < 1e-5
 
 
+def test_sizes_are_at_most_what_was_asked():
+    from trainers.studies import sizes
+
+    for result in check_study(sizes.Sizes(), "sizes", "sizes"):
+        assert 0.97 <= result["reached"] / result["asked"] <= 1, result["name"]
+        assert result["norm_reached"] <= result["asked"]
+
+
+def test_the_sizes_of_a_paper():
+    from trainers.studies import mnist
+
+    for result in check_study(mnist.STUDY, "mnist", "index"):
+        if result["asked"]:
+            assert 0.97 <= result["params"] / result["asked"] <= 1
+
+
 def test_sparse_trainings():
     from trainers.studies import deep_r
 

@@ -86,6 +86,8 @@ class Mnist(study.Study):
         changes: a dict of settings that differ from the flagfiles.
     """
 
+    goes_on = True
+
     def __init__(self, rows=ROWS, changes=None):
         changes = changes or {}
         rows = tuple(
@@ -189,6 +191,8 @@ class Mnist(study.Study):
             folders = [
                 row.folder(workdir, result["seed"])
                 for result in self.of_row(results, row)
+                # Others were made on another machine.
+                if row.is_finished(workdir, result["seed"])
             ]
             if folders:
                 folder = os.path.join(root, row.flagfile)
