@@ -17,6 +17,7 @@ from l0keras.export.litert.run_tflite import interpreter_class
 from l0keras.export.litert.source import source
 from l0keras.export.litert.streaming import StepSource
 from l0keras.export.litert.unsupported import explain
+from l0keras.export.litert.unsupported import layer_of
 from l0keras.export.litert.worker import WORKER
 from l0keras.export.litert.worker import WorkerDied
 from l0keras.export.litert.worker import WorkFailed
@@ -49,6 +50,9 @@ class TFLiteFile:
             in float32 makes to a model of half precision; `None` for other
             models, and if the file was not run.
         states: the names of the states of a streaming file, a tuple.
+        float_ops: the operations of an `"int8"` or `"int16x8"` file that
+            compute in floats, a tuple of strings with the names of their
+            layers; `None` for other files, and if the file was not run.
         top1_agreement: the share of predictions (argmaxes over the last axis)
             in which file and model agree; `None` for outputs without classes,
             and if the file was not run.
@@ -64,6 +68,7 @@ class TFLiteFile:
     precision_difference: float | None
     top1_agreement: float | None
     states: tuple = ()
+    float_ops: tuple | None = None
 
     def __str__(self):
         lines = [
@@ -86,6 +91,8 @@ class TFLiteFile:
                 "which changes its outputs by up to "
                 f"{self.precision_difference:.2g}"
             )
+        if self.float_ops:
+            lines.append(f"  computes in floats: {', '.join(self.float_ops)}")
         if self.states:
             lines.append(f"  makes one step, with {', '.join(self.states)}")
         if self.top1_agreement is not None:
@@ -106,6 +113,7 @@ def export_tflite(
     check: bool = True,
     sample_shape=None,
     streaming: bool = False,
+    integer_only: bool = False,
 ) -> TFLiteFile:
     """Writes a model as a LiteRT file and checks the file by running it.
 
@@ -169,6 +177,10 @@ def export_tflite(
             outputs: they are zeros at first, and then what the step before
             gave out. The file is compared with the model step by step over
             whole sequences, those of `representative_data` if given.
+        integer_only: whether to refuse an `"int8"` or `"int16x8"` file in
+            which an operation computes in floats, as those do for which
+            LiteRT has no integers. Without, the result has them in
+            `float_ops`.
 
     Returns:
         A `TFLiteFile` with the size, the latencies and the largest
@@ -181,10 +193,11 @@ def export_tflite(
             float64, was quantized by Keras or keeps states between batches;
             recurrent layers of an integer file have no fixed number of steps;
             the backend is not TensorFlow.
-        RuntimeError: LiteRT does not support an operation, which is named
-            with its layer; or the outputs of the file are not finite or
-            differ by more than the tolerance; or the converter or LiteRT
-            ended their process, with the layer that made them do so.
+        RuntimeError: LiteRT does not support an operation, or not in integers
+            for `integer_only=True`, which is named with its layer; or the
+            outputs of the file are not finite or differ by more than the
+            tolerance; or the converter or LiteRT ended their process, with
+            the layer that made them do so.
 
     Example:
 
@@ -193,7 +206,14 @@ def export_tflite(
     """
     path = _checked(path)
     check_quantization(quantization, sparse_encoding, batch_size)
-    if check:
+    integers = QUANTIZATIONS[quantization].needs_data
+    if integer_only and not integers:
+        raise ValueError(
+            "Argument `integer_only` must be False for quantizations other "
+            "than 'int8' and 'int16x8'. "
+            f"Received: quantization={quantization!r}"
+        )
+    if check or integer_only:
         # Raises before any work if LiteRT is not installed.
         interpreter_class()
     origin = source(model)
@@ -208,7 +228,7 @@ def export_tflite(
     # With examples the converter chooses ranges, whether asked to or not; and
     # learned ranges are better than those of a few examples.
     measured = None
-    if QUANTIZATIONS[quantization].needs_data and not origin.has_ranges:
+    if integers and not origin.has_ranges:
         measured = writer.steps_of(groups) if streaming else examples
     settings = quantization, _repeated(measured, batch_size), sparse_encoding
     parent = os.path.dirname(os.path.abspath(path))
@@ -216,6 +236,9 @@ def export_tflite(
         draft = os.path.join(folder, "model.tflite")
         with quiet():
             _convert(writer, draft, settings, batch_size)
+            in_floats = None
+            if integers and (check or integer_only):
+                in_floats = _in_floats(origin, draft, integer_only)
             latency, difference, agreement, halved = {}, None, None, None
             if check:
                 if groups is None:
@@ -239,6 +262,7 @@ def export_tflite(
         precision_difference=halved,
         top1_agreement=agreement,
         states=tuple(writer.states),
+        float_ops=in_floats,
     )
 
 
@@ -375,6 +399,22 @@ def _operations(path):
         return WORKER.run(jobs.operations, path)
     except (WorkFailed, WorkerDied):
         return ()
+
+
+def _in_floats(origin, path, refused):
+    """The operations that compute in floats, with their layers."""
+    found = []
+    for op, place in _in_worker(origin, path, jobs.operations_in_floats, path):
+        layer = layer_of(place, origin.layers)
+        found.append(f"{op} of layer '{layer}'" if layer else op)
+    found = tuple(dict.fromkeys(found))
+    if found and refused:
+        raise RuntimeError(
+            f"The LiteRT file of model '{origin.name}' computes in floats: "
+            f"{', '.join(found)}; `integer_only=False` allows this. The file "
+            "was not written."
+        )
+    return found
 
 
 def _run(path, origin, writer, quantization, groups, batch_size):

@@ -42,8 +42,8 @@ def convert_frozen(model, quantization=None):
         return model(inputs, training=False)
 
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in origin.inputs]
-    unroll = QUANTIZATIONS[quantization].needs_data
-    with quiet(), origin.as_in_file(unroll):
+    integers = QUANTIZATIONS[quantization].needs_data
+    with quiet(), origin.as_in_file(integers):
         function = tf.function(call).get_concrete_function(*specs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         configure(converter, settings)

@@ -7,6 +7,7 @@ from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.run_tflite import run_signature
+from l0keras.export.litert.unsupported import float_ops
 from l0keras.export.litert.unsupported import tflite_ops
 
 
@@ -127,3 +128,8 @@ def latencies(path, threads, shapes):
 def operations(path):
     """The operations of a file, see `tflite_ops`."""
     return tflite_ops(open_tflite(path, delegates=False))
+
+
+def operations_in_floats(path):
+    """The operations of a file that compute in floats, see `float_ops`."""
+    return float_ops(open_tflite(path, delegates=False))

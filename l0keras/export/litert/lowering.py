@@ -5,25 +5,27 @@ from keras import layers
 from keras.src.ops.numpy import Repeat
 
 from l0keras.export.litert.attributes import attributes
+from l0keras.export.litert.integer_forms import integer_forms
 from l0keras.export.litert.loops import inner_loop
 
 
-def lowered(model, unroll):
+def lowered(model, integers):
     """Has layers compute in forms that LiteRT has, in a block.
 
     The outputs are the same. After the block all layers are as before.
 
     Args:
         model: a functional model of Keras 3.
-        unroll: whether recurrent layers with a fixed number of steps are
-            unrolled. Otherwise they loop, in a form that the converter takes
-            for any number of examples.
+        integers: whether the file is to compute in integers. Recurrent
+            layers with a fixed number of steps are unrolled then, for loops
+            compute in floats; otherwise they loop, in a form that the
+            converter takes for any number of examples.
     """
     return attributes(
         [
             (operation, name, form)
             for operation in _operations(model)
-            for name, form in _forms(operation, unroll).items()
+            for name, form in _forms(operation, integers).items()
         ]
     )
 
@@ -38,10 +40,10 @@ def _operations(model):
     return list(found.values())
 
 
-def _forms(operation, unroll):
+def _forms(operation, integers):
     """The attributes that an operation needs instead of its own."""
     if isinstance(operation, layers.RNN) and not operation.unroll:
-        if unroll and steps(operation):
+        if integers and steps(operation):
             return {"unroll": True}
         return {"inner_loop": inner_loop(operation)}
     if isinstance(operation, Repeat) and isinstance(operation.repeats, int):
@@ -62,7 +64,7 @@ def _forms(operation, unroll):
             return x
 
         return {"call": call}
-    return {}
+    return integer_forms(operation) if integers else {}
 
 
 def repeated(x, count, axis):

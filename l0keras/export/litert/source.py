@@ -175,10 +175,9 @@ class Source:
                 signature of the file has the names of the inputs and outputs.
         """
         with WORKER.folder("saved-model-", tempfile.gettempdir()) as folder:
-            # Loops compute in floats.
-            unroll = QUANTIZATIONS[quantization].needs_data
+            integers = QUANTIZATIONS[quantization].needs_data
             saved = self.saved_names()
-            with self.as_in_file(unroll):
+            with self.as_in_file(integers):
                 self.save(folder, self._signature(batch_size, saved), saved)
             if examples is not None:
                 examples = [
@@ -212,7 +211,7 @@ class Source:
         """
         return shapes
 
-    def as_in_file(self, unroll):
+    def as_in_file(self, integers):
         """A context in which the layers compute as the file is to do."""
         return full_precision(self.flat_layers)
 
@@ -294,8 +293,8 @@ class KerasSource(Source):
         ]
 
     @contextlib.contextmanager
-    def as_in_file(self, unroll):
-        with super().as_in_file(unroll), lowered(self._named, unroll):
+    def as_in_file(self, integers):
+        with super().as_in_file(integers), lowered(self._named, integers):
             yield
 
     def fresh(self):

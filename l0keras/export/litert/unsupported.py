@@ -40,10 +40,12 @@ def explain(text, layers, graph_ops=()):
 
 def layer_of(place, layers):
     """The innermost layer whose name is in the path of an operation."""
-    for part in reversed(re.split(r"[/;]", place)):
-        for name in (part, re.sub(r"_\d+$", "", part)):
-            if name in layers:
-                return name
+    # Of operations that became one, the first gave the result.
+    for path in place.split(";"):
+        for part in reversed(path.split("/")):
+            for name in (part, re.sub(r"_\d+$", "", part)):
+                if name in layers:
+                    return name
     return ""
 
 
