@@ -207,7 +207,8 @@ class GateGenerator(keras.layers.Layer):
 
     def _split(self, values):
         """The parts of all layers, with what is closed for good closed."""
-        values = ops.where(self.closed, CLOSED, values)
+        closed = ops.convert_to_tensor(self.closed)
+        values = ops.where(closed, CLOSED, values)
         ends = np.cumsum(self.units).tolist()
         return [values[end - size : end] for size, end in zip(self.units, ends)]
 

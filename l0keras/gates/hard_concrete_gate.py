@@ -33,7 +33,7 @@ class Clip(keras.constraints.Constraint):
         self.limit = limit
 
     def __call__(self, w):
-        clipped = w
+        clipped = w = ops.convert_to_tensor(w)
         if self.limit is not None:
             clipped = ops.clip(w, -self.limit, self.limit)
         return ops.where(w < _NEARLY_CLOSED, CLOSED, clipped)

@@ -90,6 +90,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weights_and_slots_go_on(name):
+    if name in ("ema", "groups") and keras.backend.backend() == "jax":
+        pytest.skip("Keras cannot call `fit` twice with averages on JAX")
     gated = l0keras.sparsify(network(), l0=1e-3)
     check_goes_on(prepared(gated, OPTIMIZERS[name]()))
 
