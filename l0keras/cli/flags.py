@@ -241,6 +241,11 @@ def _add_export(commands):
         metavar="N",
         help="Batch size of the file; any if unset. Microcontrollers need 1.",
     )
+    parser.add_argument(
+        "--integer_only",
+        action="store_true",
+        help="Refuses an int8 or int16x8 file with operations in floats.",
+    )
     _add_data(parser)
     _add_model(parser)
 

@@ -87,6 +87,7 @@ def test_export_of_integers_measures_the_file(data, here, capsys):
         "--rescale=1/255",
         "--report=r.json",
         "--fixed_batch_size=1",
+        "--integer_only",
     ]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -118,7 +119,7 @@ def test_nothing_half_written_stays(here, capsys, monkeypatch):
     with open("f.tflite", "w") as file:
         file.write("good")
 
-    def broken(model, path, *args):
+    def broken(model, path, *args, **kwargs):
         with open(path, "w") as file:
             file.write("half")
         raise RuntimeError("no such operation")

@@ -39,6 +39,7 @@ def run(values):
             None if data is None else data.train,
             values.sparse_encoding,
             values.fixed_batch_size,
+            integer_only=values.integer_only,
         )
         if data is not None:
             for key, what in (("model", model), ("file", name)):
