@@ -80,9 +80,9 @@ def test_strip_names_a_layer_that_is_cut_wrongly(monkeypatch, name):
 
 
 def test_sparsify_names_a_layer_whose_copy_is_wrong_or_returns_it(monkeypatch):
-    from l0keras.placement.sparsify import _Sparsifier
+    from l0keras.placement.sparsifier import Sparsifier
 
-    copied = _Sparsifier.copied
+    copied = Sparsifier.copied
 
     def wrong(self, node):
         layer = copied(self, node)
@@ -91,7 +91,7 @@ def test_sparsify_names_a_layer_whose_copy_is_wrong_or_returns_it(monkeypatch):
         return layer
 
     model = two_branches()
-    monkeypatch.setattr(_Sparsifier, "copied", wrong)
+    monkeypatch.setattr(Sparsifier, "copied", wrong)
     with pytest.raises(RuntimeError, match=r"`sparsify`.* is 'b' \(Conv2D\)"):
         l0keras.sparsify(model)
     gated = l0keras.sparsify(model, check=False)
