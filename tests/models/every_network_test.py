@@ -67,7 +67,7 @@ def close_some(model, rng):
     """Closes about half of all gates, wherever their log_alpha comes from."""
     weights = [
         weight for weight in model.weights if "log_alpha" in weight.name
-    ] or model.get_layer("gate_generator").weights
+    ] or model.get_layer("gate_generator").trainable_weights
     for weight in weights:
         weight.assign(rng.normal(0.5, 3.0, weight.shape))
 
