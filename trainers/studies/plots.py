@@ -46,22 +46,24 @@ def _panels(width, height, columns=1, rows=1, **sharing):
     return figure, list(panels.flat)
 
 
-def _log_scale(axes, digits):
-    """Makes the horizontal axis logarithmic, with plain numbers at ticks.
+def _log_scale(axes, digits, which="x"):
+    """Makes an axis logarithmic, with plain numbers at ticks.
 
     Args:
         axes: of matplotlib.
         digits: the first digits of the numbers that have a tick.
+        which: `"x"` or `"y"`.
     """
     from matplotlib import ticker
 
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=digits))
-    axes.xaxis.set_major_formatter(
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(ticker.LogLocator(subs=digits))
+    axis.set_major_formatter(
         ticker.FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
     )
     # Ticks between these would lie on each other.
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def files(results):
@@ -225,6 +227,7 @@ def ways(results, networks):
         )
         clean(axes)
         _log_scale(axes, (1, 2, 5))
+        _log_scale(axes, (1, 2, 3, 5), "y")
         axes.set_xlabel(f"{of} asked for, % of the dense", color=INK)
         axes.set_title(networks[name].title, color=INK, fontsize=9)
     for axes in panels[:: len(sizes)]:
