@@ -229,7 +229,9 @@ class ExpectedCost:
         Returns:
             A scalar tensor.
         """
-        return self.l0 * self.cost(self.probs(log_alphas))
+        penalty = self.l0 * self.cost(self.probs(log_alphas))
+        # Keras adds up losses of one dtype.
+        return ops.cast(penalty, keras.config.floatx())
 
     def get_config(self):
         return {

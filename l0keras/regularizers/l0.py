@@ -100,7 +100,8 @@ class L0(keras.regularizers.Regularizer):
                 ungated = self._ungated_squared_norm()
                 decay = decay + ops.cast(ungated, prob.dtype)
             penalty = penalty + 0.5 * self.l2 * decay
-        return penalty
+        # Keras adds up losses of one dtype.
+        return ops.cast(penalty, keras.config.floatx())
 
     def get_config(self):
         return {
