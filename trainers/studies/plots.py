@@ -198,11 +198,14 @@ def ways(results, networks):
     }
     rows = max(len(shown), 1)
     figure, panels = _panels(9, 0.5 + 3 * rows, len(sizes), rows)
+    first = None
     for axes, (name, of) in zip(panels, itertools.product(shown, sizes)):
         own = [r for r in results if r["network"] == name and r["of"] == of]
         if not own:
             axes.set_axis_off()
             continue
+        # The legend has each way once.
+        first = first or axes
         shares = sorted({result["asked"] for result in own})
         for way, (color, marker, title) in looks.items():
             errors = [
@@ -214,7 +217,7 @@ def ways(results, networks):
                 color=color,
                 marker=marker,
                 markeredgecolor="white",
-                label=title if axes is panels[0] else None,
+                label=title if axes is first else None,
             )
             for share, few in zip(shares, errors):
                 axes.plot([100 * share] * 2, [min(few), max(few)], color=color)
@@ -223,7 +226,7 @@ def ways(results, networks):
             dense,
             color=MUTED,
             linestyle="--",
-            label="dense" if axes is panels[0] else None,
+            label="dense" if axes is first else None,
         )
         clean(axes)
         _log_scale(axes, (1, 2, 5))
