@@ -11,6 +11,7 @@ from l0keras.graph.rules import BARRIER
 from l0keras.shrinking.plan import all_weights
 from l0keras.shrinking.stand_ins import gated_parts
 from l0keras.shrinking.stand_ins import generator_of
+from l0keras.stripping.rebuild import select
 
 
 class Shrinker(Builder):
@@ -64,12 +65,9 @@ class Shrinker(Builder):
         if node.rule is not BARRIER and not node.reads_from(position):
             return None
         tensor = super().given(node, position)
-        if node.rule is BARRIER or node.takes[position] is None:
+        if node.rule is BARRIER:
             return tensor
-        value = node.inputs[position]
-        indices = np.searchsorted(value.kept, node.takes[position]).tolist()
-        selected = ops.take(tensor, indices, axis=value.axis)
-        return self.name(selected, f"{node.name}_inputs")
+        return select(self, node, position, tensor)
 
     # === Layers ===
 

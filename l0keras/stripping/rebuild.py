@@ -19,18 +19,32 @@ def rebuild(graph):
     return _Rebuilder(graph).model()
 
 
+def select(builder, node, position, tensor):
+    """The channels that a node takes, of those that a tensor still has.
+
+    Args:
+        builder: the `Builder` of the new model, which names the selection.
+        node: a node whose channels have been chosen, see `choose_kept`.
+        position: the position of the tensor among the inputs of the node.
+        tensor: a `KerasTensor` of the new model.
+
+    Returns:
+        A `KerasTensor`: the same where the node takes all of them.
+    """
+    if node.takes[position] is None:
+        return tensor
+    value = node.inputs[position]
+    indices = np.searchsorted(value.kept, node.takes[position]).tolist()
+    selected = ops.take(tensor, indices, axis=value.axis)
+    return builder.name(selected, f"{node.name}_inputs")
+
+
 class _Rebuilder(Builder):
     def given(self, node, position):
         if not node.reads_from(position):
             return None
         tensor = super().given(node, position)
-        if node.takes[position] is None:
-            return tensor
-        # Selects channels out of those that the tensor still has.
-        value = node.inputs[position]
-        indices = np.searchsorted(value.kept, node.takes[position]).tolist()
-        selected = ops.take(tensor, indices, axis=value.axis)
-        return self.name(selected, f"{node.name}_inputs")
+        return select(self, node, position, tensor)
 
     def clone(self, node):
         if node.rule is BARRIER:
