@@ -16,6 +16,11 @@ def storage_of(variable):
     return getattr(variable, "sparse_storage", None)
 
 
+def is_kernel(variable):
+    """Whether a variable is a kernel with at least two axes."""
+    return len(variable.shape) >= 2 and "kernel" in variable.name
+
+
 def sparse_variables(variables, connectivity, include):
     """Chooses the sparse variables and counts their connections.
 
@@ -65,7 +70,7 @@ def _is_chosen(variable, include):
         return bool(found) and math.prod(variable.shape) > 1
     if storage_of(variable) is not None:
         return True
-    return len(variable.shape) >= 2 and "kernel" in variable.name
+    return is_kernel(variable)
 
 
 def _count(variable, share):

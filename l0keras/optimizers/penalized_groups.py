@@ -35,7 +35,9 @@ class PenalizedGroups:
     """
 
     def __init__(self, groups, variables, regularizer, strength, asked, taken):
-        own = [_find(path, variables) for path in groups.paths]
+        own = [
+            find_variable("groups", path, variables) for path in groups.paths
+        ]
         for variable, index in zip(own, groups.indices):
             _check_fits(variable, index, taken)
         self.groups = groups
@@ -69,8 +71,17 @@ class PenalizedGroups:
         return found
 
 
-def _find(path, variables):
-    """The variable of a path, with or without the name of the model."""
+def find_variable(name, path, variables):
+    """The variable of a path, with or without the name of the model.
+
+    Args:
+        name: the name of the argument that has the path, for errors.
+        path: a string.
+        variables: the trainable variables of a model.
+
+    Raises:
+        ValueError: it is not the path of exactly one of them.
+    """
     ends = [
         v
         for v in variables
@@ -81,7 +92,7 @@ def _find(path, variables):
     exact = [v for v in ends if v.path == path] or ends
     if len(exact) != 1:
         raise ValueError(
-            "Argument `groups` must be groups of the trainable variables of "
+            f"Argument `{name}` must be about the trainable variables of "
             f"the model that is trained. Received: {path!r}, which is the "
             f"path of {len(exact)} of "
             f"{[variable.path for variable in variables]}"

@@ -120,7 +120,9 @@ class WeightGroups:
         found, shapes = [], []
         for path, index in zip(self.paths, self.indices):
             [(shape, left)] = [
-                part for other, part in parts.items() if _is_same(path, other)
+                part
+                for other, part in parts.items()
+                if is_same_path(path, other)
             ]
             shapes.append(shape)
             if left is not None:
@@ -151,7 +153,7 @@ class WeightGroups:
         return cls(**config)
 
 
-def _is_same(path, other):
+def is_same_path(path, other):
     """Whether two paths are of one variable, with or without its model."""
     return (
         path == other
