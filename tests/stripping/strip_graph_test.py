@@ -656,3 +656,116 @@ def test_a_merge_selects_no_more_than_it_needs(rng):
     stripped = strip(model, rng)
     assert stripped.get_layer("reader").kernel.shape == (4, 2)
     assert stripped.get_layer("merge").output.shape == (None, 4)
+
+
+def tower():
+    return keras.Sequential(
+        [
+            keras.Input((9, 9, 2)),
+            layers.Conv2D(6, 3, activation="relu", name="first"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(5, 3, activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4, name="third"),
+        ]
+    )
+
+
+def scalings(model):
+    """The operations that only multiply channels by numbers."""
+    return [
+        operation.name
+        for operation in model.operations
+        if isinstance(operation, (HardConcreteGate, layers.Rescaling))
+    ]
+
+
+def graded(gates):
+    """Gates from closed to open, with values between."""
+    for gate in gates:
+        size = gate.log_alpha.shape[0]
+        gate.log_alpha.assign(np.linspace(-8, 2, size))
+
+
+@pytest.mark.parametrize("calls", [2, 3])
+def test_calls_of_a_layer_with_the_same_gates_fold_them_once(rng, calls):
+    own = tower()
+    inputs = [keras.Input((9, 9, 2)) for _ in range(calls)]
+    x = layers.Concatenate()([own(x) for x in inputs])
+    gated = l0keras.sparsify(keras.Model(inputs, x))
+    randomize(gated, rng)
+    graded(l0keras.gates_of(gated))
+    stripped = strip(gated, rng)
+    assert scalings(stripped) == []
+    # Of -8 to 2, those above -2.4.
+    assert stripped.get_layer("first").filters == 3
+    assert len(stripped.get_layer("first")._inbound_nodes) == calls
+    assert "scaling" not in str(l0keras.report(gated, stripped))
+    alone = l0keras.sparsify(own)
+    graded(l0keras.gates_of(alone))
+    alone = l0keras.strip(alone)
+    assert stripped.count_params() == alone.count_params()
+
+
+class Scaled:
+    """Two calls of a dense layer, each with a scaling behind or in front."""
+
+    def __init__(self, gates, before):
+        inputs = [keras.Input((4,), name=name) for name in "ab"]
+        shared = layers.Dense(
+            4, activation="tanh" if before else "relu", name="shared"
+        )
+        ends = [layers.Dense(3, activation="tanh", name=n) for n in "cd"]
+        outputs = []
+        for x, gate, end in zip(inputs, gates, ends):
+            x = layers.Activation("tanh")(x)
+            if before:
+                x = shared(gate(x))
+            else:
+                x = layers.Activation("tanh")(gate(shared(x)))
+            outputs.append(end(x))
+        self.model = keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    "values, stays",
+    [
+        # Two gates of the same values; of others; and only one of them.
+        ([[-9.0, -1, 1, 9]] * 2, False),
+        ([[-9.0, -1, 1, 9], [-9.0, -1, 0, 9]], True),
+        ([[-9.0, -1, 1, 9], None], True),
+    ],
+)
+def test_calls_of_a_layer_with_gates_of_their_own(rng, values, stays, before):
+    gates = [
+        layers.Identity() if one is None else HardConcreteGate(name=f"gate{i}")
+        for i, one in enumerate(values)
+    ]
+    model = Scaled(gates, before).model
+    randomize(model, rng)
+    for gate, one in zip(gates, values):
+        if one is not None:
+            gate.log_alpha.assign(one)
+    stripped = strip(model, rng)
+    assert bool(scalings(stripped)) == stays
+    text = str(l0keras.report(model, stripped))
+    said = "'shared' is called 2 times, and not with the same gates" in text
+    assert said == stays
+
+
+def test_gates_in_front_and_behind_of_a_layer_that_calls_itself(rng):
+    """The product of all gates of a call has to be the same."""
+    inputs = keras.Input((4,))
+    shared = layers.Dense(4, activation="relu", name="shared")
+    gates = [HardConcreteGate(name=f"gate{i}") for i in range(2)]
+    x = gates[0](shared(inputs))
+    x = layers.LeakyReLU()(x)
+    x = layers.Activation("tanh")(gates[1](x))
+    y = gates[0](shared(layers.Activation("tanh")(x)))
+    y = layers.Activation("tanh")(gates[1](y))
+    model = keras.Model(inputs, y)
+    randomize(model, rng)
+    for gate in gates:
+        gate.log_alpha.assign([0.5, -1, 1, 9])
+    assert scalings(strip(model, rng)) == []
