@@ -34,6 +34,7 @@ from l0keras.reporting.accounting import architecture
 from l0keras.reporting.report import report
 from l0keras.shrinking.close_gates import close_gates
 from l0keras.shrinking.shrink import shrink
+from l0keras.shrinking.shrinking import Shrinking
 from l0keras.stripping.strip import strip
 from l0keras.version import __version__
 
@@ -43,6 +44,7 @@ __all__ = [
     "GateGenerator",
     "HardConcreteGate",
     "SharedGate",
+    "Shrinking",
     "WeightGroups",
     "__version__",
     "architecture",

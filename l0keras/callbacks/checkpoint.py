@@ -31,6 +31,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: the name of the file, ending in `.npz`.
+        shrinking: the `l0keras.Shrinking` that trains the model, `None` where
+            it is not cut in its training. What it knows is saved, too.
 
     Raises:
         ValueError: `path` does not end in `.npz`.
@@ -44,9 +46,10 @@ class Checkpoint(keras.callbacks.Callback):
     >>> model.fit(x, y, epochs=9, initial_epoch=done, callbacks=[checkpoint])
     """
 
-    def __init__(self, path):
+    def __init__(self, path, shrinking=None):
         super().__init__()
         self.path = os.fspath(path)
+        self._shrinking = shrinking
         if not self.path.endswith(".npz"):
             raise ValueError(
                 "Argument `path` must end in '.npz'. "
@@ -55,6 +58,42 @@ class Checkpoint(keras.callbacks.Callback):
         # One dict for each finished epoch: "epoch" (from 1), "seconds", logs.
         self.history = []
         self._began = None
+
+    def resume(self, model):
+        """Cuts a model as it was cut, and gives it the saved state.
+
+        Args:
+            model: a built and compiled model, as it was before training.
+
+        Returns:
+            The model to go on with, and the number of finished epochs: `model`
+            itself and 0 without a file.
+
+        Raises:
+            CheckpointError: as `restore`.
+
+        Example:
+
+        >>> checkpoint = Checkpoint("run/checkpoint.npz", shrinking)
+        >>> model, done = checkpoint.resume(model)
+        >>> model = shrinking.fit(
+        ...     model,
+        ...     {"x": x, "y": y},
+        ...     epochs=9,
+        ...     initial_epoch=done,
+        ...     callbacks=[checkpoint],
+        ... )
+        """
+        if self._shrinking is not None and os.path.exists(self.path):
+            state = _read(self.path)[0].get("shrinking")
+            try:
+                model = self._shrinking.restore(model, state)
+            except (TypeError, ValueError, KeyError) as error:
+                raise CheckpointError(
+                    f"The checkpoint {self.path!r} belongs to another model, "
+                    f"or to a training without cuts: {error}"
+                ) from error
+        return model, self.restore(model)
 
     def restore(self, model):
         """Gives a model the saved state; without a file it stays the same.
@@ -102,7 +141,10 @@ class Checkpoint(keras.callbacks.Callback):
                     f"end of epoch {epoch + 1}."
                 )
         self.history.append(row)
-        _write(self.path, {"history": self.history}, values)
+        meta = {"history": self.history}
+        if self._shrinking is not None:
+            meta["shrinking"] = self._shrinking.state()
+        _write(self.path, meta, values)
 
 
 def _variables(model):

@@ -55,20 +55,21 @@ class Backup:
                 f"to, or None. Received: backup_dir={folder!r} ({error})"
             ) from None
 
-    def record(self, stage):
+    def record(self, stage, shrinking=None):
         """A callback for a training, with the logs of all of its epochs.
 
         Args:
             stage: `GATES` or `TUNING`.
+            shrinking: the `Shrinking` that trains, if there is one.
 
         Returns:
-            A callback that has `restore(model)`, which gives a compiled model
-            its state back and returns the number of finished epochs, and
+            A callback that has `resume(model)`, which returns a compiled model
+            with the state to go on from and the number of finished epochs, and
             `logs`, a list of dictionaries.
         """
         if self._folder is None:
             return _Logs()
-        return _Kept(self._path(_file(stage)))
+        return _Kept(self._path(_file(stage)), shrinking)
 
     def is_over(self, stage):
         """Whether a training need not be gone on with."""
@@ -160,8 +161,8 @@ class _Logs(keras.callbacks.Callback):
         super().__init__()
         self.logs = []
 
-    def restore(self, model):
-        return 0
+    def resume(self, model):
+        return model, 0
 
     def on_epoch_end(self, epoch, logs=None):
         self.logs.append(dict(logs or {}))

@@ -23,6 +23,8 @@ from l0keras.graph.builder import Builder
 from l0keras.graph.trace import trace
 from l0keras.placement.sparsify import sparsify
 from l0keras.reporting.report import report
+from l0keras.shrinking.shrinking import Shrinking
+from l0keras.shrinking.shrinking import take_gates
 from l0keras.stripping.plan import check_widths
 from l0keras.targets import Target
 from l0keras.targets import as_targets
@@ -56,6 +58,7 @@ def compress(
     rules: dict | None = None,
     round_to: int | None = None,
     min_units: int = 1,
+    shrink: bool = True,
     seed: int | None = None,
     backup_dir: str | os.PathLike | None = None,
     verbose: int | str = "auto",
@@ -94,10 +97,12 @@ def compress(
         temperature: what logits are divided by to soften the probabilities,
             above 0.
         callbacks: a list of `keras.callbacks.Callback` for both trainings.
-            Their `model` is the one with gates first and then the small one;
-            epochs are counted through.
+            Their `model` is the one with gates first, which may be replaced by
+            smaller ones, and then the small one; epochs are counted through.
         rules: which layers get gates, as in `l0keras.sparsify`.
         round_to, min_units: as in `l0keras.cut`.
+        shrink: whether the model with gates is cut while it trains, where that
+            saves time, see `l0keras.Shrinking`.
         seed: an integer that fixes the gates. `keras.utils.set_random_seed`
             fixes the rest.
         backup_dir: a folder for this call alone. A call that was stopped goes
@@ -187,34 +192,43 @@ def compress(
         temperature=temperature,
         rules=rules,
         seed=seed,
+        shrink=shrink,
         **widths,
     )
+    shrinking = Shrinking(data.steps, data.batch_size, **widths)
     progress = Progress(epochs, data.steps, verbose)
     history = History()
 
-    def train(trained, stage, size, begin, end, more):
+    def train(trained, stage, size, begin, end, more, fit):
         progress.stage(stage, size)
-        record = backup.record(stage)
-        done = record.restore(trained)
+        cuts = stage == GATES and shrink
+        record = backup.record(stage, shrinking if cuts else None)
+        trained, done = record.resume(trained)
         if not backup.is_over(stage):
             # Also after the last epoch: averages may take the place of
             # weights at the end.
-            with distilled(trained, teacher, settings, **taught):
-                trained.fit(
-                    **data.fit_arguments(done if begin + done < end else 0),
-                    initial_epoch=begin + done,
-                    epochs=end,
-                    callbacks=[*callbacks, *more, progress, record],
-                    verbose=0,
-                )
+            trained = fit(
+                trained,
+                lambda epoch: {
+                    **data.fit_arguments(epoch - begin if epoch < end else 0),
+                    "verbose": 0,
+                },
+                epochs=end,
+                initial_epoch=begin + done,
+                callbacks=[*callbacks, *more, progress, record],
+                around=lambda one: distilled(one, teacher, settings, **taught),
+            )
         history.add(stage, record.logs)
+        return trained
 
     progress.say("Measuring the dense model")
     settings.compile(dense)
     dense_scores = data.evaluate(dense)
     settings.compile(gated)
     warn = WarnOpenGates("`epochs`", "`epochs`")
-    train(gated, GATES, sizes.expected_now, 0, first, [warn])
+    fit = shrinking.fit if shrink else _fit
+    whole = gated
+    gated = train(gated, GATES, sizes.expected_now, 0, first, [warn], fit)
     progress.say("Cutting")
     kept = backup.load_cut(gated)
     if kept is None:
@@ -225,16 +239,18 @@ def compress(
     refresh_batch_norm(small, data.batches())
     reached = sizes.reached(small)
     settings.compile(small, decay_steps=(epochs - first) * data.steps)
-    train(small, TUNING, lambda _: sizes.text(reached), first, epochs, [])
+    train(small, TUNING, lambda _: sizes.text(reached), first, epochs, [], _fit)
     progress.say("Measuring the small model")
     small_scores = data.evaluate(small)
     # The learning rate is 0 now, and whoever trains on wants another one.
     settings.compile(small)
     costs = compared(dense, small)
     progress.end()
+    if gated is not whole:
+        take_gates(whole, gated)
     result = Compressed(
         model=small,
-        report=report(gated, small),
+        report=report(whole, small),
         history=history,
         table={
             "targets": sizes.rows(expected, reached),
@@ -245,6 +261,15 @@ def compress(
     )
     backup.remove()
     return result
+
+
+def _fit(model, arguments, *, initial_epoch, around, **kwargs):
+    """As `Shrinking.fit`, without cuts."""
+    with around(model):
+        model.fit(
+            **arguments(initial_epoch), initial_epoch=initial_epoch, **kwargs
+        )
+    return model
 
 
 def _check_numbers(epochs, teacher_share, temperature, verbose):

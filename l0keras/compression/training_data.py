@@ -31,6 +31,7 @@ class TrainingData:
 
     Attributes:
         steps: the number of steps in an epoch, an integer.
+        batch_size: the number of examples in a step, as far as it is known.
         name: what models are to be evaluated on, the name of an argument, or
             `None` where data can be seen only once.
 
@@ -95,7 +96,7 @@ class TrainingData:
         )
         self.steps = _count(x, adapter, steps_per_epoch)
         self._x, self._y = x, y
-        self._batch_size = batch_size or 32
+        self.batch_size = batch_size or adapter.batch_size or 32
         self._validation = validation_data
         self._validation_steps = validation_steps
         reorders = self._arrays or (
@@ -182,7 +183,7 @@ class TrainingData:
     def _batches_of_arrays(self, seed):
         x = keras.tree.map_structure(np.asarray, self._x)
         rows = len(keras.tree.flatten(x)[0])
-        size = min(self._batch_size, rows)
+        size = min(self.batch_size, rows)
         order = np.random.default_rng(seed).permutation(rows)
         # A last one that is smaller would count as much as the others.
         for start in range(0, rows - size + 1, size):

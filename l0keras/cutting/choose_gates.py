@@ -3,12 +3,13 @@
 import numpy as np
 
 
-def choose_gates(scores, protected, counter, limits):
+def choose_gates(scores, protected, allowed, counter, limits):
     """Takes the best gates as long as the model fits, then any that still do.
 
     Args:
         scores: a float for each gate; the highest stay first.
         protected: booleans, the gates that stay in any case.
+        allowed: booleans, the gates that may stay.
         counter: what counts the sizes of a choice, see `CostCounter`.
         limits: the largest sizes, an array.
 
@@ -17,6 +18,7 @@ def choose_gates(scores, protected, counter, limits):
         ones fit.
     """
     order = np.argsort(-scores, kind="stable")
+    order = order[allowed[order]]
 
     def best(count):
         kept = protected.copy()
@@ -39,7 +41,7 @@ def choose_gates(scores, protected, counter, limits):
     tried = kept.copy()
     for _ in range(counter.most_tries):
         room = limits - counter.sizes(kept)
-        possible = ~tried & counter.may_fit(kept, room)
+        possible = ~tried & allowed & counter.may_fit(kept, room)
         if not np.any(possible):
             break
         gate = order[np.argmax(possible[order])]

@@ -41,7 +41,7 @@ def cut(
 
     The result is to be trained further, as the weights are not used to the
     last gates that go; `callbacks.refresh_batch_norm` comes first where there
-    is batch normalization.
+    is batch normalization. Gates that were closed for good stay closed.
 
     Source: the ranking at the end is that of Xia, Zhong and Chen, ACL 2022
     (arXiv:2204.00408), there in each layer by itself.
@@ -51,7 +51,7 @@ def cut(
             It is not changed.
         target: an `l0keras.targets.Target` or a list of several. `None` for
             what `sparsify` was asked for. Shares are of the model with all
-            gates open.
+            gates open; of one that `l0keras.shrink` made, all that are left.
         min_units: how many gates of each vector stay at least, and units of
             each layer.
         round_to: as in `l0keras.strip`; the size includes what is added.
@@ -98,7 +98,9 @@ def kept_gates(gated, target, representative_data, *, min_units, round_to):
             f"Received: gated={gated!r}"
         )
     budget, gates = _gates(gated)
-    cutter = _Cutter(gated, gates, min_units, round_to, representative_data)
+    cutter = _Cutter(
+        *(gated, budget, gates, min_units, round_to, representative_data)
+    )
     if target is None and (budget is None or not budget.targets):
         raise ValueError(
             "Argument `target` must be given for a model that `sparsify` was "
@@ -124,15 +126,16 @@ def cut_to(gated, kept, *, min_units, round_to, check):
     Returns:
         A plain `keras.Model`.
     """
-    _, gates = _gates(gated)
-    cutter = _Cutter(gated, gates, min_units, round_to, None)
+    budget, gates = _gates(gated)
+    cutter = _Cutter(gated, budget, gates, min_units, round_to, None)
     return cutter.strip(kept, check=check)
 
 
 def _gates(gated):
     """The `GateBudget` of a model, or `None`, and the gates in its order.
 
-    Gates that it does not make stay as they are.
+    Gates that it does not make stay as they are. `None` is in the place of
+    those that `shrink` has left nothing of.
     """
     gates = gates_of(gated)
     if not gates:
@@ -147,26 +150,34 @@ def _gates(gated):
     ]
     if not made:
         return None, gates
-    made.sort(key=lambda pair: pair[0][1])
-    return made[0][0][0], [gate for _, gate in made]
+    budget = made[0][0][0]
+    found = {index: gate for (_, index), gate in made}
+    return budget, [found.get(index) for index in range(len(budget.units))]
 
 
 class _Cutter:
     """Strips a model with a choice of its gates."""
 
-    def __init__(self, gated, gates, min_units, round_to, data):
+    def __init__(self, gated, budget, gates, min_units, round_to, data):
         self._gated = gated
-        self._gates = gates
+        self._gates = [gate for gate in gates if gate is not None]
         self._arguments = {"min_units": min_units, "round_to": round_to}
         self._min_units = min_units
         self._data = data
-        self._values, scores = [], []
-        for gate in gates:
+        self._values, scores, allowed = [], [], []
+        for index, gate in enumerate(gates):
+            if gate is None:
+                scores.append(np.full(budget.units[index], -np.inf))
+                allowed.append(np.zeros(budget.units[index], bool))
+                self._values.append(None)
+                continue
             log_alpha = ops.convert_to_numpy(gate.current_log_alpha())
             scores.append(log_alpha.reshape(-1))
+            allowed.append(~gate.closed_for_good().reshape(-1))
             self._values.append(_values(gate, log_alpha))
         self._sizes = [len(own) for own in scores]
         self.scores = np.concatenate(scores)
+        self._allowed = np.concatenate(allowed)
 
     def absolute(self, targets):
         """Targets with numbers in the place of shares."""
@@ -188,6 +199,7 @@ class _Cutter:
         values = [
             np.where(own.reshape(value.shape), value, 0.0)
             for own, value in zip(kept, self._values, strict=True)
+            if value is not None
         ]
         with hold_gates(self._gates, values):
             return strip(self._gated, check=check, **self._arguments)
@@ -205,7 +217,10 @@ class _Cutter:
         # Limits that are close to each other often leave the same gates.
         known = {}
         for _ in range(_MOST_CUTS):
-            kept = choose_gates(self.scores, protected, counter, limits * scale)
+            kept = choose_gates(
+                *(self.scores, protected, self._allowed),
+                *(counter, limits * scale),
+            )
             if kept is None:
                 low, scale = scale, (2 * scale if high == np.inf else high)
                 if scale == low or scale > 100:
@@ -219,7 +234,7 @@ class _Cutter:
             if share <= 1:
                 if share > most:
                     best, most = kept, share
-                if share >= _ENOUGH or np.all(kept):
+                if share >= _ENOUGH or np.all(kept[self._allowed]):
                     break
                 low = scale
             else:
@@ -247,7 +262,7 @@ class _Cutter:
         for size in self._sizes:
             own = self.scores[start : start + size]
             best = np.argsort(-own, kind="stable")[: self._min_units]
-            protected[start + best] = True
+            protected[start + best[np.isfinite(own[best])]] = True
             start += size
         return protected
 

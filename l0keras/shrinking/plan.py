@@ -95,8 +95,8 @@ def _graph(model, whole):
             # No rule knows this type.
             node.operation.source = _Whole(node.operation.owner)
     find_rules(graph)
-    # How many operations there are before any is found idle.
-    graph.before = len(_operations(graph))
+    # The operations that there are before any is found idle.
+    graph.before = _operations(graph)
     load_params(graph)
     rng = np.random.default_rng(0)
     for operation in _operations(graph):

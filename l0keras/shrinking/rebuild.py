@@ -188,7 +188,7 @@ def part_of(variable, index):
 def cuts_anything(graph, parts):
     """Whether a plan makes anything smaller."""
     alive = [node for node in graph.nodes if node.alive]
-    if len({id(node.operation) for node in alive}) < graph.before:
+    if len({id(node.operation) for node in alive}) < len(graph.before):
         return True
     found = (parts.get(id(node.operation)) for node in alive)
     return any(part is not None and _is_smaller(part) for part in found)

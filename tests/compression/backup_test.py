@@ -204,7 +204,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
     before = [ops.convert_to_numpy(v) for v in model.variables]
     backup.save_cut(model, np.ones(3))
     assert backup.load_cut(model) is None and not backup.is_over("Gates")
-    assert backup.record("Gates").restore(model) == 0
+    assert backup.record("Gates").resume(model) == (model, 0)
     backup.remove()
     assert not os.listdir(tmp_path)
     for value, variable in zip(before, model.variables):

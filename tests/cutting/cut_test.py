@@ -113,8 +113,9 @@ def test_the_choice_takes_the_best_and_then_what_fits():
     protected = np.zeros(9, bool)
     for _ in range(20):
         scores = rng.normal(size=9)
-        limit = rng.uniform(5, 60)
-        kept = choose_gates(scores, protected, counter, np.array([limit]))
+        allowed = rng.random(9) < 0.8
+        limit = np.array([rng.uniform(5, 60)])
+        kept = choose_gates(scores, protected, allowed, counter, limit)
 
         def size(choice):
             n, m = np.sum(choice[:4]), np.sum(choice[4:])
@@ -124,13 +125,13 @@ def test_the_choice_takes_the_best_and_then_what_fits():
         order = np.argsort(-scores)
         expected = np.zeros(9, bool)
         for index in order:
-            expected[index] = True
+            expected[index] = allowed[index]
             if size(expected) > limit:
                 expected[index] = False
         assert size(kept) <= limit
         np.testing.assert_array_equal(kept, expected)
         # No gate that is left out would fit.
-        for index in np.flatnonzero(~kept):
+        for index in np.flatnonzero(allowed & ~kept):
             more = kept.copy()
             more[index] = True
             assert size(more) > limit
