@@ -24,7 +24,6 @@ from l0keras.graph.trace import trace
 from l0keras.placement.sparsify import sparsify
 from l0keras.reporting.report import report
 from l0keras.shrinking.shrinking import Shrinking
-from l0keras.shrinking.shrinking import take_gates
 from l0keras.stripping.plan import check_widths
 from l0keras.targets import Target
 from l0keras.targets import as_targets
@@ -246,8 +245,8 @@ def compress(
     settings.compile(small)
     costs = compared(dense, small)
     progress.end()
-    if gated is not whole:
-        take_gates(whole, gated)
+    # What is told of layers and gates begins with the first model.
+    shrinking.fill(whole, gated)
     result = Compressed(
         model=small,
         report=report(whole, small),

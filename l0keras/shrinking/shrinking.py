@@ -10,7 +10,7 @@ from l0keras.shrinking.close_gates import HARDLY_EVER
 from l0keras.shrinking.close_gates import close
 from l0keras.shrinking.close_gates import close_gates
 from l0keras.shrinking.close_gates import hardly_open
-from l0keras.shrinking.shrink import shrink
+from l0keras.shrinking.shrink import shrink_parts
 from l0keras.shrinking.work import saved_work
 from l0keras.shrinking.work import steps_of_a_cut
 from l0keras.stripping.plan import check_widths
@@ -78,6 +78,9 @@ class Shrinking:
         # By gates: which were hardly open at the last look, and which were
         # closed when the model was last cut.
         self._hardly_open, self._cut_off = {}, {}
+        # The model before the first cut, and for each variable of the last
+        # one, by its id, where it came from in there.
+        self._first, self._origins = None, {}
 
     # === Training ===
 
@@ -174,7 +177,18 @@ class Shrinking:
             return model
         self._cut_off.update(zip(gates, closed))
         self.cuts.append({"epoch": epoch, "saved": saved})
-        return shrink(model, **self._widths)
+        return self._cut(model)
+
+    def _cut(self, model):
+        smaller, origins = shrink_parts(model, **self._widths)
+        if self._first is None:
+            self._first = model
+            self._origins = {id(v): (v, None) for v in model.variables}
+        self._origins = {
+            key: _part(*self._origins[id(variable)], index)
+            for key, (variable, index) in origins.items()
+        }
+        return smaller
 
     def _best(self, gate):
         """The places of the gates of a layer that are not closed for good."""
@@ -229,7 +243,37 @@ class Shrinking:
             for name, gate in gates.items()
         ]
         close(model, gates.values(), masks)
-        return shrink(model, **self._widths)
+        return self._cut(model)
+
+    def fill(self, model: keras.Model, smaller: keras.Model):
+        """Gives a model what a smaller one has learned.
+
+        Both compute the same at test time then: what the smaller one has not
+        is behind closed gates, or nobody reads it.
+
+        Args:
+            model: the model that was trained first, or one made like it.
+            smaller: what `fit` returned.
+        """
+        if self._first is None:
+            model.set_weights(smaller.get_weights())
+            return
+        gates = _by_names(self._first)
+        masks = [
+            self._cut_off.get(name, np.zeros(gate.prob_open().shape, bool))
+            for name, gate in gates.items()
+        ]
+        close(model, gates_of(model), masks)
+        places = {id(v): i for i, v in enumerate(self._first.variables)}
+        for variable in smaller.variables:
+            original, index = self._origins[id(variable)]
+            filled = model.variables[places[id(original)]]
+            value = ops.convert_to_numpy(variable)
+            if index is not None:
+                whole = ops.convert_to_numpy(filled).copy()
+                whole.flat[index] = value
+                value = whole
+            filled.assign(value)
 
 
 def _check_count(name, number):
@@ -238,37 +282,6 @@ def _check_count(name, number):
             f"Argument `{name}` must be an integer of at least 1. "
             f"Received: {name}={number!r}"
         )
-
-
-def take_gates(model, smaller):
-    """Gives a model the gates of the smaller one that it was cut to.
-
-    Args:
-        model: the gated model as it was before its training. Gates that
-            `smaller` has not are closed; other weights stay.
-        smaller: what `Shrinking.fit` made of it.
-    """
-    gates, left = gates_of(model), _by_names(smaller)
-    gone = {
-        name: gate
-        for name, gate in _by_names(model).items()
-        if name not in left
-    }
-    close(
-        model,
-        gone.values(),
-        [np.ones(gate.prob_open().shape, bool) for gate in gone.values()],
-    )
-    known = {variable.path: variable for variable in smaller.variables}
-    for layer in {id(one): one for one in map(_owner, gates)}.values():
-        for variable in layer.variables:
-            if variable.path in known:
-                variable.assign(known[variable.path])
-
-
-def _owner(gate):
-    """The layer with the weights of a gate."""
-    return gate if gate.log_alpha is not None else gate.generated_by()[0]
 
 
 def _by_names(model):
@@ -281,6 +294,13 @@ def _name(gate):
         return gate.log_alpha.path
     generator, index = gate.generated_by()
     return f"{generator.weights[0].path}:{index}"
+
+
+def _part(original, outer, index):
+    """The part of a part of a variable."""
+    if outer is None or index is None:
+        return original, index if outer is None else outer
+    return original, outer.reshape(-1)[index]
 
 
 def _listed(masks):

@@ -143,13 +143,13 @@ def test_one_call_makes_a_plain_small_model_and_leaves_the_caller_alone():
 def test_closed_gates_leave_while_others_are_trained(monkeypatch):
     monkeypatch.setattr(shrinking, "steps_of_a_cut", lambda *_: 0.0)
     model, record = network(hidden=40), Record()
-    arguments = {"target": Target("params", 0.2), "epochs": 12, "seed": 1}
+    arguments = {"target": Target("params", 0.2), "epochs": 8, "seed": 1}
     compiled(model, keras.optimizers.Adam(0.05))
     result = compress(model, callbacks=[record], **arguments)
-    gated, small = record.weights[:6], record.weights[6:]
+    gated, small = record.weights[:4], record.weights[4:]
     assert gated == sorted(gated, reverse=True)
     assert gated[0] > gated[-1] > small[0] == small[-1]
-    assert record.epochs == list(range(12))
+    assert record.epochs == list(range(8))
     (row,) = result.table["targets"]
     assert 0.9 * row["asked"] < row["reached"] <= row["asked"]
     # All that is told begins with the whole model.
@@ -157,9 +157,6 @@ def test_closed_gates_leave_while_others_are_trained(monkeypatch):
     hidden = result.report.layers[0]
     assert hidden["name"] == "hidden" and hidden["units"][0] == 40
     assert result.report.closed[1] == 8 + 40 + 38
-    straight = Record()
-    compress(model, callbacks=[straight], shrink=False, **arguments)
-    assert len(set(straight.weights[:6])) == 1
 
 
 def test_statistics_are_measured_after_the_cut(capsys):

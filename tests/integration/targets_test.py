@@ -159,6 +159,20 @@ def history(workdir):
     return rows
 
 
+def check_same(folders, reports):
+    """Two runs have the same history, errors and weights, bit by bit."""
+    one, other = map(history, folders)
+    assert one == other
+    assert reports[0]["test_error"] == reports[1]["test_error"]
+    for name in ("model.keras", "stripped.keras"):
+        one, other = (
+            keras.saving.load_model(folder / name).get_weights()
+            for folder in folders
+        )
+        for value, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(value, same)
+
+
 @pytest.mark.parametrize("epoch", [3, 7, 9])
 def test_runs_with_a_target_resume(epoch, cut, tmp_path, monkeypatch):
     """Stopped with gates, after their last epoch, and in fine-tuning."""
@@ -174,15 +188,32 @@ def test_runs_with_a_target_resume(epoch, cut, tmp_path, monkeypatch):
     assert len(history(tmp_path)) == epoch + 1
     report = train(GATES, tmp_path)
     workdir, straight = cut
-    assert history(tmp_path) == history(workdir)
-    assert report["test_error"] == straight["test_error"]
-    for name in ("model.keras", "stripped.keras"):
-        one, other = (
-            keras.saving.load_model(folder / name).get_weights()
-            for folder in (tmp_path, workdir)
-        )
-        for value, same in zip(one, other, strict=True):
-            np.testing.assert_array_equal(value, same)
+    check_same([tmp_path, workdir], [report, straight])
+
+
+def test_runs_that_shrink_resume(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "l0keras.shrinking.shrinking.steps_of_a_cut", lambda *_: 0.0
+    )
+    config = dataclasses.replace(GATES, shrink=True)
+    sizes = []
+
+    def stop(self, own, logs=None):
+        sizes.append(self.model.count_params())
+        if own == 7:
+            raise KeyboardInterrupt
+
+    folders = [tmp_path / name for name in ("stopped", "straight")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folders[0])
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+    reports = [train(config, folder) for folder in folders]
+    check_same(folders, reports)
+    # The network that is told of has all units, and computes the same.
+    assert reports[0]["max_difference"]["tflite"] < 1e-4
+    assert reports[0]["params"]["gated"] > reports[0]["params"]["dense"]
 
 
 def test_a_target_needs_no_fine_tuning(tmp_path):

@@ -41,7 +41,7 @@ class Trained:
     small: keras.Model | None = None
 
 
-def without_optimizer(config, data, model, epoch_steps):
+def without_optimizer(config, data, model, epoch_steps, shrinking=None):
     """The trained network, to save and to cut.
 
     Args:
@@ -49,9 +49,12 @@ def without_optimizer(config, data, model, epoch_steps):
         data: what `input_pipeline.load` returns.
         model: the compiled model as the last step left it.
         epoch_steps: see `networks.build`.
+        shrinking: what has cut the model while it was trained, an
+            `l0keras.Shrinking`, or `None`.
 
     Returns:
-        A `Trained`.
+        A `Trained`, whose network has the units that were cut, too, behind
+        closed gates.
     """
     trained = networks.build(
         config,
@@ -61,7 +64,8 @@ def without_optimizer(config, data, model, epoch_steps):
         data.normalization,
         epoch_steps,
     )
-    return Trained(trained, _take_over(model, trained, data))
+    fill = shrinking.fill if shrinking else _fill
+    return Trained(trained, _take_over(model, trained, data, fill))
 
 
 def with_small(trained, model, small, data):
@@ -76,17 +80,21 @@ def with_small(trained, model, small, data):
     Returns:
         A `Trained`.
     """
-    raw_error = _take_over(model, small, data)
+    raw_error = _take_over(model, small, data, _fill)
     return dataclasses.replace(trained, raw_error=raw_error, small=small)
 
 
-def _take_over(model, other, data):
+def _take_over(model, other, data, fill):
     """Gives another model the averaged weights; returns the error without."""
-    other.set_weights(model.get_weights())
+    fill(other, model)
     raw_error = error_percent(predict(other, data), data)
     with callbacks.averaged_weights(model):
-        other.set_weights(model.get_weights())
+        fill(other, model)
     return raw_error
+
+
+def _fill(model, trained):
+    model.set_weights(trained.get_weights())
 
 
 def write(config, data, model, result, history, folder):

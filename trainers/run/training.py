@@ -97,7 +97,11 @@ class Training:
             if self._stopping:
                 self._model.load_weights(self._folder.file(BEST))
             trained = results.without_optimizer(
-                self._config, self._data, self._model, self._steps
+                self._config,
+                self._data,
+                self._model,
+                self._steps,
+                self._shrinking,
             )
             if self._config.is_cut:
                 trained = self._cut(trained)
@@ -171,10 +175,13 @@ class Training:
                 self._steps,
             )
             self._compile(make_optimizer(config, self._steps, self._model))
+        self._shrinking = None
+        if config.shrink:
+            self._shrinking = l0keras.Shrinking(self._steps, config.batch_size)
         self._checkpoint = callbacks.Checkpoint(
-            self._folder.file("checkpoint.npz")
+            self._folder.file("checkpoint.npz"), self._shrinking
         )
-        self._first_epoch = self._checkpoint.restore(self._model)
+        self._model, self._first_epoch = self._checkpoint.resume(self._model)
         # The rows of epochs that other checkpoints know.
         self._history = []
         self._stopping = None
@@ -256,45 +263,56 @@ class Training:
             file = self._folder.file(BEST)
             best = [keep_best(file, self._checkpoint)]
             stopping = [self._stopping]
-        batches = self._data.train_batches(
-            config.batch_size,
-            config.seed,
-            epochs,
-            self._first_epoch,
-            self._drop_remainder,
-        )
-        self._model.fit(
-            batches,
-            epochs=epochs,
-            initial_epoch=self._first_epoch,
-            steps_per_epoch=self._steps,
-            validation_data=self._validation,
-            callbacks=[
-                callbacks.TerminateOnNaN(),
-                callbacks.EvaluateAveraged(),
-                callbacks.GateLogger(),
-                SayOpenGates(),
-                callbacks.ConnectionLogger(),
-                callbacks.GroupLogger(),
-                *best,
+        told = [
+            callbacks.TerminateOnNaN(),
+            callbacks.EvaluateAveraged(),
+            callbacks.GateLogger(),
+            SayOpenGates(),
+            callbacks.ConnectionLogger(),
+            callbacks.GroupLogger(),
+            *best,
+            self._checkpoint,
+            *stopping,
+            HistoryCsv(
+                self._folder.file("history.csv"),
                 self._checkpoint,
-                *stopping,
-                HistoryCsv(
-                    self._folder.file("history.csv"),
-                    self._checkpoint,
-                    self._history,
-                ),
-                keras.callbacks.TensorBoard(
-                    self._folder.file("tensorboard"), write_graph=False
-                ),
-                Progress(
-                    self._steps,
-                    "validation" if config.validation_examples else "test",
-                ),
-            ],
-            shuffle=False,
-            verbose=0,
-        )
+                self._history,
+            ),
+            keras.callbacks.TensorBoard(
+                self._folder.file("tensorboard"), write_graph=False
+            ),
+            Progress(
+                self._steps,
+                "validation" if config.validation_examples else "test",
+            ),
+        ]
+
+        def arguments(epoch):
+            batches = self._data.train_batches(
+                config.batch_size,
+                config.seed,
+                epochs,
+                epoch,
+                self._drop_remainder,
+            )
+            return {
+                "x": batches,
+                "steps_per_epoch": self._steps,
+                "validation_data": self._validation,
+                "shuffle": False,
+                "verbose": 0,
+            }
+
+        span = {"epochs": epochs, "initial_epoch": self._first_epoch}
+        # Frozen gates have come to rest, and what is cut has none.
+        if self._shrinking and epochs == config.epochs:
+            self._model = self._shrinking.fit(
+                self._model, arguments, callbacks=told, **span
+            )
+        else:
+            self._model.fit(
+                **arguments(self._first_epoch), callbacks=told, **span
+            )
         self._first_epoch = epochs
 
 
