@@ -8,6 +8,7 @@ import l0keras
 from l0keras.shrinking import shrinking as module
 from l0keras.shrinking.close_gates import close
 from l0keras.shrinking.work import saved_work
+from tests.optimizers.sparse_training import two_replicas
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(64, 8)).astype("float32")
@@ -29,15 +30,15 @@ def network():
     return keras.Model(inputs, layers.Dense(3, name="out")(x))
 
 
-def gated(model=None, **kwargs):
+def gated(model=None, eager=True):
     """A model whose gates close one after another."""
-    model = l0keras.sparsify(model or network(), l0=0.05, seed=3, **kwargs)
+    model = l0keras.sparsify(model or network(), l0=0.05, seed=3)
     for gate in l0keras.gates_of(model):
         gate.log_alpha.assign(np.linspace(-5, 3, gate.log_alpha.shape[0]))
     model.compile(
         keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        run_eagerly=True,
+        run_eagerly=eager,
     )
     return model
 
@@ -188,3 +189,19 @@ def test_what_a_cut_saves_is_counted():
     left = l0keras.count_macs(smaller) / l0keras.count_macs(model)
     assert saved_work(model) == pytest.approx(1 - left, abs=1e-9)
     assert saved_work(smaller) == 0
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow"
+)
+def test_replicas_shrink_alike(monkeypatch):
+    losses = []
+    for price in (0, np.inf):
+        price_of_a_cut(monkeypatch, price)
+        with two_replicas().scope():
+            model = gated(eager=False)
+        shrinking = l0keras.Shrinking(STEPS, 16)
+        smaller = trained(model, shrinking)
+        losses.append(smaller.history.history["loss"])
+        assert bool(shrinking.cuts) == (price == 0)
+    np.testing.assert_allclose(*losses, rtol=1e-3)
