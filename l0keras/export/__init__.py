@@ -16,8 +16,11 @@ from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.representative import sample_shapes
 from l0keras.export.litert.run_tflite import run_tflite
 from l0keras.export.litert.signature import signature
+from l0keras.export.micro.c_array import write_c_array
+from l0keras.export.micro.micro_file import MicroFile
 
 __all__ = [
+    "MicroFile",
     "QUANTIZATIONS",
     "ROUNDING",
     "ROUNDING_FACTOR",
@@ -34,4 +37,5 @@ __all__ = [
     "sample_shapes",
     "signature",
     "to_tf_keras",
+    "write_c_array",
 ]

@@ -21,6 +21,9 @@ from l0keras.export.litert.unsupported import layer_of
 from l0keras.export.litert.worker import WORKER
 from l0keras.export.litert.worker import WorkerDied
 from l0keras.export.litert.worker import WorkFailed
+from l0keras.export.micro.check import check_micro
+from l0keras.export.micro.check import check_target
+from l0keras.export.micro.micro_file import MicroFile
 
 # One example at a time gains nothing from more threads.
 THREADS = (1, 2, 4)
@@ -56,6 +59,8 @@ class TFLiteFile:
         top1_agreement: the share of predictions (argmaxes over the last axis)
             in which file and model agree; `None` for outputs without classes,
             and if the file was not run.
+        micro: for `target="micro"` what a microcontroller needs to know, a
+            `MicroFile`; else `None`.
     """
 
     path: str
@@ -69,6 +74,7 @@ class TFLiteFile:
     top1_agreement: float | None
     states: tuple = ()
     float_ops: tuple | None = None
+    micro: MicroFile | None = None
 
     def __str__(self):
         lines = [
@@ -95,6 +101,8 @@ class TFLiteFile:
             lines.append(f"  computes in floats: {', '.join(self.float_ops)}")
         if self.states:
             lines.append(f"  makes one step, with {', '.join(self.states)}")
+        if self.micro is not None:
+            lines.append(str(self.micro))
         if self.top1_agreement is not None:
             lines.append(
                 f"  same prediction as the model for "
@@ -114,6 +122,7 @@ def export_tflite(
     sample_shape=None,
     streaming: bool = False,
     integer_only: bool = False,
+    target: str | None = None,
 ) -> TFLiteFile:
     """Writes a model as a LiteRT file and checks the file by running it.
 
@@ -181,13 +190,21 @@ def export_tflite(
             which an operation computes in floats, as those do for which
             LiteRT has no integers. Without, the result has them in
             `float_ops`.
+        target: `"micro"` for a file that TensorFlow Lite for Microcontrollers
+            can run: `None`, `"int8"` or `"int16x8"`, in batches of 1 unless
+            `batch_size` is given. Layers whose operations it lacks are
+            written with others, where there are any; see the guide. The file
+            is loaded with it and, if `check` is `True`, run and compared with
+            LiteRT: outputs of integers may differ by one step, or as far as
+            LiteRT's own do if each number of the inputs changes by one.
 
     Returns:
         A `TFLiteFile` with the size, the latencies and the largest
         difference.
 
     Raises:
-        ImportError: ai-edge-litert is not installed, and `check` is `True`.
+        ImportError: ai-edge-litert is not installed, and `check` is `True`;
+            or tflite-micro is not, and `target` is `"micro"`.
         ValueError: `path`, `model` or data are not as above; a weight or a
             number of the data is NaN or infinite; the model computes in
             float64, was quantized by Keras or keeps states between batches;
@@ -196,8 +213,9 @@ def export_tflite(
         RuntimeError: LiteRT does not support an operation, or not in integers
             for `integer_only=True`, which is named with its layer; or the
             outputs of the file are not finite or differ by more than the
-            tolerance; or the converter or LiteRT ended their process, with
-            the layer that made them do so.
+            tolerance, or from LiteRT's with the runtime of the target, or
+            that lacks an operation; or the converter or LiteRT ended their
+            process, with the layer that made them do so.
 
     Example:
 
@@ -206,6 +224,7 @@ def export_tflite(
     """
     path = _checked(path)
     check_quantization(quantization, sparse_encoding, batch_size)
+    check_target(target, quantization, sparse_encoding)
     integers = QUANTIZATIONS[quantization].needs_data
     if integer_only and not integers:
         raise ValueError(
@@ -213,15 +232,18 @@ def export_tflite(
             "than 'int8' and 'int16x8'. "
             f"Received: quantization={quantization!r}"
         )
-    if check or integer_only:
+    if check or integer_only or target:
         # Raises before any work if LiteRT is not installed.
         interpreter_class()
-    origin = source(model)
+    origin = source(model, target)
     batch_size = origin.batch_size(batch_size)
+    if target == "micro":
+        batch_size = batch_size or 1
     shapes = named_shapes(sample_shape, origin.inputs)
     examples = _examples(origin, quantization, representative_data, streaming)
     # What the file is to compute.
     writer = StepSource(origin) if streaming else origin
+    check_target(target, quantization, sparse_encoding, writer.inputs)
     # It gets ready while the model is saved.
     WORKER.start()
     groups = _groups(examples)
@@ -248,6 +270,12 @@ def export_tflite(
                 )
                 shapes = writer.sample_shapes(shapes or _shapes(groups[0]))
                 latency = _timed(draft, origin, shapes)
+            micro = None
+            if target == "micro":
+                examples = None
+                if check:
+                    examples = _batches(writer, groups, streaming, batch_size)
+                micro = check_micro(draft, origin, examples)
         with open(draft, "rb") as file:
             content = file.read()
         os.replace(draft, path)
@@ -263,6 +291,7 @@ def export_tflite(
         top1_agreement=agreement,
         states=tuple(writer.states),
         float_ops=in_floats,
+        micro=micro,
     )
 
 
@@ -337,6 +366,19 @@ def _groups(examples):
         }
         for group in groups.values()
     ]
+
+
+def _batches(writer, groups, streaming, batch_size):
+    """Single examples of the file's inputs, each repeated to a batch."""
+    if streaming:
+        singles = writer.steps_of(groups)
+    else:
+        singles = [
+            {name: array[i : i + 1] for name, array in group.items()}
+            for group in groups
+            for i in range(len(next(iter(group.values()))))
+        ]
+    return _repeated(singles, batch_size)
 
 
 def _shapes(arrays):

@@ -42,8 +42,7 @@ def convert_frozen(model, quantization=None):
         return model(inputs, training=False)
 
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in origin.inputs]
-    integers = QUANTIZATIONS[quantization].needs_data
-    with quiet(), origin.as_in_file(integers):
+    with quiet(), origin.as_in_file(quantization):
         function = tf.function(call).get_concrete_function(*specs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         configure(converter, settings)

@@ -7,27 +7,33 @@ from keras.src.ops.numpy import Repeat
 from l0keras.export.litert.attributes import attributes
 from l0keras.export.litert.integer_forms import integer_forms
 from l0keras.export.litert.loops import inner_loop
+from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.micro.forms import micro_forms
+from l0keras.export.micro.selections import selections
 
 
-def lowered(model, integers):
+def lowered(model, quantization=None, target=None):
     """Has layers compute in forms that LiteRT has, in a block.
 
     The outputs are the same. After the block all layers are as before.
 
     Args:
         model: a functional model of Keras 3.
-        integers: whether the file is to compute in integers. Recurrent
-            layers with a fixed number of steps are unrolled then, for loops
+        quantization: that of the file. In files of integers, recurrent
+            layers with a fixed number of steps are unrolled, for loops
             compute in floats; otherwise they loop, in a form that the
             converter takes for any number of examples.
+        target: that of the file. For microcontrollers, which lack operations
+            of loops, recurrent layers are unrolled too.
     """
-    return attributes(
-        [
-            (operation, name, form)
-            for operation in _operations(model)
-            for name, form in _forms(operation, integers).items()
-        ]
-    )
+    changes = [
+        (operation, name, form)
+        for operation in _operations(model)
+        for name, form in _forms(operation, quantization, target).items()
+    ]
+    if target == "micro" and quantization == "int16x8":
+        changes += selections(model)
+    return attributes(changes)
 
 
 def _operations(model):
@@ -40,8 +46,14 @@ def _operations(model):
     return list(found.values())
 
 
-def _forms(operation, integers):
+def _forms(operation, quantization, target):
     """The attributes that an operation needs instead of its own."""
+    # What integers lack, microcontrollers lack in floats too.
+    integers = target == "micro" or QUANTIZATIONS[quantization].needs_data
+    if target == "micro":
+        forms = micro_forms(operation, quantization)
+        if forms:
+            return forms
     if isinstance(operation, layers.RNN) and not operation.unroll:
         if integers and steps(operation):
             return {"unroll": True}

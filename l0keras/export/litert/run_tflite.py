@@ -65,7 +65,7 @@ def run_signature(interpreter, inputs, batch_size=None):
     inputs = {name: np.asarray(array) for name, array in inputs.items()}
     _check(inputs, details)
     inputs = {
-        name: _quantized(array, details[name]) for name, array in inputs.items()
+        name: quantized(array, details[name]) for name, array in inputs.items()
     }
     examples = len(next(iter(inputs.values())))
     fixed = next(iter(details.values()))["shape_signature"][0]
@@ -94,7 +94,8 @@ def _full(array, size):
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
-def _quantized(array, details):
+def quantized(array, details):
+    """The integers of a quantized tensor for floats, see `signature`."""
     scale, zero_point = details["quantization"]
     if not scale or array.dtype == details["dtype"]:
         return array
@@ -140,7 +141,7 @@ def _check(inputs, details):
             )
 
 
-def open_tflite(file, num_threads=1, delegates=True):
+def open_tflite(file, num_threads=1, delegates=True, preserve=False):
     """Opens a LiteRT file in an `ai_edge_litert` interpreter.
 
     Args:
@@ -148,6 +149,7 @@ def open_tflite(file, num_threads=1, delegates=True):
         num_threads: an integer, at least 1.
         delegates: whether to use delegates, which put their own operations in
             the place of several of the file.
+        preserve: whether all tensors can be read after a run.
 
     Raises:
         ImportError: ai-edge-litert is not installed.
@@ -159,7 +161,10 @@ def open_tflite(file, num_threads=1, delegates=True):
             f"Received: num_threads={num_threads!r}"
         )
     Interpreter = interpreter_class()
-    settings = {"num_threads": num_threads}
+    settings = {
+        "num_threads": num_threads,
+        "experimental_preserve_all_tensors": preserve,
+    }
     if not delegates:
         from ai_edge_litert.interpreter import OpResolverType
 

@@ -15,7 +15,6 @@ from l0keras.export.litert.full_precision import full_precision
 from l0keras.export.litert.full_precision import is_half
 from l0keras.export.litert.lowering import lowered
 from l0keras.export.litert.lowering import steps
-from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.litert.worker import WORKER
 from l0keras.gates import gates_of
 from l0keras.graph.trace import as_functional
@@ -39,11 +38,12 @@ class Input:
     limit: int | None = None
 
 
-def source(model):
+def source(model, target=None):
     """Prepares a model for the converter and does not change it.
 
     Args:
         model: a Keras 3 model, with gates or without, or a `tf_keras.Model`.
+        target: as in `export_tflite`.
 
     Returns:
         A `Source`.
@@ -63,7 +63,7 @@ def source(model):
             "the model and load it under KERAS_BACKEND=tensorflow. Received: "
             f"backend {keras.backend.backend()!r}"
         )
-    return KerasSource(strip(model) if gates_of(model) else model)
+    return KerasSource(strip(model) if gates_of(model) else model, target)
 
 
 class Source:
@@ -82,9 +82,11 @@ class Source:
         states: the names of inputs that are states, see `StepSource`.
         endless: the names of recurrent layers with a free number of steps.
         stateful: the names of recurrent layers that keep their states.
+        target: as in `export_tflite`.
     """
 
     has_ranges = False
+    target = None
     states = ()
     endless = ()
     stateful = ()
@@ -175,9 +177,8 @@ class Source:
                 signature of the file has the names of the inputs and outputs.
         """
         with WORKER.folder("saved-model-", tempfile.gettempdir()) as folder:
-            integers = QUANTIZATIONS[quantization].needs_data
             saved = self.saved_names()
-            with self.as_in_file(integers):
+            with self.as_in_file(quantization):
                 self.save(folder, self._signature(batch_size, saved), saved)
             if examples is not None:
                 examples = [
@@ -211,7 +212,7 @@ class Source:
         """
         return shapes
 
-    def as_in_file(self, integers):
+    def as_in_file(self, quantization):
         """A context in which the layers compute as the file is to do."""
         return full_precision(self.flat_layers)
 
@@ -245,9 +246,15 @@ def _full(array, size):
 
 
 class KerasSource(Source):
-    """A plain functional model of Keras 3."""
+    """A plain functional model of Keras 3.
 
-    def __init__(self, model):
+    Args:
+        model: the model.
+        target: as in `export_tflite`.
+    """
+
+    def __init__(self, model, target=None):
+        self.target = target
         functional = as_functional(model)
         self.outputs = _output_names(functional)
         outputs = dict(zip(self.outputs, functional.outputs, strict=True))
@@ -293,8 +300,9 @@ class KerasSource(Source):
         ]
 
     @contextlib.contextmanager
-    def as_in_file(self, integers):
-        with super().as_in_file(integers), lowered(self._named, integers):
+    def as_in_file(self, quantization):
+        forms = lowered(self._named, quantization, self.target)
+        with super().as_in_file(quantization), forms:
             yield
 
     def fresh(self):
@@ -317,7 +325,7 @@ class KerasSource(Source):
             (
                 node.operation,
                 lambda node=node: KerasSource(
-                    keras.Model(inputs, list(node.outputs))
+                    keras.Model(inputs, list(node.outputs)), self.target
                 ),
             )
             for node in nodes

@@ -38,7 +38,7 @@ class StepSource(KerasSource):
     """
 
     def __init__(self, whole):
-        super().__init__(whole.model)
+        super().__init__(whole.model, whole.target)
         recurrent = self.layers_of(keras.layers.RNN)
         if not recurrent or min(len(one.shape) for one in self.inputs) < 2:
             raise ValueError(

@@ -43,7 +43,7 @@ def model_of(*makers):
 def test_the_other_form_computes_the_same(name):
     model = model_of(MAKERS[name])
     origin = KerasSource(model)
-    with origin.as_in_file(integers=True):
+    with origin.as_in_file("int8"):
         found = origin.call([X])
     expected = model.predict(X, verbose=0)
     np.testing.assert_allclose(list(found.values())[0], expected, atol=1e-5)

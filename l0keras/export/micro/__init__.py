@@ -1,0 +1,1 @@
+"""LiteRT files for microcontrollers: forms of layers, the check, C arrays."""
