@@ -35,6 +35,8 @@ def check(values):
         _check_file("report", values.report, (".json",), values)
     if values.command == "compress":
         _check_targets(values)
+    if values.command == "export":
+        _check_c_array(values)
     if hasattr(values, "data"):
         _check_data(values)
 
@@ -113,6 +115,19 @@ def _check_file(name, path, endings, values):
             f"Argument `{name}` must be a file that does not exist yet, unless "
             f"--overwrite is given. Received: {name}={path}"
         )
+
+
+def _check_c_array(values):
+    path = values.c_array
+    if path is None:
+        return
+    if values.target != "micro":
+        raise ValueError(
+            "Argument `c_array` is for --target=micro. "
+            f"Received: c_array={path}"
+        )
+    _check_file("c_array", path, (".cc",), values)
+    _check_file("c_array", path.removesuffix(".cc") + ".h", (".h",), values)
 
 
 def _check_targets(values):

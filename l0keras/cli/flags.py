@@ -246,6 +246,18 @@ def _add_export(commands):
         action="store_true",
         help="Refuses an int8 or int16x8 file with operations in floats.",
     )
+    parser.add_argument(
+        "--target",
+        choices=["micro"],
+        help="micro: a file for TensorFlow Lite for Microcontrollers, run with "
+        "it; prints the operations to register and the arena.",
+    )
+    parser.add_argument(
+        "--c_array",
+        type=_path,
+        metavar="FILE",
+        help="C++ array of the file for --target=micro, .cc, with a header.",
+    )
     _add_data(parser)
     _add_model(parser)
 

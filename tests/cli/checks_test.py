@@ -7,12 +7,13 @@ from l0keras.cli.flags import parse
 
 COMPRESS = ("compress", "m.keras", "--output=s.tflite", "--data=images")
 TARGET = "--target_macs=0.5"
+MICRO = ("export", "m.keras", "--output=s.tflite")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("m.keras", "n.h5", "old.keras", "old.json", "d.npz"):
+    for name in ("m.keras", "n.h5", "old.keras", "old.json", "old.h", "d.npz"):
         (tmp_path / name).write_text("")
     os.mkdir("images")
     os.mkdir("folder.keras")
@@ -30,6 +31,7 @@ def folder(tmp_path, monkeypatch):
         ("report", "m.keras", "old.keras"),
         ("export", "m.keras", "--output=s.tflite"),
         ("export", "m.keras", "--output=s.tflite", "--data=images"),
+        (*MICRO, "--target=micro", "--c_array=s.cc"),
     ],
 )
 def test_good_flags(words):
@@ -57,6 +59,9 @@ def test_good_flags(words):
         (("strip", "m.keras", "--output=old.keras"), "--overwrite"),
         (("report", "m.keras", "--report=r.txt"), "`report` must end in .json"),
         (("report", "m.keras", "--report=old.json"), "--overwrite"),
+        ((*MICRO, "--c_array=s.cc"), "`c_array` is for --target=micro"),
+        ((*MICRO, "--target=micro", "--c_array=s.c"), "must end in .cc"),
+        ((*MICRO, "--target=micro", "--c_array=old.cc"), "old.h"),
         (COMPRESS, "At least one of --target_params"),
         ((*COMPRESS[:3], TARGET), "`data` must name the examples to train on"),
         ((*COMPRESS, TARGET, "--data=no/folder"), "`data` must be a folder or"),

@@ -86,11 +86,13 @@ def test_export_of_integers_measures_the_file(data, here, capsys):
         f"--data={here / data}",
         "--rescale=1/255",
         "--report=r.json",
-        "--fixed_batch_size=1",
         "--integer_only",
+        "--target=micro",
+        "--c_array=a.cc",
     ]
     assert main(words) == 0
     text = capsys.readouterr().out
+    assert "a.cc, a.h" in text and "arena of" in text
     assert "which is 0.003922 times what is in the data" in text
     count = 19 if data == "images" else 33
     assert f"accuracy 100.00 % on {count} examples" in text
@@ -100,6 +102,9 @@ def test_export_of_integers_measures_the_file(data, here, capsys):
         report = json.load(file)
     assert report["file"] == {"name": "accuracy", "value": 1.0}
     assert report["path"] == "f.tflite"
+    with open("a.h") as file:
+        assert f"kFileBytes = {report['bytes']};" in file.read()
+    assert "AddFullyConnected" in report["micro"]["ops"]
     assert report["bytes"] == os.path.getsize("f.tflite")
 
 

@@ -9,6 +9,7 @@ from l0keras.cli.outputs import save_json
 from l0keras.cli.scores import score
 from l0keras.cli.scores import warn_of_chance
 from l0keras.export import export_tflite
+from l0keras.export import write_c_array
 from l0keras.gates import gates_of
 from l0keras.stripping.strip import strip
 
@@ -40,6 +41,7 @@ def run(values):
             values.sparse_encoding,
             values.fixed_batch_size,
             integer_only=values.integer_only,
+            target=values.target,
         )
         if data is not None:
             for key, what in (("model", model), ("file", name)):
@@ -48,6 +50,8 @@ def run(values):
                 )
     file = dataclasses.replace(file, path=path)
     print(file)
+    if values.c_array is not None:
+        print(f"  {', '.join(write_c_array(file, values.c_array))}")
     if scores:
         warn_of_chance(scores["model"], data.task)
         print(
