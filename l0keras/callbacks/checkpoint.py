@@ -55,9 +55,10 @@ class Checkpoint(keras.callbacks.Callback):
                 "Argument `path` must end in '.npz'. "
                 f"Received: path={self.path!r}"
             )
-        # One dict for each finished epoch: "epoch" (from 1), "seconds", logs.
+        # One dict for each finished epoch: "epoch" (from 1), "seconds" since
+        # the epoch before, and logs.
         self.history = []
-        self._began = None
+        self._ended = None
 
     def resume(self, model):
         """Cuts a model as it was cut, and gives it the saved state.
@@ -125,11 +126,13 @@ class Checkpoint(keras.callbacks.Callback):
         self.history = meta["history"]
         return len(self.history)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._began = time.perf_counter()
+    def on_train_begin(self, logs=None):
+        self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, "seconds": time.perf_counter() - self._began}
+        ended = time.perf_counter()
+        row = {"epoch": epoch + 1, "seconds": ended - self._ended}
+        self._ended = ended
         for name, value in (logs or {}).items():
             row[name] = value if isinstance(value, int) else float(value)
         variables = _variables(self.model)

@@ -109,15 +109,6 @@ class Config(Sizes, Groups, Connections, Gates):
         ],
         conflicts=[("a target", lambda c: c.is_cut)],
     )
-    shrink: bool = setting(
-        False,
-        "Cuts of the network while its gates are trained, where they save "
-        "time.",
-        needs=[
-            ("a method with gates", lambda c: c.is_gated),
-            ("patience=0", lambda c: not c.patience),
-        ],
-    )
     finetune_epochs: int = setting(
         0,
         "Number of further epochs without a penalty, with frozen gates, with "

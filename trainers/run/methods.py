@@ -108,6 +108,13 @@ class Gates:
         per_layer=True,
         conflicts=[_TARGET],
     )
+    shrink: bool = setting(
+        False,
+        "Cuts of the network while its gates are trained, where they save "
+        "time.",
+        needs=[_GATES],
+        conflicts=[("patience", lambda c: c.patience > 0)],
+    )
     sample_per: str = setting(
         "batch",
         "Examples that share a sample of the gates: those of a batch, or none.",

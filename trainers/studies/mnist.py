@@ -23,6 +23,7 @@ import statistics
 from absl import flags
 
 from trainers.run import program
+from trainers.run.tables import NAMES
 from trainers.run.training import train
 from trainers.studies import plots
 from trainers.studies import study
@@ -78,23 +79,24 @@ ROWS = (
 )
 
 
-class Mnist(study.Study):
-    """The networks of a paper's table, by their sizes.
+class Asked(study.Study):
+    """Networks that are asked for sizes, beside those of papers.
 
     Args:
+        name: see `study.Study`.
         rows: a tuple of `Row`.
         changes: a dict of settings that differ from the flagfiles.
     """
 
     goes_on = True
 
-    def __init__(self, rows=ROWS, changes=None):
+    def __init__(self, name="mnist", rows=ROWS, changes=None):
         changes = changes or {}
         rows = tuple(
             dataclasses.replace(row, changes={**row.changes, **changes})
             for row in rows
         )
-        super().__init__("mnist", rows)
+        super().__init__(name, rows)
         # Cards are those of flagfiles.
         self.keeps = not changes
 
@@ -102,18 +104,19 @@ class Mnist(study.Study):
         """See `Study.result`.
 
         Returns:
-            Also `units` (the architecture that is left), `asked` (parameters,
-            `None` of dense networks), `params`, `macs`, `bytes`, `epochs` and
-            `seconds`.
+            Also `units` (the architecture that is left), `of` ("params" or
+            "macs") and `asked`, a number (`None` of dense networks), `params`,
+            `macs`, `bytes`, `epochs` and `seconds`.
         """
         report = train(row.config(seed), folder, **where)
-        asked = report.get("targets", {}).get("params", {}).get("asked")
+        of, size = next(iter(report.get("targets", {}).items()), (None, {}))
         return {
             "name": row.name,
             "seed": seed,
             "test_error": report["test_error"]["stripped"],
             "units": report["units"]["stripped"],
-            "asked": asked,
+            "of": of,
+            "asked": size.get("asked"),
             "params": report["params"]["stripped"],
             "macs": report["macs"]["stripped"],
             "bytes": report["bytes"]["tflite"],
@@ -142,12 +145,15 @@ class Mnist(study.Study):
                 continue
             errors = [result["test_error"] for result in own]
             middle = self.median_run(results, row)
-            asked = middle["asked"]
+            asked = "-"
+            if middle["asked"] is not None:
+                name = NAMES[middle.get("of") or "params"]
+                asked = f"{middle['asked']:,.0f} {name}"
             lines.append(
                 [
                     row.title,
                     row.paper,
-                    "-" if asked is None else f"{asked:,.0f}",
+                    asked,
                     f"{middle['params']:,}",
                     middle["units"],
                     f"{middle['macs']:,}",
@@ -200,7 +206,7 @@ class Mnist(study.Study):
         summary.write_again(root)
 
 
-STUDY = Mnist()
+STUDY = Asked()
 
 
 def define_flags(flag_values=FLAGS):
@@ -219,10 +225,14 @@ def define_flags(flag_values=FLAGS):
         )
 
 
-def _study():
+def changes():
+    """The settings that the flags change, a dict."""
     given = {name: FLAGS[name].value for name in ("epochs", "finetune_epochs")}
-    changes = {name: value for name, value in given.items() if value}
-    return Mnist(changes=changes)
+    return {name: value for name, value in given.items() if value}
+
+
+def _study():
+    return Asked(changes=changes())
 
 
 main = study.main(_study)

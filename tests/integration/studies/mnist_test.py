@@ -26,7 +26,7 @@ ROWS = (
 
 
 def run(folder, *arguments):
-    study = mnist.Mnist(ROWS)
+    study = mnist.Asked(rows=ROWS)
     values = flags.FlagValues()
     mnist.define_flags(values)
     values(["mnist", "--seeds=1,2", *arguments])
@@ -89,7 +89,7 @@ def test_the_same_again_trains_nothing(results, folder, monkeypatch):
 
 def test_epochs_may_be_fewer():
     changes = {"epochs": 3, "finetune_epochs": 2}
-    study = mnist.Mnist(changes=changes)
+    study = mnist.Asked(changes=changes)
     assert not study.keeps and mnist.STUDY.keeps
     for row in study.rows:
         config = row.config(1)
