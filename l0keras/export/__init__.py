@@ -10,6 +10,7 @@ from l0keras.export.litert.compare import random_inputs
 from l0keras.export.litert.export_tflite import TFLiteFile
 from l0keras.export.litert.export_tflite import export_tflite
 from l0keras.export.litert.measure_latency import measure_latency
+from l0keras.export.litert.precision import Precision
 from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.litert.quantization import check_quantization
 from l0keras.export.litert.quiet import quiet
@@ -21,6 +22,7 @@ from l0keras.export.micro.micro_file import MicroFile
 
 __all__ = [
     "MicroFile",
+    "Precision",
     "QUANTIZATIONS",
     "ROUNDING",
     "ROUNDING_FACTOR",

@@ -89,6 +89,12 @@ class Target:
                     f"of={self.of!r}: a file is weighed and timed as a whole. "
                     f"Received: where={self.where!r}, each={self.each}"
                 )
+            if isinstance(self.quantization, dict):
+                raise ValueError(
+                    "Argument `quantization` must be a name or None: sizes "
+                    "under rules for layers are not known before there is a "
+                    f"file. Received: quantization={self.quantization!r}"
+                )
             # Training needs targets, but no files.
             from l0keras.export import check_quantization
 

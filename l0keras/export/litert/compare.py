@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.litert.precision import label_of
+from l0keras.export.litert.precision import mode_of
 from l0keras.proof import random_array
 
 # LiteRT sums in another order, and many layers may amplify the rounding. So
@@ -21,7 +22,7 @@ def compare(outputs, source, quantization, groups, batch_size):
         outputs: a list with a dictionary for each group, of arrays by the
             names of the outputs.
         source: the `Source` that the file was converted from.
-        quantization: the quantization of the file, a key of `QUANTIZATIONS`.
+        quantization: the quantization of the file, as for `mode_of`.
         groups: a list of dictionaries of arrays by the names of the inputs.
         batch_size: the number of examples in a batch of the model.
 
@@ -69,7 +70,7 @@ def _difference(found, wanted, shaken, name, source, quantization):
             f"'{name}' of shape {found.shape}, and the model has "
             f"shape {wanted.shape}; the file was not written."
         )
-    tolerance = QUANTIZATIONS[quantization].tolerance
+    tolerance = mode_of(quantization).tolerance
     difference = np.max(np.abs(found - wanted), initial=0.0)
     allowed = max(
         tolerance * max(1.0, np.max(np.abs(wanted), initial=0.0)),
@@ -81,7 +82,7 @@ def _difference(found, wanted, shaken, name, source, quantization):
             f"The LiteRT file of model '{source.name}' differs from the "
             f"model by {difference:.3g} in output '{name}'; "
             f"{allowed:.3g} is allowed with "
-            f"quantization={quantization!r}. The file was not written."
+            f"quantization {label_of(quantization)}. The file was not written."
         )
     return float(difference)
 

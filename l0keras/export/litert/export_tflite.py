@@ -8,8 +8,12 @@ from l0keras.export.litert import jobs
 from l0keras.export.litert.compare import compare
 from l0keras.export.litert.compare import random_inputs
 from l0keras.export.litert.culprit import culprit
-from l0keras.export.litert.quantization import QUANTIZATIONS
+from l0keras.export.litert.precision import Rules
+from l0keras.export.litert.precision import check_quantizer
+from l0keras.export.litert.precision import label_of
+from l0keras.export.litert.precision import mode_of
 from l0keras.export.litert.quantization import check_quantization
+from l0keras.export.litert.quantizer import quantize
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.representative import named_shapes
 from l0keras.export.litert.representative import representative_examples
@@ -37,7 +41,8 @@ class TFLiteFile:
 
     Attributes:
         path: the path of the file, a string.
-        quantization: the way its numbers are written, see `export_tflite`.
+        quantization: the way its numbers are written, as `export_tflite` got
+            it.
         bytes: its size in bytes.
         gzip_bytes: its size in bytes after gzip.
         latency_us: the median time of one example in microseconds on this
@@ -56,6 +61,9 @@ class TFLiteFile:
         float_ops: the operations of an `"int8"` or `"int16x8"` file that
             compute in floats, a tuple of strings with the names of their
             layers; `None` for other files, and if the file was not run.
+        kept: the layers whose weights stay floats although a rule of
+            `quantization` says otherwise, with the reasons, a tuple of
+            strings.
         top1_agreement: the share of predictions (argmaxes over the last axis)
             in which file and model agree; `None` for outputs without classes,
             and if the file was not run.
@@ -64,7 +72,7 @@ class TFLiteFile:
     """
 
     path: str
-    quantization: str | None
+    quantization: str | dict | None
     bytes: int
     gzip_bytes: int
     latency_us: dict
@@ -75,11 +83,12 @@ class TFLiteFile:
     states: tuple = ()
     float_ops: tuple | None = None
     micro: MicroFile | None = None
+    kept: tuple = ()
 
     def __str__(self):
         lines = [
             f"{self.path}: {self.bytes:,} bytes, {self.gzip_bytes:,} after "
-            f"gzip, {self.quantization or 'float32'}"
+            f"gzip, {label_of(self.quantization)}"
         ]
         for threads, microseconds in self.latency_us.items():
             lines.append(
@@ -99,6 +108,8 @@ class TFLiteFile:
             )
         if self.float_ops:
             lines.append(f"  computes in floats: {', '.join(self.float_ops)}")
+        for one in self.kept:
+            lines.append(f"  stays in floats: {one}")
         if self.states:
             lines.append(f"  makes one step, with {', '.join(self.states)}")
         if self.micro is not None:
@@ -114,7 +125,7 @@ class TFLiteFile:
 def export_tflite(
     model,
     path: str | os.PathLike,
-    quantization: str | None = None,
+    quantization: str | dict | None = None,
     representative_data=None,
     sparse_encoding: bool = False,
     batch_size: int | None = None,
@@ -153,10 +164,16 @@ def export_tflite(
             changed.
         path: the path of the file, ending in `.tflite`, in a directory that
             exists.
-        quantization: a row of the table above.
+        quantization: a row of the table above; or rules for layers, see
+            `Precision`: a dictionary from regular expressions to a
+            `Precision` each, or to `None` for floats. The first expression
+            that is found in the name of a layer (by `re.search`) applies, a
+            layer without one stays as it is. Inputs and outputs are integers
+            if everything between is. What of a rule is not possible is in
+            `kept` of the result.
         representative_data: examples of inputs, at least 32, all of them
-            finite; up to 500 are used. `"int8"` and `"int16x8"` choose the
-            range of each tensor by them, except for a model of
+            finite; up to 500 are used. `"int8"`, `"int16x8"` and some rules
+            choose the range of each tensor by them, except for a model of
             `quantize_aware`, which has learned its ranges. The file is
             compared with the model on them, or on random inputs if `None`.
             They are an array with a batch axis, or for several inputs a
@@ -204,7 +221,8 @@ def export_tflite(
 
     Raises:
         ImportError: ai-edge-litert is not installed, and `check` is `True`;
-            or tflite-micro is not, and `target` is `"micro"`.
+            or tflite-micro is not, and `target` is `"micro"`; or
+            litert-quantizer is not, and there are rules.
         ValueError: `path`, `model` or data are not as above; a weight or a
             number of the data is NaN or infinite; the model computes in
             float64, was quantized by Keras or keeps states between batches;
@@ -225,17 +243,23 @@ def export_tflite(
     path = _checked(path)
     check_quantization(quantization, sparse_encoding, batch_size)
     check_target(target, quantization, sparse_encoding)
-    integers = QUANTIZATIONS[quantization].needs_data
+    mode = mode_of(quantization)
+    rules = mode if isinstance(mode, Rules) else None
+    integers = mode.integers
     if integer_only and not integers:
         raise ValueError(
             "Argument `integer_only` must be False for quantizations other "
-            "than 'int8' and 'int16x8'. "
+            "than 'int8' and 'int16x8', and rules with these. "
             f"Received: quantization={quantization!r}"
         )
     if check or integer_only or target:
         # Raises before any work if LiteRT is not installed.
         interpreter_class()
+    if rules:
+        check_quantizer()
     origin = source(model, target)
+    if rules:
+        rules.check(origin.layers)
     batch_size = origin.batch_size(batch_size)
     if target == "micro":
         batch_size = batch_size or 1
@@ -250,14 +274,21 @@ def export_tflite(
     # With examples the converter chooses ranges, whether asked to or not; and
     # learned ranges are better than those of a few examples.
     measured = None
-    if integers and not origin.has_ranges:
+    if mode.needs_data and not origin.has_ranges:
         measured = writer.steps_of(groups) if streaming else examples
-    settings = quantization, _repeated(measured, batch_size), sparse_encoding
+    measured = _repeated(measured, batch_size)
+    # The quantizer for rules begins with a file of floats.
+    settings = quantization, measured, sparse_encoding
+    if rules:
+        settings = None, None, sparse_encoding
     parent = os.path.dirname(os.path.abspath(path))
     with WORKER.folder(".tflite-", parent) as folder:
         draft = os.path.join(folder, "model.tflite")
         with quiet():
             _convert(writer, draft, settings, batch_size)
+            kept = ()
+            if rules:
+                kept = _quantize(origin, draft, rules, measured)
             in_floats = None
             if integers and (check or integer_only):
                 in_floats = _in_floats(origin, draft, integer_only)
@@ -292,6 +323,7 @@ def export_tflite(
         states=tuple(writer.states),
         float_ops=in_floats,
         micro=micro,
+        kept=kept,
     )
 
 
@@ -312,14 +344,14 @@ def _checked(path):
 
 
 def _examples(origin, quantization, data, streaming):
-    mode = QUANTIZATIONS[quantization]
+    mode = mode_of(quantization)
     if origin.stateful and not streaming:
         raise ValueError(
             "Argument `model` must not keep states between batches, unless "
             "`streaming=True`, which makes inputs and outputs of them. "
             f"Received: layer '{origin.stateful[0]}' with stateful=True"
         )
-    if mode.needs_data and origin.endless and not streaming:
+    if mode.integers and origin.endless and not streaming:
         # Loops compute in floats.
         raise ValueError(
             "Argument `model` must have a fixed number of steps for "
@@ -422,10 +454,22 @@ def _convert(origin, path, settings, batch_size):
         ) from error
 
 
+def _quantize(origin, path, rules, examples):
+    """Quantizes a file of floats; returns what could not be, and why."""
+    try:
+        found = WORKER.run(quantize, path, rules, origin.layers, examples)
+    except (WorkFailed, WorkerDied) as error:
+        raise RuntimeError(
+            f"LiteRT's quantizer fails at model '{origin.name}': "
+            f"{str(error).strip()}. No file was written."
+        ) from error
+    return tuple(dict.fromkeys(f"{layer}: {why}" for layer, why in found))
+
+
 def _float_ops(origin, path, settings, batch_size):
     """The operations of the model's float file, or none if this fails too."""
     quantization, _, _ = settings
-    if not QUANTIZATIONS[quantization].optimize:
+    if not mode_of(quantization).optimize:
         return ()
     try:
         origin.convert(path, None, None, False, batch_size)

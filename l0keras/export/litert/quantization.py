@@ -25,9 +25,14 @@ class Quantization:
     io_type: str | None = None
 
     @property
+    def integers(self):
+        """Whether all is to be computed in integers."""
+        return self.io_type is not None
+
+    @property
     def needs_data(self):
         """Whether ranges of tensors are measured on examples."""
-        return self.io_type is not None
+        return self.integers
 
 
 QUANTIZATIONS = {
@@ -46,11 +51,14 @@ QUANTIZATIONS = {
 def check_quantization(quantization, sparse_encoding, batch_size=None):
     """Checks three arguments of `export_tflite` before any work.
 
+    Rules for layers are checked elsewhere, see `Rules`.
+
     Raises:
         ValueError: the quantization is unknown, the sparse encoding is for
             quantized weights, or the batch size is below 1.
     """
-    if quantization not in QUANTIZATIONS:
+    by_name = not isinstance(quantization, dict)
+    if by_name and quantization not in QUANTIZATIONS:
         raise ValueError(
             "Argument `quantization` must be one of "
             f"{', '.join(map(repr, QUANTIZATIONS))}. "
