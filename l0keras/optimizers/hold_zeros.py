@@ -146,7 +146,7 @@ class HoldZeros(WrappedOptimizer):
                     if is_same_path(path, own)
                 ]
                 masks[path] = mask if left is None else mask.reshape(-1)[left]
-            config["masks"] = _packed(
+            config["masks"] = pack_masks(
                 {p: m for p, m in masks.items() if m.size}
             )
         return type(self).from_config(config)
@@ -188,6 +188,9 @@ class HoldZeros(WrappedOptimizer):
             if mask is not None
         }
 
+    def zeros_for_good(self):
+        return {path: ~mask for path, mask in self.masks().items()}
+
     def held_shares(self):
         """The share of weights held at 0, by path, see `masks`."""
         return {
@@ -199,12 +202,12 @@ class HoldZeros(WrappedOptimizer):
         return {
             **super().get_config(),
             "rules": self.rules,
-            "masks": _packed(self._given),
+            "masks": pack_masks(self._given),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = {**config, "masks": _unpacked(config["masks"])}
+        config = {**config, "masks": unpack_masks(config["masks"])}
         optimizer = super().from_config(config, custom_objects)
         optimizer._restored = True
         return optimizer
@@ -278,7 +281,7 @@ def _check_fits(variable, mask):
         )
 
 
-def _packed(masks):
+def pack_masks(masks):
     """Masks as a configuration can have them, eight weights a byte."""
     if masks is None:
         return None
@@ -291,7 +294,8 @@ def _packed(masks):
     }
 
 
-def _unpacked(masks):
+def unpack_masks(masks):
+    """What `pack_masks` was given."""
     if masks is None:
         return None
     found = {}

@@ -100,6 +100,9 @@ class HSPG(ProximalSGD):
         names = [group.name for group in self._groups]
         self._epsilons = apply_rules("epsilon", self.epsilon, names)
 
+    def _settles_at(self):
+        return self.switch_at
+
     def _stage(self):
         stage = ops.where(self._iterations < self.switch_at, PROX, HALF_SPACE)
         if self.keep_at is None:

@@ -1,6 +1,7 @@
 import collections
 
 import keras
+import numpy as np
 from keras import ops
 
 from l0keras.connections.arguments import check_at_least_0
@@ -262,6 +263,28 @@ class ProximalSGD(WrappedOptimizer):
         """
         self._check_built()
         return [penalized.counts() for penalized in self._penalized]
+
+    def zeros_for_good(self):
+        """The groups that are 0 in a stage that leaves them there."""
+        self._check_built()
+        step = int(ops.convert_to_numpy(self._iterations))
+        if self._settles_at() is None or step <= self._settles_at():
+            return {}
+        zeros = {}
+        for penalized in self._penalized:
+            values = penalized.values()
+            gone = penalized.groups.dot(values, values) == 0
+            own = penalized.groups.spread(
+                ops.cast(gone, "float32"), outside=0.0
+            )
+            for variable, mask in zip(penalized.variables, own):
+                known = zeros.get(variable.path, np.zeros(variable.shape, bool))
+                zeros[variable.path] = known | (ops.convert_to_numpy(mask) > 0)
+        return zeros
+
+    def _settles_at(self):
+        """The step from which on groups that are 0 stay 0, or `None`."""
+        return self.keep_at
 
     def get_config(self):
         return {

@@ -87,6 +87,19 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
     def _correct_averages(self):
         """Corrects the averages of weights after their update."""
 
+    def zeros_for_good(self):
+        """Which weights are 0 and stay so, whatever is still to come.
+
+        Returns:
+            A dictionary from paths of variables to boolean numpy arrays of
+            their shapes; variables without such weights need not be in it.
+
+        Raises:
+            ValueError: the optimizer is not built.
+        """
+        self._check_built()
+        return {}
+
     def _averages(self):
         """The average of each trainable variable, by `_var_key`."""
         return {

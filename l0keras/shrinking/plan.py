@@ -1,9 +1,10 @@
 """Which parts of a gated model's variables are left of it.
 
 The channel graph is asked as in `strip`, but it has other numbers: weights are
-random, so that only closed gates make zeros, and none is a constant that a
-bias could stand in for. What remains of a layer is what the rule of its type
-selects of weights that are their own positions.
+random, so that only closed gates, and weights that an optimizer leaves at 0,
+make zeros, and none is a constant that a bias could stand in for. What remains
+of a layer is what the rule of its type selects of weights that are their own
+positions.
 """
 
 import dataclasses
@@ -20,6 +21,8 @@ from l0keras.graph.graph import weights_by_name
 from l0keras.graph.rules import BARRIER
 from l0keras.graph.rules.elementwise import Augmentation
 from l0keras.graph.trace import trace
+from l0keras.optimizers import WrappedOptimizer
+from l0keras.optimizers import optimizers_of
 from l0keras.shrinking.stand_ins import StandIns
 from l0keras.shrinking.stand_ins import gated_axes
 from l0keras.shrinking.stand_ins import gated_on
@@ -55,12 +58,14 @@ class Part:
     kept: list
 
 
-def plan(model, min_units=1, round_to=None):
+def plan(model, min_units=1, round_to=None, zeros=None):
     """Works out what `shrink` cuts, without cutting.
 
     Args:
-        model: a built `keras.Model` with gates.
+        model: a built `keras.Model`.
         min_units, round_to: as in `strip`.
+        zeros: which weights stay 0, see `zeros_for_good`; what the optimizer
+            of the model says by default.
 
     Returns:
         A `Graph`, see `stripping.plan`, and a dictionary of a `Part` for each
@@ -73,8 +78,9 @@ def plan(model, min_units=1, round_to=None):
     round_to = 1 if round_to is None else round_to
     check_widths(min_units, round_to)
     whole = set()
+    zeros = zeros_for_good(model) if zeros is None else zeros
     while True:
-        graph = _graph(model, whole)
+        graph = _graph(model, whole, zeros)
         find_live(graph, min_units, round_to, _propagate_zeros)
         # Sums with a branch that is closed as a whole.
         while simplify(graph, idle=True):
@@ -88,7 +94,21 @@ def plan(model, min_units=1, round_to=None):
         whole |= failed
 
 
-def _graph(model, whole):
+def zeros_for_good(model):
+    """Which weights the optimizer of a model has set to 0 for good.
+
+    Returns:
+        A dictionary from paths of variables to boolean arrays, see
+        `WrappedOptimizer.zeros_for_good`.
+    """
+    zeros = {}
+    optimizer = getattr(model, "optimizer", None)
+    for one in optimizers_of(optimizer, WrappedOptimizer):
+        zeros.update(one.zeros_for_good())
+    return zeros
+
+
+def _graph(model, whole, zeros):
     graph = trace(model, stand_ins=StandIns())
     for node in graph.nodes:
         if id(node.operation.owner) in whole:
@@ -100,12 +120,10 @@ def _graph(model, whole):
     load_params(graph)
     rng = np.random.default_rng(0)
     for operation in _operations(graph):
-        patterns = _patterns(operation)
+        patterns = _patterns(operation, zeros)
         for position, (name, array) in enumerate(operation.params.items()):
             numbers = rng.uniform(0.5, 1.5, array.shape)
-            if patterns is not None:
-                numbers = numbers * patterns[position]
-            operation.params[name] = numbers
+            operation.params[name] = numbers * patterns[position]
     _propagate_zeros(graph)
     return graph
 
@@ -123,18 +141,21 @@ def _operations(graph):
     return list({id(n.operation): n.operation for n in graph.nodes}.values())
 
 
-def _patterns(operation):
-    """Zeros and ones for the weights of a gated layer, `None` for others."""
+def _patterns(operation, zeros):
+    """Zeros and ones for the weights of a layer: 0 for those that stay 0."""
+    patterns = [
+        np.where(zeros.get(getattr(weight, "path", None), False), 0.0, 1.0)
+        for weight in all_weights(operation)
+    ]
     if operation.owner is operation.source:
-        return None
-    parts = gated_parts(operation.owner)
-    if not parts:
-        return None
+        return patterns
     given = given_gates(operation.nodes[0].call, may_open)
-    patterns = []
-    for part in parts:
+    gated = []
+    for part in gated_parts(operation.owner):
         open_gates = may_open(part.gate) if given is None else given
-        patterns.extend(gated_on(part, open_gates, 1.0))
+        gated.extend(gated_on(part, open_gates, 1.0))
+    if gated:
+        patterns = [a * b for a, b in zip(patterns, gated, strict=True)]
     return patterns
 
 

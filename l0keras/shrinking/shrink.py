@@ -27,14 +27,16 @@ def shrink(
     round_to: int | None = None,
     check: bool = True,
 ) -> keras.Model:
-    """Cuts a gated model in the middle of its training; it trains on.
+    """Cuts a model in the middle of its training; it trains on.
 
-    What is behind gates that are closed for good (see `l0keras.close_gates`)
-    leaves the model, and the training goes on as it would have. Each variable
-    of the result is a part of one of `model`, and each variable of its
-    optimizer (momenta, averages, gradients added up, ...) the same part. All
-    else is taken over: iterations and learning rates, the loss scale, the
-    state of random generators and of `GateBudget`, moving statistics.
+    What is behind gates that are closed for good (see `l0keras.close_gates`),
+    and units whose weights the optimizer leaves at 0 (`HSPG` in its second
+    stage, `ProximalSGD` after `keep_at`, `HoldZeros`), leave the model, and
+    the training goes on as it would have. Each variable of the result is a
+    part of one of `model`, and each variable of its optimizer (momenta,
+    averages, gradients added up, ...) the same part. All else is taken over:
+    iterations and learning rates, the loss scale, the state of random
+    generators and of `GateBudget`, moving statistics.
 
     Only what adds exactly nothing in training is cut: channels that carry a
     constant other than 0 stay, and so does what reads them. Gate layers keep
@@ -45,13 +47,14 @@ def shrink(
     Three things are not the same as with the closed units in place: dropout
     and other noise is drawn for the units that are left; regularizers of
     layers and weight decay no longer see the weights that are gone, so they
-    are missing in the loss and in norms of gradients that are clipped; and
+    are missing in the loss, in norms of gradients that are clipped and in those
+    of groups of weights; and
     optimizers that take a variable as a whole, such as `Lamb` and `Muon`, see
     what is left of it.
 
     Args:
-        model: a built `keras.Model` with gates, compiled or not. It is not
-            changed.
+        model: a built `keras.Model` with gates, or compiled with such an
+            optimizer. It is not changed.
         min_units: as in `l0keras.strip`.
         round_to: as in `l0keras.strip`: closed units stay so that widths are
             multiples of it.
@@ -82,12 +85,17 @@ def shrink(
     return shrink_parts(model, min_units, round_to, check)[0]
 
 
-def shrink_parts(model, min_units=1, round_to=None, check=True):
-    """As `shrink`; returns the model and its `Shrinker.origins`."""
+def shrink_parts(model, min_units=1, round_to=None, check=True, zeros=None):
+    """As `shrink`; returns the model and its `Shrinker.origins`.
+
+    Args:
+        model, min_units, round_to, check: as in `shrink`.
+        zeros: as in `plan`.
+    """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and optimizer.built:
         check_optimizer(optimizer)
-    graph, parts = plan(model, min_units, round_to)
+    graph, parts = plan(model, min_units, round_to, zeros)
     for node in graph.nodes:
         for reason in node.explanations:
             _log.info("Layer '%s': %s.", node.name, reason)

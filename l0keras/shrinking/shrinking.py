@@ -6,10 +6,13 @@ import numpy as np
 from keras import ops
 
 from l0keras.gates import gates_of
+from l0keras.optimizers.hold_zeros import pack_masks
+from l0keras.optimizers.hold_zeros import unpack_masks
 from l0keras.shrinking.close_gates import HARDLY_EVER
 from l0keras.shrinking.close_gates import close
 from l0keras.shrinking.close_gates import close_gates
 from l0keras.shrinking.close_gates import hardly_open
+from l0keras.shrinking.plan import zeros_for_good
 from l0keras.shrinking.shrink import shrink_parts
 from l0keras.shrinking.work import saved_work
 from l0keras.shrinking.work import steps_of_a_cut
@@ -21,14 +24,17 @@ _LEAST = 0.1
 
 
 class Shrinking:
-    """Trains a gated model that gets smaller while it trains.
+    """Trains a model that gets smaller while it trains.
+
+    Units leave it that are behind closed gates, or whose weights an optimizer
+    of this library leaves at 0, see `l0keras.shrink`.
 
     After each epoch the gates are looked at. Those whose test gate is 0 and
     that hardly ever open, now and at the look before, are closed for good, see
     `l0keras.close_gates`; only the best `min_units` of each layer stay. Where
-    what is closed makes up more work in the steps that are left than a cut
-    costs, after which the step has to be traced anew, the model is cut, see
-    `l0keras.shrink`, and the smaller one trains on.
+    what is closed or 0 makes up more work in the steps that are left than a
+    cut costs, after which the step has to be traced anew, the model is cut and
+    the smaller one trains on.
 
     What pays is estimated from counts, not timed, so a training can be
     repeated. One that was stopped goes on with
@@ -78,6 +84,8 @@ class Shrinking:
         # By gates: which were hardly open at the last look, and which were
         # closed when the model was last cut.
         self._hardly_open, self._cut_off = {}, {}
+        # By paths: which weights of the first model were 0 for good then.
+        self._zeros = {}
         # The model before the first cut, and for each variable of the last
         # one, by its id, where it came from in there.
         self._first, self._origins = None, {}
@@ -97,8 +105,7 @@ class Shrinking:
         """Trains a model up to an epoch.
 
         Args:
-            model: a compiled `keras.Model` with gates. It is trained until it
-                is cut.
+            model: a compiled `keras.Model`. It is trained until it is cut.
             arguments: the other arguments of `keras.Model.fit`, a dictionary;
                 or a function from the number of finished epochs to those to
                 go on with, for data that come in an order.
@@ -151,7 +158,7 @@ class Shrinking:
         `fit` does that after each epoch. In a loop of one's own, call it there.
 
         Args:
-            model: the gated model in its training.
+            model: the compiled model in its training.
             epoch: the number of finished epochs.
             epochs: the number of epochs in all.
 
@@ -159,6 +166,23 @@ class Shrinking:
             The smaller model, compiled; `model` itself where it was not cut.
         """
         gates = _by_names(model)
+        closed = self._close(model, gates)
+        zeros = zeros_for_good(model)
+        if not any(map(np.any, [*closed.values(), *zeros.values()])):
+            return model
+        saved = saved_work(model, **self._widths)
+        steps = (epochs - epoch) * self._steps_per_epoch
+        cost = steps_of_a_cut(model, self._batch_size)
+        if saved < _LEAST or saved * steps < _MARGIN * cost:
+            return model
+        self._cut_off.update(closed)
+        self.cuts.append({"epoch": epoch, "saved": saved})
+        return self._cut(model, zeros)
+
+    def _close(self, model, gates):
+        """Closes gates for good; returns which are, by their names."""
+        if not gates:
+            return {}
         now = dict(zip(gates, hardly_open(model, self._below)))
         for name, mask in now.items():
             mask[self._best(gates[name])] = False
@@ -167,28 +191,45 @@ class Shrinking:
             for name, mask in now.items()
         ]
         self._hardly_open = now
-        if not any(map(np.any, among)):
-            return model
-        closed = close_gates(model, self._below, among=among)
-        saved = saved_work(model, **self._widths)
-        steps = (epochs - epoch) * self._steps_per_epoch
-        cost = steps_of_a_cut(model, self._batch_size)
-        if saved < _LEAST or saved * steps < _MARGIN * cost:
-            return model
-        self._cut_off.update(zip(gates, closed))
-        self.cuts.append({"epoch": epoch, "saved": saved})
-        return self._cut(model)
+        if any(map(np.any, among)):
+            close_gates(model, self._below, among=among)
+        return {name: gate.closed_for_good() for name, gate in gates.items()}
 
-    def _cut(self, model):
-        smaller, origins = shrink_parts(model, **self._widths)
+    def _cut(self, model, zeros):
         if self._first is None:
             self._first = model
             self._origins = {id(v): (v, None) for v in model.variables}
+        for variable in model.trainable_variables:
+            mask = zeros.get(variable.path)
+            if mask is not None:
+                whole, index = self._origins[id(variable)]
+                known = self._zeros.get(whole.path)
+                self._zeros[whole.path] = _filled(known, whole, index, mask)
+        smaller, origins = shrink_parts(model, **self._widths, zeros=zeros)
         self._origins = {
             key: _part(*self._origins[id(variable)], index)
             for key, (variable, index) in origins.items()
         }
         return smaller
+
+    def _empty(self, model, gates, zeros):
+        """Closes gates for good and sets weights to 0, as in the first model.
+
+        Args:
+            model: a model like the first one.
+            gates: its gates, by the names of those of the first one.
+            zeros: masks by the paths of variables of the first one.
+        """
+        masks = [
+            self._cut_off.get(name, np.zeros(gate.prob_open().shape, bool))
+            for name, gate in gates.items()
+        ]
+        close(model, gates.values(), masks)
+        first = self._first or model
+        for known, variable in zip(first.variables, model.variables):
+            if known.path in zeros:
+                value = ops.convert_to_numpy(variable)
+                variable.assign(np.where(zeros[known.path], 0, value))
 
     def _best(self, gate):
         """The places of the gates of a layer that are not closed for good."""
@@ -205,14 +246,15 @@ class Shrinking:
             "cuts": self.cuts,
             "hardly_open": _listed(self._hardly_open),
             "cut_off": _listed(self._cut_off),
+            "zeros": pack_masks(self._zeros),
         }
 
     def restore(self, model: keras.Model, state: dict) -> keras.Model:
         """Cuts a model as it was cut when a state was saved.
 
         Args:
-            model: the gated model as it was before its training, compiled. Its
-                gates are closed.
+            model: the model as it was before its training, compiled. Gates
+                are closed and weights set to 0.
             state: what `state` returned.
 
         Returns:
@@ -236,14 +278,12 @@ class Shrinking:
                 )
         self.cuts = list(state["cuts"])
         self._hardly_open, self._cut_off = hardly, cut_off
-        if not cut_off:
+        zeros = unpack_masks(state["zeros"])
+        if not self.cuts:
             return model
-        masks = [
-            cut_off.get(name, np.zeros(gate.prob_open().shape, bool))
-            for name, gate in gates.items()
-        ]
-        close(model, gates.values(), masks)
-        return self._cut(model)
+        self._first = None
+        self._empty(model, gates, zeros)
+        return self._cut(model, zeros)
 
     def fill(self, model: keras.Model, smaller: keras.Model):
         """Gives a model what a smaller one has learned.
@@ -258,12 +298,8 @@ class Shrinking:
         if self._first is None:
             model.set_weights(smaller.get_weights())
             return
-        gates = _by_names(self._first)
-        masks = [
-            self._cut_off.get(name, np.zeros(gate.prob_open().shape, bool))
-            for name, gate in gates.items()
-        ]
-        close(model, gates_of(model), masks)
+        names = list(_by_names(self._first))
+        self._empty(model, dict(zip(names, gates_of(model))), self._zeros)
         places = {id(v): i for i, v in enumerate(self._first.variables)}
         for variable in smaller.variables:
             original, index = self._origins[id(variable)]
@@ -301,6 +337,16 @@ def _part(original, outer, index):
     if outer is None or index is None:
         return original, index if outer is None else outer
     return original, outer.reshape(-1)[index]
+
+
+def _filled(known, variable, index, mask):
+    """Sets a mask of a variable to `True` where one of a part of it is."""
+    known = np.zeros(variable.shape, bool) if known is None else known
+    if index is None:
+        return known | mask
+    known = known.copy()
+    known.flat[index[mask]] = True
+    return known
 
 
 def _listed(masks):

@@ -23,7 +23,7 @@ def saved_work(model, min_units=1, round_to=None):
     known. A cut leaves as much of a layer's as of its largest weight.
 
     Args:
-        model: a built `keras.Model` with gates.
+        model: a built `keras.Model`.
         min_units, round_to: as in `shrink`.
 
     Returns:

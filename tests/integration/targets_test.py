@@ -31,9 +31,23 @@ GROUPS = Config(
 )
 
 
-@pytest.mark.parametrize("method", ["wgsef", "hspg", "group_lasso"])
-def test_groups_end_at_the_size(method, tmp_path):
-    report = train(dataclasses.replace(GROUPS, method=method), tmp_path)
+@pytest.mark.parametrize(
+    "method, shrink",
+    [("wgsef", False), ("hspg", True), ("group_lasso", False)],
+)
+def test_groups_end_at_the_size(method, shrink, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "l0keras.shrinking.shrinking.steps_of_a_cut", lambda *_: 0.0
+    )
+    config = dataclasses.replace(GROUPS, method=method, shrink=shrink)
+    if shrink:
+        # The groups that go are chosen after two epochs, and one is left.
+        config = dataclasses.replace(config, finetune_epochs=3)
+    report = train(config, tmp_path)
+    state = np.load(tmp_path / "checkpoint.npz")
+    assert ("shrinking" in json.loads(str(state["meta"]))) == shrink
+    if shrink:
+        assert json.loads(str(state["meta"]))["shrinking"]["cuts"]
     sizes = report["targets"]["params"]
     assert sizes["asked"] == 0.2 * report["params"]["dense"]
     assert sizes["reached"] == report["params"]["stripped"] <= sizes["asked"]

@@ -153,6 +153,63 @@ def test_a_stopped_training_goes_on_bit_by_bit(
             )
 
 
+def holding(kind):
+    """A model half of whose weights are 0 for good, soon or already."""
+    model = network()
+    inner = keras.optimizers.SGD(0.1, momentum=0.9)
+    groups = l0keras.weight_groups(model)
+    if kind == "HoldZeros":
+        for name in ("hidden", "second"):
+            layer = model.get_layer(name)
+            for weight in layer.weights:
+                array = ops.convert_to_numpy(weight).copy()
+                array[..., ::2] = 0
+                weight.assign(array)
+        for weight in model.get_layer("norm").trainable_weights:
+            weight.assign(ops.convert_to_numpy(weight) * (np.arange(24) % 2))
+        optimizer = l0keras.optimizers.HoldZeros(inner, {".": True})
+    else:
+        # The largest groups stay as they are, whatever they read.
+        optimizer = getattr(l0keras.optimizers, kind)(
+            inner,
+            groups,
+            l0keras.regularizers.GroupLasso(),
+            strength=0.0,
+            keep_at=5,
+            keep=0.5,
+        )
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
+    return model
+
+
+@pytest.mark.parametrize("kind", ["HoldZeros", "HSPG", "ProximalSGD"])
+def test_weights_that_stay_0_leave_too(kind, monkeypatch, tmp_path):
+    price_of_a_cut(monkeypatch, np.inf)
+    whole = trained(holding(kind), l0keras.Shrinking(STEPS, 16))
+    price_of_a_cut(monkeypatch, 0)
+    shrinking, record = l0keras.Shrinking(STEPS, 16), Record(3)
+    path = tmp_path / "checkpoint.npz"
+    checkpoint = l0keras.callbacks.Checkpoint(path, shrinking)
+    with pytest.raises(KeyboardInterrupt):
+        trained(holding(kind), shrinking, [checkpoint, record])
+    assert shrinking.cuts and record.widths[-1] < 0.6 * record.widths[0]
+    shrinking = l0keras.Shrinking(STEPS, 16)
+    checkpoint = l0keras.callbacks.Checkpoint(path, shrinking)
+    smaller, done = checkpoint.resume(holding(kind))
+    smaller = trained(smaller, shrinking, [checkpoint], done)
+    losses = [row["loss"] for row in checkpoint.history]
+    expected = whole.history.history["loss"]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    np.testing.assert_allclose(smaller(X), whole(X), rtol=0, atol=1e-3)
+    first = holding(kind)
+    shrinking.fill(first, smaller)
+    np.testing.assert_allclose(first(X), smaller(X), rtol=0, atol=1e-5)
+
+
 def test_a_state_of_another_model_is_refused(monkeypatch, tmp_path):
     price_of_a_cut(monkeypatch, 0)
     shrinking = l0keras.Shrinking(STEPS, 16)

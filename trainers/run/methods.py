@@ -52,8 +52,14 @@ def _target(of, text, needs):
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The sizes that a method may be asked for, in the place of strengths."""
+    """The sizes that a method is asked for, and cuts on the way there."""
 
+    shrink: bool = setting(
+        False,
+        "Cuts of the network while it is trained, where they save time.",
+        needs=[_method(_SIZED, *METHODS["gates"], *METHODS["groups"])],
+        conflicts=[("patience", lambda c: c.patience > 0)],
+    )
     target_macs: float = _target(
         "l0_lambda, and of k for groups",
         "Multiply-accumulates of one example",
@@ -107,13 +113,6 @@ class Gates:
         needs=[("method=l0", lambda c: c.method != "dep_l0")],
         per_layer=True,
         conflicts=[_TARGET],
-    )
-    shrink: bool = setting(
-        False,
-        "Cuts of the network while its gates are trained, where they save "
-        "time.",
-        needs=[_GATES],
-        conflicts=[("patience", lambda c: c.patience > 0)],
     )
     sample_per: str = setting(
         "batch",

@@ -304,8 +304,9 @@ class Training:
             }
 
         span = {"epochs": epochs, "initial_epoch": self._first_epoch}
-        # Frozen gates have come to rest, and what is cut has none.
-        if self._shrinking and epochs == config.epochs:
+        # Frozen gates have come to rest, and what was cut to a size has none.
+        shrinks = not config.is_gated or epochs == config.epochs
+        if self._shrinking and shrinks:
             self._model = self._shrinking.fit(
                 self._model, arguments, callbacks=told, **span
             )
