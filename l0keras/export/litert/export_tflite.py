@@ -167,10 +167,10 @@ def export_tflite(
         quantization: a row of the table above; or rules for layers, see
             `Precision`: a dictionary from regular expressions to a
             `Precision` each, or to `None` for floats. The first expression
-            that is found in the name of a layer (by `re.search`) applies, a
-            layer without one stays as it is. Inputs and outputs are integers
-            if everything between is. What of a rule is not possible is in
-            `kept` of the result.
+            that is found in the name of a layer (by `re.search`), or of one
+            that it is a part of, applies; a layer without one stays as it is.
+            Inputs and outputs are integers if everything between is. What of
+            a rule is not possible is in `kept` of the result.
         representative_data: examples of inputs, at least 32, all of them
             finite; up to 500 are used. `"int8"`, `"int16x8"` and some rules
             choose the range of each tensor by them, except for a model of
@@ -351,7 +351,7 @@ def _examples(origin, quantization, data, streaming):
             "`streaming=True`, which makes inputs and outputs of them. "
             f"Received: layer '{origin.stateful[0]}' with stateful=True"
         )
-    if mode.integers and origin.endless and not streaming:
+    if mode.io_type and origin.endless and not streaming:
         # Loops compute in floats.
         raise ValueError(
             "Argument `model` must have a fixed number of steps for "

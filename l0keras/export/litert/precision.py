@@ -32,8 +32,8 @@ class Precision:
         weights: the number of bits of a weight, 8 or 4.
         compute: a row of the table.
         block: 32, 64, 128 or 256 inputs have a scale of their own, for dense
-            layers and embeddings with 4 bits and `"dynamic"`, whose number of
-            inputs must be a multiple of it. `None` for one scale.
+            layers with 4 bits and `"dynamic"`, whose number of inputs must be
+            a multiple of it. `None` for one scale.
         method: how the scales are chosen: `"min_max"`, the largest weight;
             `"mse"` or `"octav"`, a smaller one with a smaller mean squared
             error; `"gptq"`, which also moves weights so that the outputs on
@@ -142,10 +142,10 @@ class Rules:
                     f"{', '.join(layers)}"
                 )
 
-    def find(self, name):
-        """The `Precision` for a name: that of the first rule, or `None`."""
+    def find(self, names):
+        """The `Precision` of the first rule for one of several names."""
         for regex, precision in self.rules.items():
-            if re.search(regex, name):
+            if any(re.search(regex, name) for name in names):
                 return precision
         return None
 

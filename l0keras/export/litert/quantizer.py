@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from l0keras.export.litert.precision import Precision
-from l0keras.export.litert.unsupported import layer_of
+from l0keras.export.litert.unsupported import layers_of
 
 _METHODS = {
     "min_max": "MIN_MAX_UNIFORM_QUANT",
@@ -19,9 +19,9 @@ _BITS = {"int8": 8, "int16": 16}
 
 # An operation of a file: what the quantizer calls it, or `None`; the names of
 # its outputs as the quantizer has them; the shape of its weights, or `None`;
-# and the names of its constants.
+# the names of its constants; and whether it is in a loop.
 _Operation = collections.namedtuple(
-    "_Operation", "name scope weights constants"
+    "_Operation", "name scope weights constants in_loop"
 )
 
 
@@ -52,14 +52,14 @@ def quantize(path, rules, layers, examples):
     kept, followed = [], []
     for op in _operations(path):
         # An output of the model has lost the name of its layer.
-        names = ";".join([op.scope, *op.constants])
-        layer = layer_of(names, layers) or op.scope
-        precision = rules.find(layer)
+        place = ";".join([op.scope, *op.constants])
+        names = layers_of(place, layers) or [op.scope]
+        precision = rules.find(names)
         reason = None
         if precision is not None:
             reason = _add(recipe, op, precision)
             if reason and op.weights:
-                kept.append((layer, reason))
+                kept.append(("/".join(reversed(names)), reason))
         follows = precision is not None and not reason
         followed.append(precision.compute if follows else None)
     if not any(followed):
@@ -129,7 +129,7 @@ def _operations(path):
 
     model = utils.read_model(path)
     found = []
-    for graph in model.subgraphs:
+    for number, graph in enumerate(model.subgraphs):
 
         def of_floats(indices):
             tensors = [graph.tensors[i] for i in indices if i >= 0]
@@ -155,6 +155,7 @@ def _operations(path):
                     utils.get_op_scope(op, graph.tensors),
                     max(shapes, key=np.prod, default=None),
                     [utils.get_tensor_name(one) for one in constants],
+                    number > 0,
                 )
             )
     return found
@@ -164,6 +165,8 @@ def _add(recipe, op, precision):
     """Has an operation quantized; returns why not, if it cannot be."""
     if op.name is None:
         return "LiteRT's quantizer does not know its operation"
+    if precision.integers and op.in_loop:
+        return "no ranges are measured in loops"
     if op.weights is None:
         if not precision.integers:
             return "it has no weights"

@@ -40,13 +40,22 @@ def explain(text, layers, graph_ops=()):
 
 def layer_of(place, layers):
     """The innermost layer whose name is in the path of an operation."""
+    return next(iter(layers_of(place, layers)), "")
+
+
+def layers_of(place, layers):
+    """The layers whose names are in the path of an operation, inside first."""
     # Of operations that became one, the first gave the result.
     for path in place.split(";"):
+        found = []
         for part in reversed(path.split("/")):
             for name in (part, re.sub(r"_\d+$", "", part)):
                 if name in layers:
-                    return name
-    return ""
+                    found.append(name)
+                    break
+        if found:
+            return found
+    return []
 
 
 def tflite_ops(interpreter):

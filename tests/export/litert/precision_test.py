@@ -181,6 +181,30 @@ def test_integers_in_some_layers(tmp_path):
     assert run_tflite(path, x).shape == (64, 5)
 
 
+def test_loops_have_no_ranges(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 5)),
+            layers.LSTM(16, name="lstm"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 6, 5)).astype("float32")
+    path = tmp_path / "model.tflite"
+    file = export_tflite(
+        model,
+        path,
+        {"^lstm$": Precision(8, "int8"), ".": Precision(8)},
+        x,
+    )
+    assert file.kept == ("lstm/lstm_cell: no ranges are measured in loops",)
+    floats = export_tflite(model, path)
+    small = export_tflite(model, path, {".": Precision(8)}, x)
+    assert small.kept == ()
+    assert small.bytes < file.bytes < floats.bytes
+
+
 def test_gptq_is_nearer_than_rounding_on_its_examples(tmp_path):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
