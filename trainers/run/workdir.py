@@ -5,6 +5,9 @@ import fcntl
 import json
 import os
 
+# In the folder of a study, beside table.md.
+RESULTS = "results.json"
+
 
 class Workdir:
     """A folder that belongs to one experiment and to one process at a time.
@@ -117,3 +120,18 @@ def write_json(path, value):
     with replacing(path) as temporary, open(temporary, "w") as file:
         json.dump(value, file, indent=2)
         file.write("\n")
+
+
+def write_results(folder, rows, text):
+    """Writes what a study found: `RESULTS`, and a table for the pages.
+
+    Args:
+        folder: the path of a folder, which is made if it is not there.
+        rows: what JSON can have.
+        text: the table in Markdown, a string.
+    """
+    os.makedirs(folder, exist_ok=True)
+    write_json(os.path.join(folder, RESULTS), rows)
+    with replacing(os.path.join(folder, "table.md")) as path:
+        with open(path, "w") as file:
+            file.write(text)

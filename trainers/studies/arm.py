@@ -24,15 +24,14 @@ from absl import flags
 import l0keras
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.run.workdir import RESULTS
+from trainers.run.workdir import write_results
 from trainers.studies import proof
 from trainers.studies.arm_python import PROCESSORS
 from trainers.studies.arm_python import ArmPython
 from trainers.studies.corpus import ENTRIES
 
 FLAGS = flags.FLAGS
-FILE = "results.json"
 SAVED = pathlib.Path(__file__).parents[2] / "saved_models"
 RUN_FILES = pathlib.Path(__file__).with_name("run_files.py")
 EXAMPLES = 16
@@ -78,7 +77,7 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "save_to",
         None,
-        f"Folder for {FILE} and table.md; nothing is kept if unset.",
+        f"Folder for {RESULTS} and table.md; nothing is kept if unset.",
         flag_values=flag_values,
     )
 
@@ -311,11 +310,7 @@ def main():
         compare(rows, folder, arm)
     text = table(rows)
     if FLAGS.save_to:
-        os.makedirs(FLAGS.save_to, exist_ok=True)
-        write_json(os.path.join(FLAGS.save_to, FILE), rows)
-        with replacing(os.path.join(FLAGS.save_to, "table.md")) as path:
-            with open(path, "w") as file:
-                file.write(text)
+        write_results(FLAGS.save_to, rows, text)
     print(text)
 
 
