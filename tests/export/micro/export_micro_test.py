@@ -167,6 +167,7 @@ def test_other_numbers_than_those_of_litert_are_refused(tmp_path, monkeypatch):
         ({"target": "tiny"}, "`target` must be None or 'micro'"),
         ({"quantization": "dynamic"}, "weights of integers"),
         ({"quantization": "float16"}, "no kernels for float16"),
+        ({"quantization": {"": None}}, "one of None, 'int8', 'int16x8'"),
         ({"sparse_encoding": True}, "no kernels for it"),
         ({}, "inputs of known sizes .* 'free' of shape"),
     ],
