@@ -38,6 +38,9 @@ def make(changes):
     return found
 
 
+define_flags = mnist.define_flags
+
+
 def _study():
     return make(mnist.changes())
 
@@ -46,4 +49,4 @@ main = study.main(_study)
 
 
 if __name__ == "__main__":
-    program.run(main, mnist.define_flags)
+    program.run(main, define_flags)
