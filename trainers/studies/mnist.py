@@ -111,17 +111,10 @@ class Asked(study.Study):
         report = train(row.config(seed), folder, **where)
         of, size = next(iter(report.get("targets", {}).items()), (None, {}))
         return {
-            "name": row.name,
-            "seed": seed,
-            "test_error": report["test_error"]["stripped"],
-            "units": report["units"]["stripped"],
+            **study.of_report(row, seed, report),
             "of": of,
             "asked": size.get("asked"),
-            "params": report["params"]["stripped"],
-            "macs": report["macs"]["stripped"],
             "bytes": report["bytes"]["tflite"],
-            "epochs": report["epochs"],
-            "seconds": report["seconds"],
         }
 
     def tables(self, results):

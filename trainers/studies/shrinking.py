@@ -101,18 +101,9 @@ class Shrinking(study.Study):
             `seconds` of the training.
         """
         report = train(row.config(seed), folder, **where)
-        return {
-            "name": row.name,
-            "seed": seed,
-            "network": row.network,
-            "way": row.way,
-            "test_error": report["test_error"]["stripped"],
-            "units": report["units"]["stripped"],
-            "params": report["params"]["stripped"],
-            "macs": report["macs"]["stripped"] / report["macs"]["dense"],
-            "epochs": report["epochs"],
-            "seconds": report["seconds"],
-        }
+        found = study.of_report(row, seed, report)
+        found["macs"] /= report["macs"]["dense"]
+        return {**found, "network": row.network, "way": row.way}
 
     def tables(self, results):
         lines = [
@@ -174,12 +165,7 @@ class Shrinking(study.Study):
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     study.define_flags(flag_values)
-    flags.DEFINE_list(
-        "networks",
-        ["lenet5"],
-        f"Networks to train, of {', '.join(NETWORKS)}, with commas between.",
-        flag_values=flag_values,
-    )
+    study.define_networks(NETWORKS, flag_values, ["lenet5"])
     flags.DEFINE_integer(
         "epochs",
         200,
@@ -190,12 +176,6 @@ def define_flags(flag_values=FLAGS):
 
 
 def _study():
-    unknown = set(FLAGS.networks) - set(NETWORKS)
-    if unknown:
-        raise ValueError(
-            f"Argument `networks` must be of {', '.join(NETWORKS)}. "
-            f"Received: {', '.join(FLAGS.networks)}"
-        )
     return Shrinking(FLAGS.networks, {"epochs": FLAGS.epochs})
 
 

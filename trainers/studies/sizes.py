@@ -362,21 +362,10 @@ def _nearest(tuned, row):
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     study.define_flags(flag_values)
-    flags.DEFINE_list(
-        "networks",
-        list(NETWORKS),
-        "Networks whose sizes are asked for, with commas between.",
-        flag_values=flag_values,
-    )
+    study.define_networks(NETWORKS, flag_values)
 
 
 def _study():
-    unknown = set(FLAGS.networks) - set(NETWORKS)
-    if unknown:
-        raise ValueError(
-            f"Argument `networks` must be of {', '.join(NETWORKS)}. "
-            f"Received: {', '.join(FLAGS.networks)}"
-        )
     return Sizes(trained=FLAGS.networks)
 
 

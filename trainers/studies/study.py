@@ -267,6 +267,48 @@ def _error(result):
     return f"error on held-out examples {result['validation_error']:.2f} %"
 
 
+def of_report(row, seed, report):
+    """What a table of networks says of a run, a dict for `Study.result`.
+
+    Args:
+        row: a `Row`.
+        seed: an integer.
+        report: what `training.train` returns.
+    """
+    return {
+        "name": row.name,
+        "seed": seed,
+        "test_error": report["test_error"]["stripped"],
+        "units": report["units"]["stripped"],
+        "params": report["params"]["stripped"],
+        "macs": report["macs"]["stripped"],
+        "epochs": report["epochs"],
+        "seconds": report["seconds"],
+    }
+
+
+def define_networks(known, flag_values=FLAGS, default=None):
+    """Defines a flag for some of a study's networks.
+
+    Args:
+        known: their names, an iterable.
+        flag_values: where to define it.
+        default: the names if the flag is unset; all by default.
+    """
+    flags.DEFINE_list(
+        "networks",
+        list(default or known),
+        f"Networks to train, of {', '.join(known)}, with commas between.",
+        flag_values=flag_values,
+    )
+    flags.register_validator(
+        "networks",
+        lambda names: set(names) <= set(known),
+        f"must be of {', '.join(known)}",
+        flag_values=flag_values,
+    )
+
+
 def define_flags(flag_values=FLAGS, has_seeds=True):
     """Defines the flags that all studies have, or all studies with seeds."""
     program.define_data_flags(flag_values)
