@@ -1,4 +1,5 @@
 import contextlib
+import warnings
 from collections.abc import Callable
 
 import keras
@@ -86,6 +87,8 @@ class Shrinking:
         self._hardly_open, self._cut_off = {}, {}
         # By paths: which weights of the first model were 0 for good then.
         self._zeros = {}
+        # Whether it was found that the model cannot be cut.
+        self._whole = False
         # The model before the first cut, and for each variable of the last
         # one, by its id, where it came from in there.
         self._first, self._origins = None, {}
@@ -164,7 +167,13 @@ class Shrinking:
 
         Returns:
             The smaller model, compiled; `model` itself where it was not cut.
+
+        Warns:
+            UserWarning: the model cannot be cut, see `l0keras.shrink`: it is
+                not tried again.
         """
+        if self._whole:
+            return model
         gates = _by_names(model)
         closed = self._close(model, gates)
         zeros = zeros_for_good(model)
@@ -175,9 +184,21 @@ class Shrinking:
         cost = steps_of_a_cut(model, self._batch_size)
         if saved < _LEAST or saved * steps < _MARGIN * cost:
             return model
-        self._cut_off.update(closed)
+        known = dict(self._cut_off), dict(self._zeros)
+        try:
+            self._cut_off.update(closed)
+            smaller = self._cut(model, zeros)
+        except (NotImplementedError, RuntimeError) as error:
+            self._cut_off, self._zeros = known
+            self._whole = True
+            warnings.warn(
+                "The model trains on with all of its units, since it cannot "
+                f"be cut while it trains. {error}",
+                stacklevel=2,
+            )
+            return model
         self.cuts.append({"epoch": epoch, "saved": saved})
-        return self._cut(model, zeros)
+        return smaller
 
     def _close(self, model, gates):
         """Closes gates for good; returns which are, by their names."""

@@ -48,11 +48,13 @@ def data(done=0):
     return {"x": X, "y": Y, "batch_size": 16, "shuffle": False, "verbose": 0}
 
 
-def trained(model, shrinking, callbacks=(), initial_epoch=0, **kwargs):
+def trained(
+    model, shrinking, callbacks=(), initial_epoch=0, epochs=EPOCHS, **kwargs
+):
     return shrinking.fit(
         model,
         data,
-        epochs=EPOCHS,
+        epochs=epochs,
         initial_epoch=initial_epoch,
         callbacks=list(callbacks),
         **kwargs,
@@ -210,6 +212,18 @@ def test_weights_that_stay_0_leave_too(kind, monkeypatch, tmp_path):
     np.testing.assert_allclose(first(X), smaller(X), rtol=0, atol=1e-5)
 
 
+def test_a_model_that_cannot_be_cut_trains_on(monkeypatch):
+    price_of_a_cut(monkeypatch, 0)
+    model = gated()
+    model.compile(keras.optimizers.Adafactor(0.1), model.loss, run_eagerly=True)
+    shrinking, record = l0keras.Shrinking(STEPS, 16), Record()
+    with pytest.warns(UserWarning, match="all of its units.*Adafactor") as seen:
+        assert trained(model, shrinking, [record]) is model
+    assert len([w for w in seen if "all of its units" in str(w.message)]) == 1
+    assert record.calls == ["begin", *range(EPOCHS), "end"]
+    assert not shrinking.cuts
+
+
 def test_a_state_of_another_model_is_refused(monkeypatch, tmp_path):
     price_of_a_cut(monkeypatch, 0)
     shrinking = l0keras.Shrinking(STEPS, 16)
@@ -258,7 +272,7 @@ def test_replicas_shrink_alike(monkeypatch):
         with two_replicas().scope():
             model = gated(eager=False)
         shrinking = l0keras.Shrinking(STEPS, 16)
-        smaller = trained(model, shrinking)
+        smaller = trained(model, shrinking, epochs=3)
         losses.append(smaller.history.history["loss"])
         assert bool(shrinking.cuts) == (price == 0)
     np.testing.assert_allclose(*losses, rtol=1e-3)

@@ -33,7 +33,7 @@ def travel(entry, seed=0):
     All weights are moved off their initial values. Gates are put on, and one
     step is trained. Half of each vector of gates, drawn at random, is closed,
     the others get random values in (0, 1]. The model is stripped, saved,
-    loaded and stripped again.
+    loaded and stripped again; and shrunk.
 
     Args:
         entry: an `Entry` of the corpus.
@@ -48,8 +48,8 @@ def travel(entry, seed=0):
           ones.
         - `difference`: of outputs, as a share of the largest one: between
           the model and the one with open gates (`gated`), between that with
-          half of its gates closed and the stripped one (`stripped`), and
-          between that and the one from the file (`loaded`).
+          half of its gates closed and the stripped one (`stripped`), the
+          one from the file (`loaded`) and the shrunk one (`shrunk`).
         - `kept`: reasons of `l0keras.report`, a list of strings.
         - `notes`: what could not be tried, because the model does not allow
           it without this library either; a list of strings.
@@ -173,6 +173,11 @@ def _travel(entry, seed, row, step):
             row["notes"].append(f"not loaded: {_first_line(error)}")
     with step("strip again"):
         _check_the_same(l0keras.strip(stripped), stripped)
+    if gates:
+        with step("shrink"):
+            l0keras.close_gates(gated, below=1.0)
+            shrunk = l0keras.shrink(gated, check=False)
+            _compare(row, "shrunk", outputs(shrunk, inputs), expected)
 
 
 # === Inputs, weights, gates ===
