@@ -147,6 +147,15 @@ def test_the_sizes_of_a_paper():
             assert 0.97 <= result["params"] / result["asked"] <= 1
 
 
+def test_trainings_that_shrink():
+    from trainers.studies import shrinking
+
+    study = shrinking.Shrinking(shrinking.NETWORKS, {})
+    for result in check_study(study, "shrinking", "speed"):
+        # What `strip` leaves may differ a little from what is expected.
+        assert result["way"] == "dense" or result["macs"] < 0.11
+
+
 def test_sparse_trainings():
     from trainers.studies import deep_r
 

@@ -11,7 +11,7 @@ from l0keras.shrinking.plan import plan
 # ResNet-20: for any step, for a multiply-accumulate of one (it takes part in
 # the forward pass and twice in the backward pass); for any cut, and for each
 # layer with weights that is traced anew.
-_STEP, _MULTIPLY_ACCUMULATE = 2e-3, 1e-10
+_STEP, _MULTIPLY_ACCUMULATE = 2e-3, 5e-11
 _CUT, _LAYER = 1.5, 0.2
 _IN_FREE_SHAPES = 100
 
