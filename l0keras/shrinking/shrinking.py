@@ -13,6 +13,7 @@ from l0keras.shrinking.close_gates import HARDLY_EVER
 from l0keras.shrinking.close_gates import close
 from l0keras.shrinking.close_gates import close_gates
 from l0keras.shrinking.close_gates import hardly_open
+from l0keras.shrinking.optimizer_state import check_optimizer
 from l0keras.shrinking.plan import zeros_for_good
 from l0keras.shrinking.shrink import shrink_parts
 from l0keras.shrinking.work import saved_work
@@ -175,6 +176,22 @@ class Shrinking:
         if self._whole:
             return model
         gates = _by_names(model)
+        known = dict(self._cut_off), dict(self._zeros)
+        try:
+            return self._look(model, gates, epoch, epochs)
+        except (NotImplementedError, RuntimeError, ValueError) as error:
+            self._cut_off, self._zeros = known
+            self._whole = True
+            warnings.warn(
+                "The model trains on with all of its units, since it cannot "
+                f"be cut while it trains. {error}",
+                stacklevel=2,
+            )
+            return model
+
+    def _look(self, model, gates, epoch, epochs):
+        # Before any gate is closed for a cut that cannot be made.
+        check_optimizer(model.optimizer)
         closed = self._close(model, gates)
         zeros = zeros_for_good(model)
         if not any(map(np.any, [*closed.values(), *zeros.values()])):
@@ -184,19 +201,8 @@ class Shrinking:
         cost = steps_of_a_cut(model, self._batch_size)
         if saved < _LEAST or saved * steps < _MARGIN * cost:
             return model
-        known = dict(self._cut_off), dict(self._zeros)
-        try:
-            self._cut_off.update(closed)
-            smaller = self._cut(model, zeros)
-        except (NotImplementedError, RuntimeError) as error:
-            self._cut_off, self._zeros = known
-            self._whole = True
-            warnings.warn(
-                "The model trains on with all of its units, since it cannot "
-                f"be cut while it trains. {error}",
-                stacklevel=2,
-            )
-            return model
+        self._cut_off.update(closed)
+        smaller = self._cut(model, zeros)
         self.cuts.append({"epoch": epoch, "saved": saved})
         return smaller
 

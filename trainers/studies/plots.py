@@ -148,13 +148,19 @@ def groups(results, titles):
     return figure
 
 
-def sizes(results, titles, error="test_error"):
-    """Draws errors against parameters, a marker for each network and size.
+def sizes(
+    results,
+    titles,
+    error="test_error",
+    quantity=("params", "parameters left"),
+):
+    """Draws errors against sizes, a marker for each network and size.
 
     Args:
-        results: a list of dicts with `name`, the error and `params`.
+        results: a list of dicts with `name`, the error and the size.
         titles: a dict from the names of rows to their titles, in order.
         error: `"test_error"` or `"validation_error"`.
+        quantity: the key of the size, and what to call it.
 
     Returns:
         A matplotlib figure.
@@ -167,7 +173,7 @@ def sizes(results, titles, error="test_error"):
             points.append(((color, marker, title), own))
     figure = _scatter(
         points,
-        (("parameters left, a point for each seed", lambda r: r["params"]),),
+        ((f"{quantity[1]}, a point for each seed", lambda r: r[quantity[0]]),),
         (9, 4),
         ((1, 2, 5),),
         error,

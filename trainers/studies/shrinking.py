@@ -159,7 +159,9 @@ class Shrinking(study.Study):
 
     def draw(self, results):
         titles = {row.name: row.title for row in self.rows}
-        return plots.sizes(results, titles)
+        return plots.sizes(
+            results, titles, quantity=("seconds", "seconds of training")
+        )
 
 
 def define_flags(flag_values=FLAGS):
