@@ -122,6 +122,20 @@ def test_the_readme_shows_rows_of_the_comparison():
     assert round(worse) == 3
 
 
+def test_the_comparison_with_the_best_pruning():
+    from trainers.studies import compare
+
+    rows = check_study(compare.STUDY, "compare_mlp", "compare")
+    rows = {row["name"]: row for row in rows}
+    l0, pruned = rows["l0, int8"], rows["pruned, int8"]
+    text = page("compare")
+    assert l0["params"] == pruned["params"]
+    assert f"{pruned['bytes'] / l0['bytes']:.1f} times the bytes" in text
+    assert (
+        f"{pruned['latency_us'] / l0['latency_us']:.1f} times as long" in text
+    )
+
+
 def test_the_sweep():
     from trainers.studies import sweep
 
