@@ -85,16 +85,17 @@ class Checkpoint(keras.callbacks.Callback):
         ...     callbacks=[checkpoint],
         ... )
         """
-        if self._shrinking is not None and os.path.exists(self.path):
-            state = _read(self.path)[0].get("shrinking")
+        saved = self._saved()
+        if self._shrinking is not None and saved is not None:
             try:
+                state = saved[0].get("shrinking")
                 model = self._shrinking.restore(model, state)
             except (TypeError, ValueError, KeyError) as error:
                 raise CheckpointError(
                     f"The checkpoint {self.path!r} belongs to another model, "
                     f"or to a training without cuts: {error}"
                 ) from error
-        return model, self.restore(model)
+        return model, self._give(model, saved)
 
     def restore(self, model):
         """Gives a model the saved state; without a file it stays the same.
@@ -109,11 +110,18 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             CheckpointError: the file is damaged or belongs to another model.
         """
+        return self._give(model, self._saved())
+
+    def _saved(self):
+        """What is in the file, see `_read`; `None` without one."""
+        return _read(self.path) if os.path.exists(self.path) else None
+
+    def _give(self, model, saved):
         variables = _variables(model)
-        if not os.path.exists(self.path):
+        if saved is None:
             self.history = []
             return 0
-        meta, values = _read(self.path)
+        meta, values = saved
         shapes = [tuple(variable.shape) for variable in variables]
         if [value.shape for value in values] != shapes:
             raise CheckpointError(

@@ -198,9 +198,10 @@ def compress(
     progress = Progress(epochs, data.steps, verbose)
     history = History()
 
-    def train(trained, stage, size, begin, end, more, fit):
+    def train(trained, stage, size, begin, end, more):
         progress.stage(stage, size)
         cuts = stage == GATES and shrink
+        fit = shrinking.fit if cuts else _fit
         record = backup.record(stage, shrinking if cuts else None)
         trained, done = record.resume(trained)
         if not backup.is_over(stage):
@@ -225,9 +226,8 @@ def compress(
     dense_scores = data.evaluate(dense)
     settings.compile(gated)
     warn = WarnOpenGates("`epochs`", "`epochs`")
-    fit = shrinking.fit if shrink else _fit
     whole = gated
-    gated = train(gated, GATES, sizes.expected_now, 0, first, [warn], fit)
+    gated = train(gated, GATES, sizes.expected_now, 0, first, [warn])
     progress.say("Cutting")
     kept = backup.load_cut(gated)
     if kept is None:
@@ -238,15 +238,16 @@ def compress(
     refresh_batch_norm(small, data.batches())
     reached = sizes.reached(small)
     settings.compile(small, decay_steps=(epochs - first) * data.steps)
-    train(small, TUNING, lambda _: sizes.text(reached), first, epochs, [], _fit)
+    train(small, TUNING, lambda _: sizes.text(reached), first, epochs, [])
     progress.say("Measuring the small model")
     small_scores = data.evaluate(small)
     # The learning rate is 0 now, and whoever trains on wants another one.
     settings.compile(small)
     costs = compared(dense, small)
     progress.end()
-    # What is told of layers and gates begins with the first model.
-    shrinking.fill(whole, gated)
+    if gated is not whole:
+        # What is told of layers and gates begins with the first model.
+        shrinking.fill(whole, gated)
     result = Compressed(
         model=small,
         report=report(whole, small),

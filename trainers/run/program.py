@@ -10,6 +10,7 @@ from absl import flags
 from absl import logging
 
 from l0keras.callbacks import NonFiniteError
+from trainers.run.workdir import RESULTS
 
 # What a shell says of a program that was stopped with Ctrl-C.
 INTERRUPTED = 130
@@ -121,6 +122,16 @@ def define_data_flags(flag_values=flags.FLAGS):
         None,
         "Folder with the original files of the data set; they are downloaded "
         "if unset.",
+        flag_values=flag_values,
+    )
+
+
+def define_results_flag(flag_values=flags.FLAGS):
+    """Defines where `workdir.write_results` leaves what was found."""
+    flags.DEFINE_string(
+        "save_to",
+        None,
+        f"Folder for {RESULTS} and table.md; nothing is kept if unset.",
         flag_values=flag_values,
     )
 

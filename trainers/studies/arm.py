@@ -24,7 +24,6 @@ from absl import flags
 import l0keras
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import RESULTS
 from trainers.run.workdir import write_results
 from trainers.studies import proof
 from trainers.studies.arm_python import PROCESSORS
@@ -74,12 +73,7 @@ def define_flags(flag_values=FLAGS):
         "Folder for a Python for Arm, fetched if it is not there.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        f"Folder for {RESULTS} and table.md; nothing is kept if unset.",
-        flag_values=flag_values,
-    )
+    program.define_results_flag(flag_values)
 
 
 # === Files ===

@@ -23,12 +23,10 @@ import l0keras
 from l0keras.targets import Target
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.run.workdir import write_results
 from trainers.studies import proof
 
 FLAGS = flags.FLAGS
-FILE = "results.json"
 # What stays of the multiply-accumulates.
 SHARES = (1.0, 0.5, 0.25)
 # As many as `export_tflite` chooses ranges by, at least twice.
@@ -48,12 +46,7 @@ NOTES = (
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        f"Folder for {FILE} and table.md; nothing is kept if unset.",
-        flag_values=flag_values,
-    )
+    program.define_results_flag(flag_values)
 
 
 # === Networks ===
@@ -249,11 +242,7 @@ def main():
         ]
     text = table(rows)
     if FLAGS.save_to:
-        os.makedirs(FLAGS.save_to, exist_ok=True)
-        write_json(os.path.join(FLAGS.save_to, FILE), rows)
-        with replacing(os.path.join(FLAGS.save_to, "table.md")) as path:
-            with open(path, "w") as file:
-                file.write(text)
+        write_results(FLAGS.save_to, rows, text)
     print(text)
 
 

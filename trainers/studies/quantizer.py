@@ -26,7 +26,6 @@ from trainers.run import saved
 from trainers.run import tables
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
-from trainers.run.workdir import RESULTS
 from trainers.run.workdir import write_results
 
 FLAGS = flags.FLAGS
@@ -67,12 +66,7 @@ def define_flags(flag_values=FLAGS):
         "Names of folders of saved_models; all with a network if unset.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "save_to",
-        None,
-        f"Folder for {RESULTS} and table.md; nothing is kept if unset.",
-        flag_values=flag_values,
-    )
+    program.define_results_flag(flag_values)
 
 
 def ways(model):

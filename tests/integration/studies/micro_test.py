@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 import l0keras
+from trainers.run.workdir import RESULTS
 from trainers.studies import arm
 from trainers.studies import micro
 
@@ -25,7 +26,7 @@ PARAMS = {
 
 @pytest.fixture(scope="module")
 def rows():
-    return json.loads((SAVED / micro.FILE).read_text())
+    return json.loads((SAVED / RESULTS).read_text())
 
 
 def test_networks_have_the_weights_of_the_reference(rows):
