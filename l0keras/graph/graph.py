@@ -98,9 +98,14 @@ class Operation:
 
     def load_params(self):
         for name, variable in weights_by_name(self.source).items():
-            array = keras.ops.convert_to_numpy(variable)
+            # Not a copy, other than `convert_to_numpy`: weights are large. On
+            # TensorFlow, `stop_gradient` reads the value of a variable.
+            array = np.asarray(keras.ops.stop_gradient(variable.value))
             if array.dtype != "float64":
                 array = array.astype("float32", copy=False)
+            # Rules replace weights, they never change them.
+            array = array.view()
+            array.flags.writeable = False
             self.params[name] = array
 
     @property

@@ -6,6 +6,7 @@ from l0keras.graph.rules.linear import Linear
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import cannot_read
 from l0keras.graph.rules.rule import channel_axis
+from l0keras.graph.rules.rule import take
 
 
 class Convolution(Linear):
@@ -125,34 +126,45 @@ class Separable(Linear):
         pointwise = node.params["pointwise_kernel"]
         return pointwise.reshape(*depthwise.shape[-2:], pointwise.shape[-1])
 
-    def kernel(self, node):
-        depthwise = node.params["depthwise_kernel"].astype("float64")
-        return np.einsum("...im,imu->...iu", depthwise, self._maps(node))
-
     def groups(self, node):
         return 1
 
-    def shrink(self, node):
-        config, params = super().shrink(node)
-        got = node.got()
-        depthwise = node.params["depthwise_kernel"][..., got, :]
-        maps = self._maps(node)[got][..., node.made]
-        used = np.any(depthwise != 0, axis=tuple(range(depthwise.ndim - 2)))
-        used &= np.any(maps != 0, axis=-1)
+    def window(self, node):
+        return node.params["depthwise_kernel"].shape[:-2]
+
+    def inputs_of_group(self, node):
+        return node.params["depthwise_kernel"].shape[-2]
+
+    def _used(self, node):
+        """Which maps of the inputs reach which units, a boolean array."""
+        depthwise = node.params["depthwise_kernel"]
+        made = np.any(depthwise != 0, axis=tuple(range(depthwise.ndim - 2)))
+        return made[..., None] & (self._maps(node) != 0)
+
+    def connections(self, node):
+        return np.any(self._used(node), axis=1)
+
+    def sums(self, node, rows, columns):
+        depthwise = node.params["depthwise_kernel"][..., rows, :]
+        window = tuple(range(depthwise.ndim - 2))
+        made = depthwise.sum(axis=window, dtype="float64")
+        return np.einsum(
+            "im,imu->iu", made, self._maps(node)[rows][..., columns]
+        )
+
+    def select(self, node, rows, columns):
         # All inputs have as many maps; those that are used come first.
+        used = np.any(take(self._used(node)[rows], columns, -1), axis=-1)
         count = max(1, int(used.sum(axis=1).max()))
         order = np.argsort(~used, axis=1, kind="stable")[:, :count]
-        rows = np.arange(len(got))[:, None]
-        params["depthwise_kernel"] = depthwise[..., rows, order]
-        window = (1,) * (depthwise.ndim - 2)
-        params["pointwise_kernel"] = maps[rows, order].reshape(
-            *window, -1, maps.shape[-1]
-        )
-        return {**config, "depth_multiplier": count}, params
-
-    def stored(self, kernel):
-        # `shrink` and the scalings go back to the two kernels themselves.
-        return {}
+        positions = rows[:, None]
+        depthwise = node.params["depthwise_kernel"][..., positions, order]
+        pointwise = take(self._maps(node)[positions, order], columns, -1)
+        window = (1,) * len(self.window(node))
+        return {"depth_multiplier": count}, {
+            "depthwise_kernel": depthwise,
+            "pointwise_kernel": pointwise.reshape(*window, -1, len(columns)),
+        }
 
     def takes_joined_inputs(self, node):
         # Each input goes through windows of its own.

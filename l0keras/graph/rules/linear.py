@@ -5,6 +5,7 @@ from l0keras.graph.rules.rule import OtherAxis
 from l0keras.graph.rules.rule import Rule
 from l0keras.graph.rules.rule import cannot_read
 from l0keras.graph.rules.rule import channel_axis
+from l0keras.graph.rules.rule import take
 from l0keras.graph.rules.rule import times
 
 OTHER_AXIS = OtherAxis("reads along another axis than that of the channels")
@@ -53,11 +54,57 @@ class Linear(Rule):
     def groups(self, node):
         return node.layer.groups
 
-    def _window(self, node, function):
-        """A function over the window, spread to all inputs x all units."""
+    # === What a subclass says that keeps its kernel otherwise ===
+
+    def window(self, node):
+        """The sizes of the window, a tuple."""
+        return self.kernel(node).shape[:-2]
+
+    def inputs_of_group(self, node):
+        """How many inputs each group has."""
+        return self.kernel(node).shape[-2]
+
+    def connections(self, node):
+        """Which inputs of a group reach which units, a boolean matrix."""
         kernel = self.kernel(node)
-        axes = tuple(range(kernel.ndim - 2))
-        small = function(kernel, axes)
+        return np.any(kernel != 0, axis=tuple(range(kernel.ndim - 2)))
+
+    def sums(self, node, rows, columns):
+        """The kernel's sums over the window, in float64.
+
+        Args:
+            node: a node.
+            rows: positions of inputs within a group.
+            columns: a slice of units.
+
+        Returns:
+            An array of these rows and columns.
+        """
+        part = self.kernel(node)[..., rows, columns]
+        window = tuple(range(part.ndim - 2))
+        return part.sum(axis=window, dtype="float64")
+
+    def select(self, node, rows, columns):
+        """The weights for some inputs of a group and some units.
+
+        Args:
+            node: a node.
+            rows: positions of inputs within a group; a row of zeros is what
+                one beyond it gets.
+            columns: positions of units.
+
+        Returns:
+            Arguments of the layer that change, and the weights by name but
+            for the bias.
+        """
+        kernel = _rows(self.kernel(node), rows)
+        return {}, self.stored(take(kernel, columns, -1))
+
+    # === Shared ===
+
+    def _connected(self, node):
+        """Which inputs reach which units, all of them."""
+        small = self.connections(node)
         groups = self.groups(node)
         if groups == 1:
             return small
@@ -70,25 +117,19 @@ class Linear(Rule):
             full[rows, columns] = small[:, columns]
         return full
 
-    def _connected(self, node):
-        return self._window(node, lambda w, axes: np.any(w != 0, axis=axes))
-
     def _shares(self, node, values):
         """What inputs of these values, the same everywhere, add to units.
 
         Few inputs are constants other than 0, so only their rows are summed.
         """
         rows = np.flatnonzero(values)
-        kernel = self.kernel(node)
-        groups = self.groups(node)
-        total = np.zeros(kernel.shape[-1])
-        per_group = kernel.shape[-2]
-        width = kernel.shape[-1] // groups
+        total = np.zeros(node.output.size)
+        per_group = self.inputs_of_group(node)
+        width = len(total) // self.groups(node)
         for group in np.unique(rows // per_group):
             own = rows[rows // per_group == group]
             columns = slice(group * width, (group + 1) * width)
-            part = kernel[..., own - group * per_group, columns]
-            part = part.sum(axis=tuple(range(kernel.ndim - 2)), dtype="float64")
+            part = self.sums(node, own - group * per_group, columns)
             total[columns] = values[own] @ part
         return total
 
@@ -106,7 +147,7 @@ class Linear(Rule):
     def _sees_borders(self, node):
         # Each output of a window of 1 sees one position, none beyond.
         return node.layer.padding != "valid" and any(
-            size != 1 for size in self.kernel(node).shape[:-2]
+            size != 1 for size in self.window(node)
         )
 
     def constants(self, node):
@@ -144,33 +185,26 @@ class Linear(Rule):
             groups = self.groups(node)
             whole = np.isin(np.arange(groups), alive)
             return [np.repeat(whole, node.input.size // groups)]
-        connected = np.any(self._connected(node)[:, made], axis=1)
+        connected = np.any(self._connected(node) & made, axis=1)
         return [connected & ~self._foldable(node)]
 
     def shrink(self, node):
         got, kept = node.got(), np.flatnonzero(node.made)
-        kernel = self.kernel(node)[..., kept]
-        config = {self.units_argument: len(kept)}
+        inputs = self.inputs_of_group(node)
         alive = self._groups_alive(node, node.made)
+        # Several groups have all their inputs, along the same axis.
+        rows = np.arange(inputs)
+        if len(alive) == 1:
+            rows = got - alive[0] * inputs
+        config, params = self.select(node, rows, kept)
+        config[self.units_argument] = len(kept)
         if self.groups(node) > 1:
             config["groups"] = len(alive)
-        if len(alive) == 1:
-            kernel = self._rows(kernel, got, alive[0])
-        # Several groups have all their inputs, along the same axis.
-        params = self.stored(kernel)
         bias = self._bias(node)[kept] + self._folded(node, got, kept)
         if node.layer.use_bias or np.any(bias):
             config["use_bias"] = True
             params["bias"] = bias
         return config, params
-
-    def _rows(self, kernel, got, group):
-        """The part of the kernel for single inputs of a layer's one group."""
-        rows = got - group * kernel.shape[-2]
-        inside = (0 <= rows) & (rows < kernel.shape[-2])
-        # An input of a group that is gone may stand in where none is read.
-        part = kernel[..., np.where(inside, rows, 0), :]
-        return part * inside[:, None]
 
     def _folded(self, node, got, kept):
         """What the channels that are gone added to each unit."""
@@ -271,3 +305,15 @@ class Dense(Linear):
 
     def _sees_borders(self, node):
         return False
+
+
+def _rows(kernel, rows):
+    """Rows of a kernel, and zeros for positions beyond it.
+
+    An input of a group that is gone may stand in where none is read.
+    """
+    inside = (0 <= rows) & (rows < kernel.shape[-2])
+    part = take(kernel, np.where(inside, rows, 0), -2)
+    if not np.all(inside):
+        part[..., ~inside, :] = 0.0
+    return part

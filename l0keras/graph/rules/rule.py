@@ -386,6 +386,13 @@ def times(array, scale):
     return np.multiply(array, scale, dtype=array.dtype, casting="same_kind")
 
 
+def take(array, positions, axis):
+    """Some positions of an axis, of an array that is not copied for all."""
+    if np.array_equal(positions, np.arange(array.shape[axis])):
+        return array
+    return np.take(array, positions, axis)
+
+
 def axes_of(node, axis):
     """An axis, or several, as a set of integers from 0 on."""
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
