@@ -120,6 +120,8 @@ NETWORKS = {
         dataset="fashion_mnist",
         image_size=14,
         optimizer=sgd,
+        dense_epochs=5,
+        epochs=6,
     ),
     "mobilenet_v2": Network(
         "MobileNetV2 of own blocks, CIFAR-10",
@@ -127,6 +129,8 @@ NETWORKS = {
         dataset="cifar10",
         augmentation="crop_flip",
         from_logits=False,
+        dense_epochs=5,
+        epochs=6,
     ),
 }
 
