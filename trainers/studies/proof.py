@@ -73,7 +73,7 @@ def prove(build, seed=0, dense_file=True):
         with clock("dense file"):
             row["bytes"]["dense"] = _litert_bytes(model)
     with clock("sparsify"):
-        gated = l0keras.sparsify(model, l0=L0, droprate_init=0.05, seed=seed)
+        gated = with_gates(model, seed)
     groups = l0keras.channel_groups(model)
     expected = _outputs(model, images)
     _compare(row, "gated", _outputs(gated, images), expected)
@@ -109,6 +109,28 @@ def prove(build, seed=0, dense_file=True):
         outputs = l0keras.export.run_tflite(path, images)
     _compare(row, "tflite", outputs, expected, shaken)
     return row
+
+
+def stripped(build, seed=0, examples=EXAMPLES):
+    """A network after `strip` as in `prove`, but not trained and not checked.
+
+    Args:
+        build, seed: as for `prove`.
+        examples: the number of images.
+
+    Returns:
+        The stripped network, and images for it.
+    """
+    rng = np.random.default_rng(seed)
+    keras.utils.set_random_seed(seed)
+    model = build()
+    images = images_for(model, rng, examples)
+    randomize(model, rng)
+    fit_statistics(model, images, rng)
+    gated = with_gates(model, seed)
+    close_half(gated, rng)
+    fit_statistics(gated, images, rng)
+    return l0keras.strip(gated), images
 
 
 def relative_difference(outputs, expected):
@@ -211,6 +233,10 @@ def fit_statistics(model, images, rng):
         noise = 0.1 * rng.standard_normal(variance.shape)
         layer.moving_mean.assign_add(noise * np.sqrt(variance))
         layer.moving_variance.assign(variance * rng.uniform(0.8, 1.25))
+
+
+def with_gates(model, seed):
+    return l0keras.sparsify(model, l0=L0, droprate_init=0.05, seed=seed)
 
 
 def close_half(model, rng):

@@ -81,6 +81,24 @@ def travel(entry, seed=0):
     return row
 
 
+def stripped(entry, seed=0, examples=EXAMPLES):
+    """A model after `strip` as on the road, but not trained and not checked.
+
+    Args:
+        entry, seed: as for `travel`.
+        examples: the number of examples in the inputs.
+
+    Returns:
+        The stripped model, and random inputs for it.
+    """
+    rng = np.random.default_rng(seed)
+    model = built(entry, rng, seed)
+    inputs = inputs_for(entry, model, rng, examples)
+    gated = with_gates(model, seed)
+    close_half(gated, rng)
+    return l0keras.strip(gated), inputs
+
+
 def is_fine(entry, row):
     """Whether nothing failed and enough is cut, or cannot be."""
     if row["failed"]:
@@ -127,16 +145,13 @@ class _Steps:
 
 def _travel(entry, seed, row, step):
     rng = np.random.default_rng(seed)
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed)
     with step("build"):
-        model = entry.build()
-        move(model, rng)
+        model = built(entry, rng, seed)
         inputs = inputs_for(entry, model, rng)
         expected = outputs(model, inputs)
     row["params"]["before"] = model.count_params()
     with step("sparsify"):
-        gated = l0keras.sparsify(model, l0=1e-6, droprate_init=0.02, seed=seed)
+        gated = with_gates(model, seed)
         _compare(row, "gated", outputs(gated, inputs), expected)
     with step("train"):
         try:
@@ -183,13 +198,26 @@ def _travel(entry, seed, row, step):
 # === Inputs, weights, gates ===
 
 
-def inputs_for(entry, model, rng):
+def built(entry, rng, seed):
+    """The model of an entry, with weights that hide nothing."""
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    model = entry.build()
+    move(model, rng)
+    return model
+
+
+def with_gates(model, seed):
+    return l0keras.sparsify(model, l0=1e-6, droprate_init=0.02, seed=seed)
+
+
+def inputs_for(entry, model, rng, examples=EXAMPLES):
     """Random inputs of the model's own signature, or those of the entry."""
     if entry.inputs is not None:
-        return entry.inputs(rng, EXAMPLES)
+        return entry.inputs(rng, examples)
 
     def draw(tensor):
-        shape = (EXAMPLES, *(n or entry.sizes for n in tensor.shape[1:]))
+        shape = (examples, *(n or entry.sizes for n in tensor.shape[1:]))
         if tensor.dtype == "bool":
             return rng.random(shape) < 0.7
         high = entry.high

@@ -10,17 +10,14 @@ that are there too; `--again` only writes their table.
 """
 
 import gc
-import json
-import os
-import re
 import sys
 
 from absl import flags
 
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.studies import kept_rows
+from trainers.studies import only
 from trainers.studies import road
 from trainers.studies.corpus import ENTRIES
 from trainers.studies.corpus import LIMIT
@@ -64,12 +61,7 @@ NOTES = (
 
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
-    flags.DEFINE_string(
-        "only",
-        "",
-        "Regular expression that names of models must contain; all if empty.",
-        flag_values=flag_values,
-    )
+    only.define_flag(flag_values)
     flags.DEFINE_integer(
         "seed",
         0,
@@ -89,37 +81,6 @@ def define_flags(flag_values=FLAGS):
         f"Folder with a {FILE} whose table to make again; no model is built.",
         flag_values=flag_values,
     )
-
-
-def choose(pattern):
-    """The entries whose names contain a regular expression.
-
-    Args:
-        pattern: a string.
-
-    Returns:
-        A list of `Entry`.
-
-    Raises:
-        ValueError: no regular expression, or one that fits no name.
-    """
-    try:
-        found = [
-            entry
-            for entry in ENTRIES.values()
-            if re.search(pattern, entry.name)
-        ]
-    except re.error as error:
-        raise ValueError(
-            "Argument `only` must be a regular expression. "
-            f"Received: only={pattern} ({error})"
-        ) from None
-    if not found:
-        raise ValueError(
-            f"Argument `only` must fit one of {', '.join(ENTRIES)}. "
-            f"Received: only={pattern}"
-        )
-    return found
 
 
 def cells(row, columns=COLUMNS):
@@ -193,31 +154,14 @@ def drive(entries, seed=0, folder=None, file=None):
     return rows
 
 
-def _read(folder):
-    path = os.path.join(folder, FILE)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        if not os.path.exists(path):
-            return {}
-        with open(path) as file:
-            return {
-                row["name"]: row
-                for row in json.load(file)
-                if row["name"] in ENTRIES
-            }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            "Argument `save_to` must be a new folder or one of this program. "
-            f"Received: save_to={folder} ({error})"
-        ) from None
+def _read(folder, read=kept_rows.read):
+    rows = read(folder, FILE)
+    return {name: row for name, row in rows.items() if name in ENTRIES}
 
 
 def _write(folder, known):
     rows = in_order(known)
-    write_json(os.path.join(folder, FILE), rows)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(table(rows))
+    kept_rows.write(folder, FILE, rows, {"table.md": table(rows)})
 
 
 def in_order(known):
@@ -231,12 +175,7 @@ def again(folder):
     Raises:
         ValueError: no rows in the folder.
     """
-    known = _read(folder) if os.path.isdir(folder) else {}
-    if not known:
-        raise ValueError(
-            f"Argument `again` must be a folder with a {FILE}. "
-            f"Received: again={folder}"
-        )
+    known = _read(folder, kept_rows.read_again)
     _write(folder, known)
     return table(in_order(known))
 
@@ -246,7 +185,8 @@ def main():
     if FLAGS.again:
         print(again(FLAGS.again))
         return
-    rows = drive(choose(FLAGS.only), FLAGS.seed, FLAGS.save_to)
+    entries = [ENTRIES[name] for name in only.choose(FLAGS.only, ENTRIES)]
+    rows = drive(entries, FLAGS.seed, FLAGS.save_to)
     titles = [title for title, _ in COLUMNS]
     print(f"\n{tables.text([titles, *map(cells, rows)])}\n")
     print(summary(rows))

@@ -11,8 +11,6 @@ are not made again; `--again` only writes their table.
 """
 
 import functools
-import json
-import os
 import re
 import sys
 import time
@@ -26,11 +24,11 @@ from trainers.benchmarks.applications import architectures
 from trainers.benchmarks.applications import check_names
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.studies import kept_rows
 from trainers.studies import proof
 
 FLAGS = flags.FLAGS
+FILE = "zoo.json"
 CLASSES = 10
 SMALLEST = 32
 
@@ -102,13 +100,13 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "save_to",
         None,
-        "Folder for zoo.json and table.md; rows that are there are kept.",
+        f"Folder for {FILE} and table.md; rows that are there are kept.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "again",
         None,
-        "Folder with a zoo.json whose table to make again; nothing is proved.",
+        f"Folder with a {FILE} whose table to make again; nothing is proved.",
         flag_values=flag_values,
     )
 
@@ -206,7 +204,7 @@ def sweep(names, settings, folder=None, make=in_a_process, file=None):
         ValueError: the folder cannot be written to or its file is damaged.
     """
     file = file or sys.stdout
-    known = _read(folder) if folder else {}
+    known = kept_rows.read(folder, FILE) if folder else {}
     rows = []
     for number, name in enumerate(names, 1):
         row = known.get(name, {})
@@ -254,27 +252,9 @@ def table(rows):
     return "\n\n".join(parts) + "\n"
 
 
-def _read(folder):
-    path = os.path.join(folder, "zoo.json")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        if not os.path.exists(path):
-            return {}
-        with open(path) as file:
-            return {row["name"]: row for row in json.load(file)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            "Argument `save_to` must be a new folder or one of this program. "
-            f"Received: save_to={folder} ({error})"
-        ) from None
-
-
 def _write(folder, known):
     rows = [known[name] for name in sorted(known)]
-    write_json(os.path.join(folder, "zoo.json"), rows)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(table(rows))
+    kept_rows.write(folder, FILE, rows, {"table.md": table(rows)})
 
 
 def again(folder):
@@ -283,12 +263,7 @@ def again(folder):
     Raises:
         ValueError: no rows in the folder.
     """
-    known = _read(folder) if os.path.isdir(folder) else {}
-    if not known:
-        raise ValueError(
-            "Argument `again` must be a folder with a zoo.json. "
-            f"Received: again={folder}"
-        )
+    known = kept_rows.read_again(folder, FILE)
     _write(folder, known)
     return table([known[name] for name in sorted(known)])
 

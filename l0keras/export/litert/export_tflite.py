@@ -52,8 +52,9 @@ class TFLiteFile:
             inputs a dictionary of tuples by their names; `None` if the file
             was not run.
         max_difference: the largest absolute difference between outputs of the
-            file and of the model, or `None` if the file was not run. For a
-            model of half precision it is that from the same model in float32.
+            file and of the model (of integers the share of those that
+            differ), or `None` if the file was not run. For a model of half
+            precision it is that from the same model in float32.
         precision_difference: the largest absolute difference that computing
             in float32 makes to a model of half precision; `None` for other
             models, and if the file was not run.
@@ -154,9 +155,11 @@ def export_tflite(
 
     The outputs of the file may differ from those of the model by the
     tolerance, absolutely and as a share of the largest output. A larger
-    difference is allowed if rounding errors of the inputs explain it. Layers
-    of half precision compute in float32 in the file, as LiteRT's kernels do;
-    the result says which difference that makes.
+    difference is allowed if rounding errors of the inputs explain it, or, up
+    to half of the largest output, if rounding the weights alone makes a fifth
+    of it. Of outputs of integers the share of numbers that differ counts.
+    Layers of half precision compute in float32 in the file, as LiteRT's
+    kernels do; the result says which difference that makes.
 
     Args:
         model: a built `Sequential` or functional model, or a `tf_keras` model
@@ -438,7 +441,7 @@ def _convert(origin, path, settings, batch_size):
     except WorkFailed as error:
         reason = explain(
             str(error),
-            origin.layers,
+            origin.operations,
             _float_ops(origin, path, settings, batch_size),
         )
         raise RuntimeError(
@@ -491,7 +494,7 @@ def _in_floats(origin, path, refused):
     """The operations that compute in floats, with their layers."""
     found = []
     for op, place in _in_worker(origin, path, jobs.operations_in_floats, path):
-        layer = layer_of(place, origin.layers)
+        layer = layer_of(place, origin.operations)
         found.append(f"{op} of layer '{layer}'" if layer else op)
     found = tuple(dict.fromkeys(found))
     if found and refused:
@@ -523,10 +526,11 @@ def _in_worker(origin, path, job, *args):
     try:
         return WORKER.run(job, *args)
     except WorkFailed as error:
-        reason = explain(str(error), origin.layers, _operations(path))
+        reason = explain(str(error), origin.operations, _operations(path))
         raise RuntimeError(
             f"LiteRT cannot run the file of model '{origin.name}': "
-            f"{reason or str(error).strip()}. It was not written."
+            f"{f'{reason}: ' if reason else ''}{str(error).strip()} It was "
+            "not written."
         ) from error
     except WorkerDied as error:
         ops = sorted({op for op, _ in _operations(path)})

@@ -38,8 +38,8 @@ def check_dtypes(inputs, layers):
         layers: its layers, those of Keras 3 or of `tf_keras`.
 
     Raises:
-        ValueError: an input or a layer is in float64, or Keras has quantized
-            a layer.
+        ValueError: an input or a layer is in float64, an input has strings,
+            or Keras has quantized a layer.
     """
     doubles = [f"input '{i.name}'" for i in inputs if i.dtype == "float64"]
     doubles += [
@@ -54,6 +54,14 @@ def check_dtypes(inputs, layers):
             "`dtype='float32'`, and give it the weights: "
             f"`new.set_weights(model.get_weights())`. Received: {doubles[0]} "
             f"in float64{_more(doubles)}"
+        )
+    strings = [one.name for one in inputs if one.dtype == "string"]
+    if strings:
+        raise ValueError(
+            "Argument `model` must have inputs of numbers: LiteRT looks up no "
+            "strings. Export the part of the model behind the layers that "
+            f"read them. Received: input '{strings[0]}' of strings"
+            f"{_more(strings)}"
         )
     quantized = [
         layer

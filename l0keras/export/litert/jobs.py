@@ -3,6 +3,7 @@
 import numpy as np
 
 from l0keras.export.litert.measure_latency import measure_latency
+from l0keras.export.litert.measured_ranges import measure_ranges
 from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.quantization import converter_settings
 from l0keras.export.litert.run_tflite import open_tflite
@@ -27,6 +28,8 @@ def convert(folder, path, names, quantization, examples, sparse_encoding):
     configure(
         converter, converter_settings(quantization, examples, sparse_encoding)
     )
+    if examples is not None:
+        measure_ranges(converter, examples)
     content = converter.convert()
     if names:
         content = _renamed(content, names)

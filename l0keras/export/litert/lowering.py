@@ -2,9 +2,11 @@
 
 import keras
 from keras import layers
+from keras.src.ops.numpy import GetItem
 from keras.src.ops.numpy import Repeat
 
 from l0keras.export.litert.attributes import attributes
+from l0keras.export.litert.functions import functions
 from l0keras.export.litert.integer_forms import integer_forms
 from l0keras.export.litert.loops import inner_loop
 from l0keras.export.litert.quantization import QUANTIZATIONS
@@ -26,17 +28,31 @@ def lowered(model, quantization=None, target=None):
         target: that of the file. For microcontrollers, which lack operations
             of loops, recurrent layers are unrolled too.
     """
-    changes = [
-        (operation, name, form)
-        for operation in _operations(model)
-        for name, form in _forms(operation, quantization, target).items()
-    ]
+    changes = []
+    for operation in operations(model):
+        forms = _forms(operation, quantization, target)
+        if not isinstance(operation, keras.Layer):
+            forms["call"] = _named(operation, forms.get("call"))
+        changes += [(operation, name, form) for name, form in forms.items()]
     if target == "micro" and quantization == "int16x8":
         changes += selections(model)
-    return attributes(changes)
+    return attributes(changes + functions())
 
 
-def _operations(model):
+def _named(operation, call=None):
+    """A call whose parts have the operation's name, as those of layers do."""
+    call = call or operation.call
+
+    def named(*args, **kwargs):
+        import tensorflow as tf
+
+        with tf.name_scope(operation.name):
+            return call(*args, **kwargs)
+
+    return named
+
+
+def operations(model):
     """All layers of a model, and all operations in its graphs, once each."""
     found = {}
     for layer in model._flatten_layers():
@@ -63,6 +79,8 @@ def _forms(operation, quantization, target):
             "call": lambda x: repeated(x, operation.repeats, operation.axis)
         }
     kind = type(operation)
+    if kind is GetItem:
+        return {"call": _item}
     if kind is layers.UpSampling1D:
         return {"call": lambda x: repeated(x, operation.size, 1)}
     if kind is layers.UpSampling2D:
@@ -100,6 +118,31 @@ def repeated(x, count, axis):
         [keras.ops.expand_dims(x, axis + 1)] * count, axis + 1
     )
     return keras.ops.reshape(x, _known(shape))
+
+
+def _item(x, key):
+    """A part of a tensor, with new axes by an operation of their own.
+
+    The converter cannot do both at once where it does not know all sizes.
+    """
+    keys = tuple(key) if isinstance(key, (tuple, list)) else (key,)
+    old = tuple(one for one in keys if one is not None)
+    simple = (slice, int, type(Ellipsis))
+    if not all(isinstance(one, simple) for one in old):
+        return x[keys]
+    x = keras.ops.convert_to_tensor(x)
+    if any(one not in (Ellipsis, slice(None)) for one in old):
+        x = x[old]
+    others = len(x.shape) - sum(isinstance(one, slice) for one in old)
+    axis = 0
+    for one in keys:
+        if one is None:
+            x = keras.ops.expand_dims(x, axis)
+        if one is None or isinstance(one, slice):
+            axis += 1
+        elif one is Ellipsis:
+            axis += others
+    return x
 
 
 def _resized(x, layer):

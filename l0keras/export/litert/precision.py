@@ -102,8 +102,8 @@ class Rules:
             to `None` for floats.
 
     Attributes:
-        tolerance, needs_data, integers, io_type, optimize: as those of a
-            `Quantization`.
+        tolerance, bits, needs_data, integers, io_type, optimize: as those of
+            a `Quantization`.
 
     Raises:
         ValueError: `rules` is not such a dictionary.
@@ -129,6 +129,7 @@ class Rules:
                 f"have a `Precision`. Received: quantization={rules!r}"
             )
         self.tolerance = max(one.tolerance for one in given)
+        self.bits = min(one.weights for one in given)
         self.needs_data = any(one.needs_data for one in given)
         self.integers = any(one.integers for one in given)
 

@@ -10,6 +10,7 @@ class Quantization:
     Attributes:
         tolerance: the largest difference between outputs of the file and of
             the model, absolutely and as a share of the largest output.
+        bits: the number of bits of a weight; `None` for floats.
         ops: the operations that the converter may use, a name in
             `tf.lite.OpsSet`.
         optimize: whether weights are quantized.
@@ -19,6 +20,7 @@ class Quantization:
     """
 
     tolerance: float
+    bits: int | None = None
     ops: str = "TFLITE_BUILTINS"
     optimize: bool = True
     float_type: str | None = None
@@ -38,10 +40,11 @@ class Quantization:
 QUANTIZATIONS = {
     None: Quantization(1e-5, optimize=False),
     "float16": Quantization(1e-2, float_type="float16"),
-    "dynamic": Quantization(0.1),
-    "int8": Quantization(0.2, "TFLITE_BUILTINS_INT8", io_type="int8"),
+    "dynamic": Quantization(0.1, 8),
+    "int8": Quantization(0.2, 8, "TFLITE_BUILTINS_INT8", io_type="int8"),
     "int16x8": Quantization(
         0.1,
+        8,
         "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
         io_type="int16",
     ),

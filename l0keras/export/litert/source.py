@@ -14,7 +14,9 @@ from l0keras.export.litert.full_precision import check_dtypes
 from l0keras.export.litert.full_precision import full_precision
 from l0keras.export.litert.full_precision import is_half
 from l0keras.export.litert.lowering import lowered
+from l0keras.export.litert.lowering import operations
 from l0keras.export.litert.lowering import steps
+from l0keras.export.litert.rounded import rounded
 from l0keras.export.litert.worker import WORKER
 from l0keras.gates import gates_of
 from l0keras.graph.trace import as_functional
@@ -78,6 +80,8 @@ class Source:
         name: the model's name.
         outputs: the names of the outputs, in their order.
         layers: the names of all layers, with those in nested models.
+        operations: the names of all that computes: those and the operations
+            of graphs.
         has_ranges: whether the model has learned the ranges of its tensors.
         states: the names of inputs that are states, see `StepSource`.
         endless: the names of recurrent layers with a free number of steps.
@@ -111,6 +115,10 @@ class Source:
     @property
     def layers(self):
         return [layer.name for layer in self.flat_layers]
+
+    @property
+    def operations(self):
+        return self.layers
 
     def layers_of(self, kind):
         """The layers of a class of Keras 3, a list."""
@@ -149,6 +157,18 @@ class Source:
 
     def own_outputs_for(self, inputs, batch_size):
         """Runs the model as it is, see `outputs_for`."""
+        return self._in_batches(self.call, inputs, batch_size)
+
+    def rounded_outputs_for(self, inputs, bits, batch_size):
+        """Runs the model with weights of so many bits, see `outputs_for`.
+
+        Returns:
+            A dictionary, or `None` for a model whose weights are rounded
+            anyway.
+        """
+        return None
+
+    def _in_batches(self, call, inputs, batch_size):
         examples = len(next(iter(inputs.values())))
         parts = []
         for start in range(0, examples, batch_size):
@@ -159,7 +179,7 @@ class Source:
             if self.batch_size():
                 batch = [_full(array, batch_size) for array in batch]
             with self.fresh():
-                parts.append(self.call(batch))
+                parts.append(call(batch))
         return {
             name: np.concatenate([part[name] for part in parts])[:examples]
             for name in self.outputs
@@ -284,6 +304,10 @@ class KerasSource(Source):
         return list(self._named._flatten_layers(include_self=False))
 
     @property
+    def operations(self):
+        return [one.name for one in operations(self._named)]
+
+    @property
     def endless(self):
         return [
             layer.name
@@ -336,6 +360,26 @@ class KerasSource(Source):
             name: keras.ops.convert_to_numpy(output)
             for name, output in self.tensors(inputs).items()
         }
+
+    def rounded_outputs_for(self, inputs, bits, batch_size):
+        model = self._named
+        weights = [
+            [rounded(keras.ops.convert_to_numpy(one), bits) for one in some]
+            for some in (
+                model.trainable_variables,
+                model.non_trainable_variables,
+            )
+        ]
+
+        def call(batch):
+            outputs, _ = model.stateless_call(*weights, batch, training=False)
+            return {
+                name: keras.ops.convert_to_numpy(output)
+                for name, output in outputs.items()
+            }
+
+        with full_precision(self.flat_layers):
+            return self._in_batches(call, inputs, batch_size)
 
     def tensors(self, inputs):
         """The outputs by their names, as tensors.

@@ -65,7 +65,7 @@ def tflite_ops(interpreter):
         for details in interpreter.get_tensor_details()
     }
     return [
-        (op["op_name"], tensors.get(op["outputs"][0], ""))
+        (op["op_name"], tensors.get(next(iter(op["outputs"]), None), ""))
         for op in interpreter._get_ops_details()
     ]
 

@@ -123,7 +123,7 @@ def _place(path, origin, examples, share):
 
 def _named(place, origin):
     op, path = place
-    layer = layer_of(path, origin.layers)
+    layer = layer_of(path, origin.operations)
     if path.startswith(_OUTPUT) and len(origin.outputs) == 1:
         # Outputs have names of layers, and of operations.
         (layer,) = origin.outputs

@@ -246,6 +246,22 @@ def test_operations_that_litert_does_not_have_are_named(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+def test_operations_of_a_graph_are_named_too(tmp_path):
+    inputs = keras.Input((3,))
+    x = keras.src.ops.math.Erf(name="bell")(layers.Dense(2)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    with pytest.raises(RuntimeError, match="operation Erf of layer 'bell'"):
+        l0keras.export_tflite(model, tmp_path / "model.tflite")
+
+
+def test_strings_are_refused(tmp_path):
+    inputs = keras.Input((), dtype="string", name="word")
+    words = layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+    model = keras.Model(inputs, layers.Dense(2)(words(inputs)))
+    with pytest.raises(ValueError, match="numbers.*input 'word' of strings"):
+        l0keras.export_tflite(model, tmp_path / "model.tflite")
+
+
 def recurrent(steps, layer=None):
     return keras.Sequential(
         [

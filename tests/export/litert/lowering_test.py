@@ -59,3 +59,21 @@ def test_images_are_enlarged_by_one_operation(tmp_path):
     ops = [op for op, _ in tflite_ops(open_tflite(path, delegates=False))]
     assert ops.count("RESIZE_NEAREST_NEIGHBOR") == 3
     assert not {"SHAPE", "TILE", "BROADCAST_TO"} & set(ops)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (..., None),
+        (slice(None), None, ..., 1),
+        (slice(None), 1, None, slice(1, 3), None),
+        (slice(None), slice(0, 2)),
+    ],
+)
+def test_parts_with_new_axes(key, tmp_path):
+    inputs = keras.Input((4, None))
+    model = keras.Model(inputs, inputs[key])
+    path = tmp_path / "model.tflite"
+    l0keras.export_tflite(model, path)
+    x = np.random.default_rng(1).normal(size=(3, 4, 5)).astype("float32")
+    np.testing.assert_array_equal(l0keras.export.run_tflite(path, x), x[key])

@@ -73,7 +73,8 @@ def entries(monkeypatch):
 def test_a_model_goes_the_whole_road():
     row = road.travel(SMALL)
     assert row["failed"] is None and row["notes"] == []
-    assert set(row["difference"]) == {"gated", "stripped", "loaded"}
+    checks = {"gated", "stripped", "loaded", "shrunk"}
+    assert set(row["difference"]) == checks
     assert max(row["difference"].values()) < road.TOLERANCE
     assert row["gates"]["open"] * 2 == row["gates"]["units"] > 0
     assert road.verdict(SMALL, row) == "ok"
