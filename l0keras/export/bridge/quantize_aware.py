@@ -3,6 +3,7 @@ import warnings
 import keras
 import numpy as np
 
+from l0keras.export.bridge.ranges import settle_ranges
 from l0keras.export.bridge.tfmot import import_tf_keras
 from l0keras.export.bridge.tfmot import import_tfmot
 from l0keras.export.bridge.tfmot import import_tfmot_module
@@ -27,6 +28,9 @@ OUTPUT_ONLY = (
     *("Rescaling", "Subtract"),
 )
 
+# By these ranges are chosen at first.
+EXAMPLES = 256
+
 
 def quantize_aware(
     model: keras.Model,
@@ -48,8 +52,8 @@ def quantize_aware(
     layers are wrapped and keep their names. tfmot preserves zeros and
     clusters in Dense and Conv2D layers only.
 
-    The range of an activation starts at [-6, 6] and moves by a thousandth with
-    each batch. Models with larger activations need some thousand batches.
+    The range of an activation starts as that of the first 256 examples, and
+    moves by a thousandth with each batch.
 
     Args:
         model: a built `Sequential` or functional Keras 3 model without gates,
@@ -108,6 +112,7 @@ def quantize_aware(
         keras.tree.pack_sequence_as(converted.output, aware.outputs),
         name=converted.name,
     )
+    settle_ranges(aware, training.inputs(EXAMPLES))
     training.fit(aware)
     for name, (stored, quantized) in _quantized_kernels(aware).items():
         was = before.get(name)

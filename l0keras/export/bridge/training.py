@@ -76,6 +76,22 @@ class Training:
             _refuse("data", "a finite data set with batches", self.data)
         return steps
 
+    def inputs(self, examples):
+        """Those of the first batches, with about so many examples."""
+        if isinstance(self.data, tuple):
+            return keras.tree.map_structure(
+                lambda array: np.asarray(array)[:examples], self.data[0]
+            )
+        found, count = [], 0
+        for batch in self.data:
+            found.append(keras.tree.map_structure(np.asarray, batch[0]))
+            count += len(keras.tree.flatten(found[-1])[0])
+            if count >= examples:
+                break
+        return keras.tree.map_structure(
+            lambda *arrays: np.concatenate(arrays), *found
+        )
+
     def fit(self, model, callbacks=()):
         """Compiles and trains a tf_keras model."""
         model.compile(

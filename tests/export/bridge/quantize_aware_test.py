@@ -95,6 +95,32 @@ def test_training_reduces_the_loss():
     assert aware.evaluate(x, y, verbose=0) < once.evaluate(x, y, verbose=0)
 
 
+def test_large_activations_are_not_cut_off(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(3),
+        ]
+    )
+    for layer in model.layers:
+        layer.kernel.assign(8 * layer.kernel)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    y = model.predict(x, verbose=0)
+    assert np.abs(y).max() > 100
+    # Two batches, with which nothing is learned.
+    aware = quantize_aware(
+        model,
+        (x, y),
+        optimizer=keras.optimizers.SGD(1e-9),
+        loss=keras.losses.MeanSquaredError(),
+        verbose=0,
+    )
+    difference = np.abs(aware.predict(x, verbose=0) - y).max()
+    assert difference < 0.05 * np.abs(y).max()
+
+
 def test_layers_with_other_activations_are_quantized():
     aware = quantize_aware(network(), data(), loss=loss(), verbose=0)
     kinds = {layer.name: type(layer).__name__ for layer in aware.layers}
