@@ -45,6 +45,8 @@ def test_what_rounded_weights_explain_is_allowed():
     # Half of the largest output is too much, whatever explains it.
     with pytest.raises(RuntimeError, match="5 is allowed"):
         found(Source(floats, 3.0), 6.0)
+    with pytest.raises(RuntimeError, match="Inputs of 8 bits alone .* by 0"):
+        found(Source(floats, 0.2), 3.0, "int8")
     # Floats are not rounded.
     with pytest.raises(RuntimeError, match="is allowed with quantization f"):
         found(Source(floats, 3.0), 2.0, None)
