@@ -96,10 +96,15 @@ def sorted_order(positions, changed):
     new = tf.where(changed)[:, 0]
     new = tf.gather(new, tf.argsort(tf.gather(positions, new)))
     place = tf.searchsorted(
-        tf.gather(positions, kept), tf.gather(positions, new), out_type=tf.int64
+        tf.gather(positions, kept), tf.gather(positions, new)
     )
-    place += tf.range(tf.size(place, tf.int64))
-    shape = tf.constant([positions.shape[0]], tf.int64)
-    free = tf.scatter_nd(place[:, None], tf.ones_like(place), shape)
-    places = tf.concat([tf.where(tf.equal(free, 0))[:, 0], place], 0)
-    return tf.scatter_nd(places[:, None], tf.concat([kept, new], 0), shape)
+    place += tf.range(tf.size(place))
+    count = positions.shape[0]
+    is_new = tf.scatter_nd(place[:, None], tf.ones_like(place), [count])
+    # How many changed ones lie in front of each place.
+    before = tf.cumsum(is_new, exclusive=True)
+    # The last places may all be those of changed ones.
+    kept = tf.concat([kept, [0]], 0)
+    rank = tf.minimum(tf.range(count) - before, tf.size(kept) - 1)
+    order = tf.gather(kept, rank)
+    return tf.tensor_scatter_nd_update(order, place[:, None], new)

@@ -114,6 +114,49 @@ def _sorted(proposals):
     return order, ordered, ops.pad(same, [(1, 0)]) + ops.pad(same, [(0, 1)])
 
 
+def rewire_ascending(positions, dead, share, propose):
+    """As `rewire`, for ascending positions of one segment, on TensorFlow.
+
+    Its time grows with the number of dead slots. A proposal is refused if its
+    position is taken, by a slot or by an earlier proposal.
+
+    Args:
+        positions: int32 `(slots,)`, ascending.
+        dead: bool `(slots,)`.
+        share: the share of positions that are taken, below 1.
+        propose: a function from the number of the round and a number of
+            proposals to int32 proposals.
+
+    Returns:
+        The new positions, int32 `(slots,)`, all distinct.
+    """
+    import tensorflow as tf
+
+    slots = tf.where(dead)
+    missing = tf.shape(slots)[0]
+
+    def draw(number, drawn):
+        short = tf.cast(missing - tf.size(drawn), "float32")
+        count = tf.cast(1.05 * short / (1.0 - share), "int32") + 32
+        proposals = propose(number, count)
+        place = tf.searchsorted(positions, proposals)
+        place = tf.minimum(place, positions.shape[0] - 1)
+        taken = tf.equal(tf.gather(positions, place), proposals)
+        taken &= ~tf.gather(dead, place)
+        drawn = tf.concat([drawn, tf.boolean_mask(proposals, ~taken)], 0)
+        # In the order of the draws, or small positions would be favoured.
+        drawn, _ = tf.unique(drawn)
+        return number + 1, drawn[:missing]
+
+    _, drawn = tf.while_loop(
+        lambda number, drawn: tf.size(drawn) < missing,
+        draw,
+        (tf.constant(0), tf.zeros((0,), "int32")),
+        (tf.TensorShape(()), tf.TensorShape((None,))),
+    )
+    return tf.tensor_scatter_nd_update(positions, slots, drawn)
+
+
 def rewire_crowded(positions, dead, size, weights, seed):
     """As `rewire`, for arrays that are small or nearly full.
 

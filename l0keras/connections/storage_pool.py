@@ -1,7 +1,9 @@
 import math
 
+import keras
 import numpy as np
 from keras import ops
+from keras import random
 
 from l0keras.connections.initial_connections import signs_of
 from l0keras.connections.initial_connections import values_of
@@ -10,6 +12,7 @@ from l0keras.connections.pool import Pool
 from l0keras.connections.positions import gather
 from l0keras.connections.positions import signs_at
 from l0keras.connections.positions import sorted_order
+from l0keras.connections.rewire import rewire_ascending
 from l0keras.connections.sparse_variables import storage_of
 
 
@@ -51,6 +54,20 @@ class StoragePool(Pool):
         # Training by another optimizer may have changed the sign of values.
         values = values_of(self.members[0].variable)
         self.signs.assign(signs_of(values, values_of(self.signs)))
+
+    def rewire(self, positions, dead, seed, step):
+        """Gives the dead slots new positions, see the function `rewire`."""
+        if self._crowded or keras.backend.backend() != "tensorflow":
+            return super().rewire(positions, dead, seed, step)
+        member = self.members[0]
+
+        def propose(number, count):
+            draw = self.seed(seed, 1, step * 64 + number)
+            draws = random.randint((2, count), 0, 2**31 - 1, "int32", draw)
+            row, column = draws[0] % member.rows, draws[1] % member.columns
+            return row * member.columns + column
+
+        return rewire_ascending(positions, dead, member.share, propose)
 
     def read(self):
         """The signs and the values of the slots, both `(slots,)`."""

@@ -62,8 +62,7 @@ class SparseDense(keras.layers.Layer):
         kernel_regularizer: a penalty on the values of the connections.
         seed: an integer that fixes connections and signs, or `None`.
 
-    Input shape: `(batch, ..., input_dim)`. On backends other than TensorFlow
-    a step needs memory for batch * connections numbers.
+    Input shape: `(batch, ..., input_dim)`.
 
     Output shape: `(batch, ..., units)`.
 

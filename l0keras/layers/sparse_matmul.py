@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from l0keras.connections.positions import gather
+
 # How many products one piece of the kernel's gradient has: both factors stay
 # in a core's cache.
 _PIECE = 1 << 18
@@ -12,8 +14,8 @@ def sparse_matmul(inputs, values, positions, shape):
     """`inputs @ kernel` for a kernel that is 0 except at some positions.
 
     On TensorFlow by compressed sparse rows, which is several times faster
-    than what can be said with `keras.ops`; on other backends by gathering
-    inputs and adding up what belongs to an output.
+    than what can be said with `keras.ops`; on other backends example by
+    example, so that a step has no array of batch * connections numbers.
 
     Args:
         inputs: `(batch, rows)`, float.
@@ -25,26 +27,56 @@ def sparse_matmul(inputs, values, positions, shape):
         `(batch, columns)` of the same dtype. Neither it nor its gradients
         make an array of the kernel's shape.
     """
-    if keras.backend.backend() != "tensorflow":
-        rows, columns = positions // shape[1], positions % shape[1]
-        products = ops.take(ops.transpose(inputs), rows, axis=0)
-        products = products * ops.expand_dims(values, 1)
-        return ops.transpose(ops.segment_sum(products, columns, shape[1]))
+    product = _matmul_by_example
+    if keras.backend.backend() == "tensorflow":
+        product = _csr_matmul
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     if dtype in ("float32", "float64"):
-        return _csr_matmul(inputs, values, positions, shape)
-    # There are no sparse rows of half precision.
+        return product(inputs, values, positions, shape)
+    # Half precision would add up too many roundings, and has no sparse rows.
     inputs, values = ops.cast(inputs, "float32"), ops.cast(values, "float32")
-    return ops.cast(_csr_matmul(inputs, values, positions, shape), dtype)
+    return ops.cast(product(inputs, values, positions, shape), dtype)
+
+
+def _matmul_by_example(inputs, values, positions, shape):
+    rows, columns = positions // shape[1], positions % shape[1]
+
+    def product(values, factors, read, write, size):
+        def one(factor):
+            products = gather(factor, read) * values
+            return ops.segment_sum(products, write, size)
+
+        return ops.map(one, factors)
+
+    # The gradient by hand makes no array of batch * connections either.
+    @ops.custom_gradient
+    def matmul(inputs, values):
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+
+            def add(total, pair):
+                left, right = gather(pair[0], rows), gather(pair[1], columns)
+                return total + left * right, None
+
+            d_inputs = product(values, upstream, columns, rows, shape[0])
+            start = ops.zeros(values.shape, values.dtype)
+            d_values, _ = ops.scan(add, start, (inputs, upstream))
+            return d_inputs, d_values
+
+        return product(values, inputs, rows, columns, shape[1]), grad
+
+    return matmul(inputs, values)
 
 
 def _csr_matmul(inputs, values, positions, shape):
     import tensorflow as tf
     from tensorflow.python.ops.linalg.sparse import sparse_csr_matrix_ops
 
+    rows, columns = positions // shape[1], positions % shape[1]
+
     def kernel_times(values, factor, transposed):
-        wide = tf.cast(positions, "int64")
-        indices = tf.stack([wide // shape[1], wide % shape[1]], axis=1)
+        indices = tf.cast(tf.stack([rows, columns], axis=1), "int64")
         kernel = sparse_csr_matrix_ops.sparse_tensor_to_csr_sparse_matrix(
             indices, values, shape
         )
@@ -58,7 +90,7 @@ def _csr_matmul(inputs, values, positions, shape):
         def grad(upstream):
             d_inputs = kernel_times(values, upstream, transposed=False)
             d_inputs = tf.ensure_shape(d_inputs, inputs.shape)
-            return d_inputs, _d_values(inputs, upstream, positions, shape)
+            return d_inputs, _d_values(inputs, upstream, rows, columns)
 
         return kernel_times(values, inputs, transposed=True), grad
 
@@ -67,21 +99,20 @@ def _csr_matmul(inputs, values, positions, shape):
     return tf.ensure_shape(outputs, (inputs.shape[0], shape[1]))
 
 
-def _d_values(inputs, upstream, positions, shape):
+def _d_values(inputs, upstream, rows, columns):
     """For each connection, its input times its output's gradient, summed."""
     import tensorflow as tf
 
     inputs, upstream = tf.transpose(inputs), tf.transpose(upstream)
-    count = positions.shape[0]
+    count = rows.shape[0]
     # Gathering all at once would take a row of the batch per connection.
     length = tf.maximum(_PIECE // tf.maximum(tf.shape(inputs)[1], 1), 1)
     pieces = (count + length - 1) // length
 
     def piece(index, found):
         start = index * length
-        own = positions[start : start + length]
-        left = tf.gather(inputs, own // shape[1])
-        right = tf.gather(upstream, own % shape[1])
+        left = tf.gather(inputs, rows[start : start + length])
+        right = tf.gather(upstream, columns[start : start + length])
         sums = tf.reduce_sum(left * right, axis=1)
         return index + 1, found.write(index, sums)
 

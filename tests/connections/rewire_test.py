@@ -9,6 +9,8 @@ from l0keras.connections.pool import members_of
 from l0keras.connections.rewire import rewire_crowded
 from l0keras.connections.seeds import StepSeed
 from l0keras.connections.segments import Segments
+from l0keras.connections.storage_pool import StoragePool
+from l0keras.layers import SparseDense
 from l0keras.optimizers import DeepR
 from tests.optimizers.sparse_training import array
 from tests.optimizers.sparse_training import chi_square
@@ -83,11 +85,29 @@ def draws(pool, dead, positions, times):
     return counts
 
 
+def masked(shape, count):
+    return MaskedPool(members_of([(kernel(shape), count)]), True, 0)
+
+
+def stored(shape, count):
+    layer = SparseDense(shape[1], count / (shape[0] * shape[1]))
+    layer.build((None, shape[0]))
+    return StoragePool(layer.values, 0)
+
+
 @pytest.mark.parametrize(
-    "shape, count", [((15, 20), 60), ((15, 20), 200), ((7, 9), 20)]
+    "make, shape, count",
+    [
+        (masked, (15, 20), 60),
+        (masked, (15, 20), 200),
+        (masked, (7, 9), 20),
+        (stored, (15, 20), 60),
+        (stored, (15, 20), 149),
+        (stored, (15, 20), 200),
+    ],
 )
-def test_uniform_over_dormant_ones(shape, count):
-    pool = MaskedPool(members_of([(kernel(shape), count)]), True, 0)
+def test_uniform_over_dormant_ones(make, shape, count):
+    pool = make(shape, count)
     rng = np.random.default_rng(0)
     positions = np.sort(rng.permutation(pool.size)[:count])
     dead = np.arange(count) % 2 == 0

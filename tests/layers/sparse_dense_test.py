@@ -4,7 +4,9 @@ import pytest
 from keras import ops
 
 import l0keras
+from l0keras.connections.pool import Pool
 from l0keras.connections.positions import signs_at
+from l0keras.connections.storage_pool import StoragePool
 from l0keras.layers import SparseDense
 from l0keras.layers.sparse_matmul import sparse_matmul
 from l0keras.optimizers import DeepR
@@ -209,7 +211,10 @@ def test_trains_with_any_optimizer():
 @only_tensorflow
 @pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("inner", ["sgd", "masked adam"])
-def test_rewired_as_the_masked_form(inner, share):
+def test_rewired_as_the_masked_form(inner, share, monkeypatch):
+    # Of the same draws. Those of sparse storage are tested by themselves.
+    monkeypatch.setattr(StoragePool, "rewire", Pool.rewire)
+
     def network(layer):
         return keras.Sequential([keras.Input((30,)), layer])
 
