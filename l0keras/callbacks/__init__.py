@@ -11,6 +11,7 @@ from l0keras.callbacks.group_logger import GroupLogger
 from l0keras.callbacks.raise_on_nan import NonFiniteError
 from l0keras.callbacks.raise_on_nan import RaiseOnNaN
 from l0keras.callbacks.refresh_batch_norm import refresh_batch_norm
+from l0keras.callbacks.rewire_storage import RewireStorage
 from l0keras.callbacks.warn_open_gates import WarnOpenGates
 
 # The former name.
@@ -25,6 +26,7 @@ __all__ = [
     "GroupLogger",
     "NonFiniteError",
     "RaiseOnNaN",
+    "RewireStorage",
     "TerminateOnNaN",
     "WarnOpenGates",
     "averaged_weights",

@@ -1,5 +1,7 @@
 """Products with a sparse kernel, forwards and backwards in O(connections)."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -42,11 +44,8 @@ def _matmul_by_example(inputs, values, positions, shape):
     rows, columns = positions // shape[1], positions % shape[1]
 
     def product(values, factors, read, write, size):
-        def one(factor):
-            products = gather(factor, read) * values
-            return ops.segment_sum(products, write, size)
-
-        return ops.map(one, factors)
+        constants = values, read, write
+        return ops.scan(_products_of_size(size), constants, factors)[1]
 
     # The gradient by hand makes no array of batch * connections either.
     @ops.custom_gradient
@@ -54,19 +53,35 @@ def _matmul_by_example(inputs, values, positions, shape):
         def grad(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
-
-            def add(total, pair):
-                left, right = gather(pair[0], rows), gather(pair[1], columns)
-                return total + left * right, None
-
             d_inputs = product(values, upstream, columns, rows, shape[0])
-            start = ops.zeros(values.shape, values.dtype)
-            d_values, _ = ops.scan(add, start, (inputs, upstream))
+            start = ops.zeros(values.shape, values.dtype), rows, columns
+            (d_values, _, _), _ = ops.scan(
+                _add_gradient, start, (inputs, upstream)
+            )
             return d_inputs, d_values
 
         return product(values, inputs, rows, columns, shape[1]), grad
 
-    return matmul(inputs, values)
+    # A custom gradient may not read a variable itself.
+    return matmul(inputs, ops.convert_to_tensor(values))
+
+
+# The same functions in all calls: JAX compiles a loop anew for another one.
+@functools.lru_cache
+def _products_of_size(size):
+    def products(constants, factor):
+        values, read, write = constants
+        products = gather(factor, read) * values
+        return constants, ops.segment_sum(products, write, size)
+
+    return products
+
+
+def _add_gradient(state, example):
+    total, rows, columns = state
+    inputs, upstream = example
+    total = total + gather(inputs, rows) * gather(upstream, columns)
+    return (total, rows, columns), None
 
 
 def _csr_matmul(inputs, values, positions, shape):

@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from l0keras.connections.arguments import check_at_least_0
 from l0keras.connections.arguments import check_connectivity
@@ -59,8 +61,9 @@ class DeepR(RewiringOptimizer):
     its number of connections. The moments of a connection move with it and
     start from 0 for a new one. The sign of a new connection depends on its
     position only, so a connection returns with its former sign, except for
-    signs that `from_dense` took over. (On JAX, `fit` cannot rewire sparse
-    storage: there Keras hands an optimizer the trainable variables only.)
+    signs that `from_dense` took over. (On JAX, `fit` needs the callback
+    `RewireStorage` for it: there Keras hands an optimizer the trainable
+    variables only.)
 
     Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018
     (arXiv:1711.05136), algorithm 1.
@@ -215,6 +218,8 @@ class DeepR(RewiringOptimizer):
 
     def _correct(self, learning_rate, is_step):
         for pool in self._pools:
+            if isinstance(pool, StoragePool):
+                _check_reached(pool)
             self._step(pool, learning_rate, is_step)
 
     def _step(self, pool, learning_rate, is_step):
@@ -258,19 +263,6 @@ class DeepR(RewiringOptimizer):
                 ]
                 for average, masked in zip(own, pool.mask(own)):
                     average.assign(masked)
-
-    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        stored = [p for p in self._pools if isinstance(p, StoragePool)]
-        if stored:
-            raise ValueError(
-                "Keras trains on JAX with stateless steps, and a stateless "
-                "step cannot rewire sparse storage: use a plain `Dense`, whose "
-                "connections are masked, or another optimizer. Received: "
-                f"{stored[0].members[0].variable.path!r}"
-            )
-        return super().stateless_apply(
-            optimizer_variables, grads, trainable_variables
-        )
 
     def load_own_variables(self, store):
         indices = {id(v): str(i) for i, v in enumerate(self.variables)}
@@ -355,3 +347,16 @@ class DeepR(RewiringOptimizer):
             "temperature": self.temperature,
             "budget": self.budget,
         }
+
+
+def _check_reached(pool):
+    """Raises where a stateless step would lose what becomes of positions."""
+    scope = get_stateless_scope() if in_stateless_scope() else None
+    if scope is not None and scope.get_current_value(pool.positions) is None:
+        raise ValueError(
+            "Keras trains on JAX with stateless steps, and hands them no "
+            "positions of sparse storage: give `fit` the callback "
+            "`l0keras.callbacks.RewireStorage()`, or use a plain `Dense`, "
+            "whose connections are masked. Received: "
+            f"{pool.members[0].variable.path!r}"
+        )

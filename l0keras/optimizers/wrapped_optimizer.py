@@ -32,6 +32,9 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
             use_ema=use_ema,
             ema_momentum=ema_momentum,
         )
+        # Whether `complete` is called by itself after each step of the inner
+        # optimizer, see `callbacks.RewireStorage`.
+        self.in_two_parts = False
         # Keras finds optimizers in attributes and lists, and would save the
         # inner one a second time: `build` tracks its variables as own ones.
         self._hidden = collections.deque([inner])
@@ -119,14 +122,26 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
 
     def apply(self, grads, trainable_variables=None):
         grads, variables = checked(self, grads, trainable_variables)
-        # Read before the step: afterwards a schedule is one step further.
-        learning_rate = ops.convert_to_tensor(self._hidden[0].learning_rate) * 1
-        is_step = True
-        every = self._hidden[0].gradient_accumulation_steps
-        if every:
-            is_step = ops.equal((self._hidden[0]._iterations + 1) % every, 0)
         self._hidden[0].apply(self._prepared(grads, variables), variables)
-        self._correct(learning_rate, is_step)
+        if not self.in_two_parts:
+            self.complete()
+
+    def complete(self):
+        """What follows upon a step of the inner optimizer."""
+        inner = self._hidden[0]
+        # A schedule is one step further than the step was.
+        learning_rate = inner._learning_rate
+        if isinstance(
+            learning_rate, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            learning_rate = learning_rate(inner._iterations - 1)
+        else:
+            learning_rate = inner.learning_rate
+        is_step = True
+        every = inner.gradient_accumulation_steps
+        if every:
+            is_step = ops.equal(inner._iterations % every, 0)
+        self._correct(ops.convert_to_tensor(learning_rate), is_step)
         if self.use_ema:
             self._update_model_variables_moving_average(
                 self._trainable_variables

@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 import l0keras
+from l0keras.callbacks import RewireStorage
 from l0keras.connections.pool import Pool
 from l0keras.connections.positions import signs_at
 from l0keras.connections.storage_pool import StoragePool
@@ -18,7 +19,7 @@ from tests.testing import gradient
 optimizers = keras.optimizers
 layers = keras.layers
 only_tensorflow = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="a stateless step cannot rewire storage"
+    BACKEND != "tensorflow", reason="is TensorFlow's, or takes long elsewhere"
 )
 
 
@@ -208,7 +209,38 @@ def test_trains_with_any_optimizer():
     np.testing.assert_array_equal(array(model.layers[0].positions), positions)
 
 
-@only_tensorflow
+class Steps(keras.callbacks.Callback):
+    """Notes loss, connections and kernel of a layer, once per epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def on_epoch_end(self, epoch, logs):
+        layer = self.model.layers[0]
+        sparse = isinstance(layer, SparseDense)
+        (positions,) = self.model.optimizer.positions().values()
+        self.found.append(
+            {
+                "loss": logs["loss"],
+                "positions": positions,
+                "kernel": kernel_of(layer) if sparse else array(layer.kernel),
+            }
+        )
+
+
+def steps_of(model, x, y, count):
+    """What `Steps` notes of a training with a step in each epoch."""
+    steps = Steps()
+    callbacks = [steps]
+    if isinstance(model.layers[0], SparseDense):
+        callbacks.append(RewireStorage())
+    model.fit(
+        x, y, batch_size=len(x), epochs=count, callbacks=callbacks, verbose=0
+    )
+    return steps.found
+
+
 @pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("inner", ["sgd", "masked adam"])
 def test_rewired_as_the_masked_form(inner, share, monkeypatch):
@@ -238,22 +270,18 @@ def test_rewired_as_the_masked_form(inner, share, monkeypatch):
     for model in (masked, sparse):
         optimizer = DeepR(make(), share, l1=0.03, seed=7)
         model.compile(optimizer, loss="mse", jit_compile=False)
-    for step in range(12):
-        losses = [model.train_on_batch(x, y) for model in (masked, sparse)]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-        (positions,) = sparse.optimizer.positions().values()
-        (expected,) = masked.optimizer.positions().values()
-        np.testing.assert_array_equal(positions, expected)
+    found, expected = (steps_of(model, x, y, 12) for model in (sparse, masked))
+    for one, other in zip(found, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        np.testing.assert_array_equal(one["positions"], other["positions"])
         np.testing.assert_allclose(
-            kernel_of(sparse.layers[0]),
-            masked.get_weights()[0],
-            rtol=1e-3,
-            atol=1e-4,
+            one["kernel"], other["kernel"], rtol=1e-3, atol=1e-4
         )
     (rewired,) = sparse.optimizer.rewired().values()
     assert (rewired,) == tuple(masked.optimizer.rewired().values())
     assert rewired > 20
-    signs = array(signs_at(ops.convert_to_tensor(positions), 7))
+    positions = ops.convert_to_tensor(found[-1]["positions"])
+    signs = array(signs_at(positions, 7))
     np.testing.assert_array_equal(array(sparse.layers[0].signs), signs)
 
 
@@ -418,10 +446,26 @@ def test_replicas_rewire_the_same():
 
 @pytest.mark.skipif(BACKEND != "jax", reason="is JAX's")
 def test_stateless_steps_are_refused():
+    x, y = np.ones((4, 30)), np.ones((4, 20))
     model = keras.Sequential([keras.Input((30,)), SparseDense(20, 0.1)])
     model.compile(DeepR(optimizers.SGD(0.1)), loss="mse")
-    with pytest.raises(ValueError, match="stateless step cannot rewire"):
-        model.fit(np.ones((4, 30)), np.ones((4, 20)), verbose=0)
+    # With the callback it goes well, which the next time must not hide.
+    model.fit(x, y, verbose=0, callbacks=[RewireStorage()])
+    with pytest.raises(ValueError, match=r"`l0keras.callbacks.RewireStorage"):
+        model.fit(x, y, verbose=0)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="is JAX's")
+def test_steps_that_cannot_be_completed_are_refused():
+    model = keras.Sequential([keras.Input((30,)), SparseDense(20, 0.1)])
+    x, y = np.ones((4, 30)), np.ones((4, 20))
+    for optimizer, steps, message in (
+        (optimizers.SGD(0.1), 1, "compiled with `DeepR`. Received: SGD"),
+        (DeepR(optimizers.SGD(0.1)), 2, "steps_per_execution=2"),
+    ):
+        model.compile(optimizer, "mse", steps_per_execution=steps)
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, y, verbose=0, callbacks=[RewireStorage()])
 
 
 @pytest.mark.parametrize(

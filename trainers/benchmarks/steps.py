@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from l0keras import layers
 from l0keras import models
+from l0keras.callbacks import RewireStorage
 from l0keras.optimizers import DeepR
 from trainers.benchmarks.measure import interleave
 from trainers.benchmarks.measure import summarize
@@ -102,6 +103,8 @@ def training_steps(model, optimizer, batch_size, steps_per_execution):
     rng = np.random.default_rng(0)
     images = rng.random((batch_size, *model.input_shape[1:]), "float32")
     labels = rng.integers(0, model.output_shape[-1], batch_size)
+    if keras.backend.backend() == "jax":
+        return _fits(model, optimizer, images, labels, steps_per_execution)
     # The same batch always: it stays where the steps need it.
     batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
     model.compile(
@@ -116,6 +119,32 @@ def training_steps(model, optimizer, batch_size, steps_per_execution):
     def run():
         # Reading a number waits for the device.
         float(model.train_function(batches)["loss"])
+
+    return run
+
+
+def _fits(model, optimizer, images, labels, steps):
+    """`training_steps` by `fit`: on JAX only it knows all of a step."""
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    batch_size = len(images)
+    images = np.concatenate([images] * steps)
+    labels = np.concatenate([labels] * steps)
+    callbacks = []
+    if isinstance(optimizer, DeepR):
+        callbacks = [RewireStorage()]
+
+    def run():
+        model.fit(
+            images,
+            labels,
+            batch_size=batch_size,
+            shuffle=False,
+            callbacks=callbacks,
+            verbose=0,
+        )
 
     return run
 
