@@ -8,10 +8,10 @@ class RewireStorage(keras.callbacks.Callback):
 
     There Keras trains with stateless steps, which hand an optimizer the
     trainable variables and its own, but not the positions of connections,
-    which a `l0keras.layers.SparseDense` keeps. With this callback, a compiled
-    function that follows upon each of Keras's steps does the second part of a
-    step of `l0keras.optimizers.DeepR`. The results are those of TensorFlow,
-    where the optimizer does all by itself and this callback nothing.
+    which a `l0keras.layers.SparseDense` keeps. This callback lets the second
+    part of a step of `l0keras.optimizers.DeepR` follow upon each of Keras's
+    steps. On TensorFlow, where the optimizer does all by itself, it does
+    nothing.
 
     Raises:
         ValueError: on JAX, when training begins: the optimizer of the model
@@ -60,7 +60,8 @@ def _completed(model, step):
     """A training function that completes the optimizer's step, too."""
     import jax
 
-    def complete(*states):
+    def changed(function, *states):
+        """What a function on the model's variables makes of their states."""
         variables = (
             model.trainable_variables,
             model.non_trainable_variables,
@@ -72,16 +73,21 @@ def _completed(model, step):
             for pair in zip(own, state, strict=True)
         ]
         with keras.StatelessScope(state_mapping=pairs) as scope:
-            model.optimizer.complete()
+            function()
         return tuple(
             [scope.get_current_value(variable) for variable in own]
             for own in variables
         )
 
+    def complete(*states):
+        return changed(model.optimizer.complete, *states)
+
     compiled = complete if model.run_eagerly else jax.jit(complete)
 
     def train_function(state, iterator):
         logs, (*states, metrics) = step(state, iterator)
+        # Not compiled: with known numbers, the host draws several times faster.
+        states = changed(model.optimizer.rewire_storage, *states)
         return logs, (*compiled(*states), metrics)
 
     return train_function

@@ -60,6 +60,15 @@ def signs_at(positions, key):
     return 1 - 2 * ops.bitwise_and(ops.right_shift(x, 16), 1)
 
 
+def on_host(*tensors):
+    """Whether NumPy can compute with tensors: on JAX, if none is traced."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return not any(isinstance(one, jax.core.Tracer) for one in tensors)
+
+
 def gather(values, indices):
     """`values[indices]` for indices that are in range."""
     if keras.backend.backend() == "tensorflow":
@@ -86,6 +95,12 @@ def sorted_order(positions, changed):
     Returns:
         Integers `(slots,)`: `positions[order]` is sorted.
     """
+    if on_host(positions, changed):
+        positions, changed = np.asarray(positions), np.asarray(changed)
+        kept, new = np.flatnonzero(~changed), np.flatnonzero(changed)
+        new = new[np.argsort(positions[new])]
+        place = np.searchsorted(positions[kept], positions[new])
+        return ops.convert_to_tensor(np.insert(kept, place, new), "int32")
     if keras.backend.backend() != "tensorflow":
         return ops.argsort(positions)
     import tensorflow as tf

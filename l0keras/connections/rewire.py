@@ -1,5 +1,6 @@
 """Uniform draws of new positions for dead connections."""
 
+import numpy as np
 from keras import ops
 from keras import random
 
@@ -155,6 +156,37 @@ def rewire_ascending(positions, dead, share, propose):
         (tf.TensorShape(()), tf.TensorShape((None,))),
     )
     return tf.tensor_scatter_nd_update(positions, slots, drawn)
+
+
+def rewire_on_host(positions, dead, size, rng):
+    """As `rewire`, for ascending positions of one segment, in NumPy.
+
+    Args:
+        positions: int32 numpy array `(slots,)`, ascending.
+        dead: bool numpy array `(slots,)`.
+        size: the number of positions.
+        rng: a `numpy.random.Generator`.
+
+    Returns:
+        The new positions, an int32 numpy array `(slots,)`, all distinct.
+    """
+    slots = np.flatnonzero(dead)
+    share = len(positions) / size
+    drawn = np.empty(0, "int32")
+    while len(drawn) < len(slots):
+        short = len(slots) - len(drawn)
+        count = int(1.05 * short / (1.0 - share)) + 32
+        proposals = rng.integers(0, size, count, "int32")
+        place = np.searchsorted(positions, proposals)
+        place = np.minimum(place, len(positions) - 1)
+        taken = (positions[place] == proposals) & ~dead[place]
+        drawn = np.concatenate([drawn, proposals[~taken]])
+        # In the order of the draws, or small positions would be favoured.
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)][: len(slots)]
+    positions = positions.copy()
+    positions[slots] = drawn
+    return positions
 
 
 def rewire_crowded(positions, dead, size, weights, seed):

@@ -10,9 +10,11 @@ from l0keras.connections.initial_connections import values_of
 from l0keras.connections.pool import Member
 from l0keras.connections.pool import Pool
 from l0keras.connections.positions import gather
+from l0keras.connections.positions import on_host
 from l0keras.connections.positions import signs_at
 from l0keras.connections.positions import sorted_order
 from l0keras.connections.rewire import rewire_ascending
+from l0keras.connections.rewire import rewire_on_host
 from l0keras.connections.sparse_variables import storage_of
 
 
@@ -57,7 +59,14 @@ class StoragePool(Pool):
 
     def rewire(self, positions, dead, seed, step):
         """Gives the dead slots new positions, see the function `rewire`."""
-        if self._crowded or keras.backend.backend() != "tensorflow":
+        if self._crowded:
+            return super().rewire(positions, dead, seed, step)
+        if on_host(positions, dead, seed, step):
+            rng = np.random.default_rng([int(seed), self._stream, int(step)])
+            positions, dead = np.asarray(positions), np.asarray(dead)
+            found = rewire_on_host(positions, dead, self.size, rng)
+            return ops.convert_to_tensor(found)
+        if keras.backend.backend() != "tensorflow":
             return super().rewire(positions, dead, seed, step)
         member = self.members[0]
 

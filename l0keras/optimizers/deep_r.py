@@ -219,8 +219,17 @@ class DeepR(RewiringOptimizer):
     def _correct(self, learning_rate, is_step):
         for pool in self._pools:
             if isinstance(pool, StoragePool):
+                if self.in_two_parts:
+                    continue
                 _check_reached(pool)
             self._step(pool, learning_rate, is_step)
+
+    def rewire_storage(self):
+        """Rewires sparse storage before `complete`, for steps in two parts."""
+        step = self._last_step()
+        for pool in self._pools:
+            if isinstance(pool, StoragePool):
+                self._step(pool, *step)
 
     def _step(self, pool, learning_rate, is_step):
         dtype = pool.dtype

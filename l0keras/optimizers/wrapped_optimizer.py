@@ -2,6 +2,7 @@ import collections
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 from l0keras.connections.arguments import check_regex
 from l0keras.connections.arguments import check_seed
@@ -32,8 +33,8 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
             use_ema=use_ema,
             ema_momentum=ema_momentum,
         )
-        # Whether `complete` is called by itself after each step of the inner
-        # optimizer, see `callbacks.RewireStorage`.
+        # Whether `complete` is called by itself after each step, see
+        # `callbacks.RewireStorage`.
         self.in_two_parts = False
         # Keras finds optimizers in attributes and lists, and would save the
         # inner one a second time: `build` tracks its variables as own ones.
@@ -128,12 +129,20 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
 
     def complete(self):
         """What follows upon a step of the inner optimizer."""
+        self._correct(*self._last_step())
+        if self.use_ema:
+            self._update_model_variables_moving_average(
+                self._trainable_variables
+            )
+            self._correct_averages()
+        self._iterations.assign_add(1)
+
+    def _last_step(self):
+        """Of the inner optimizer's last step, the arguments of `_correct`."""
         inner = self._hidden[0]
-        # A schedule is one step further than the step was.
         learning_rate = inner._learning_rate
-        if isinstance(
-            learning_rate, keras.optimizers.schedules.LearningRateSchedule
-        ):
+        # A schedule is one step further than the step was.
+        if isinstance(learning_rate, schedules.LearningRateSchedule):
             learning_rate = learning_rate(inner._iterations - 1)
         else:
             learning_rate = inner.learning_rate
@@ -141,13 +150,7 @@ class WrappedOptimizer(keras.optimizers.Optimizer):
         every = inner.gradient_accumulation_steps
         if every:
             is_step = ops.equal(inner._iterations % every, 0)
-        self._correct(ops.convert_to_tensor(learning_rate), is_step)
-        if self.use_ema:
-            self._update_model_variables_moving_average(
-                self._trainable_variables
-            )
-            self._correct_averages()
-        self._iterations.assign_add(1)
+        return ops.convert_to_tensor(learning_rate), is_step
 
     def load_own_variables(self, store):
         """Refuses the state of an optimizer with other variables."""

@@ -7,6 +7,7 @@ from l0keras.connections import rewire as module
 from l0keras.connections.masked_pool import MaskedPool
 from l0keras.connections.pool import members_of
 from l0keras.connections.rewire import rewire_crowded
+from l0keras.connections.rewire import rewire_on_host
 from l0keras.connections.seeds import StepSeed
 from l0keras.connections.segments import Segments
 from l0keras.connections.storage_pool import StoragePool
@@ -123,6 +124,26 @@ def test_uniform_over_dormant_ones(make, shape, count):
     assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
     # Those that have just died come back as often as others.
     assert abs(counts[positions[dead]].mean() / expected - 1) < 0.1
+
+
+def test_uniform_on_the_host():
+    rng = np.random.default_rng(0)
+    positions = np.sort(rng.permutation(200)[:80]).astype("int32")
+    dead = np.arange(80) % 2 == 0
+    counts = np.zeros(200, int)
+    for _ in range(2000):
+        new = rewire_on_host(positions, dead, 200, rng)
+        assert len(set(new)) == 80
+        np.testing.assert_array_equal(new[~dead], positions[~dead])
+        counts[new[dead]] += 1
+    free = np.ones(200, bool)
+    free[positions[~dead]] = False
+    assert not counts[~free].any()
+    # Draws without replacement vary less than independent ones.
+    spread = 1 - 40 / 160
+    expected = np.full(160, 2000 * 40 / 160)
+    distances = (counts[free] - expected) / np.sqrt(spread) + expected
+    assert abs(chi_square(distances, expected)) < 4
 
 
 def test_global_draws_by_connectivity_and_size():
