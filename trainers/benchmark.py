@@ -19,6 +19,8 @@ import os
 
 from absl import flags
 
+from trainers.benchmarks.applications import architectures
+from trainers.benchmarks.applications import builder
 from trainers.benchmarks.latency import benchmark_tflite
 from trainers.benchmarks.latency import format_tflite_table
 from trainers.benchmarks.measure import format_table
@@ -26,7 +28,9 @@ from trainers.benchmarks.prox_time import benchmark_prox
 from trainers.benchmarks.steps import STEPS
 from trainers.benchmarks.steps import benchmark_training
 from trainers.benchmarks.strip_time import applications
+from trainers.benchmarks.strip_time import benchmark_every_strip
 from trainers.benchmarks.strip_time import benchmark_strip
+from trainers.benchmarks.strip_time import format_every_strip
 from trainers.benchmarks.strip_time import format_strip_table
 from trainers.run import program
 from trainers.run.workdir import write_json
@@ -55,7 +59,7 @@ def define_flags(flag_values=FLAGS):
         "strip",
         [],
         "Networks of keras.applications to strip instead, from the most "
-        "shallow to the deepest.",
+        "shallow to the deepest; or all, for their smallest images.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -120,6 +124,10 @@ def main(more):
         summary = benchmark_tflite(
             [*FLAGS.tflite, *more], FLAGS.tflite_threads, FLAGS.rounds
         )
+    elif FLAGS.strip == ["all"]:
+        form = format_every_strip
+        builders = {name: builder(name) for name in architectures()}
+        summary = benchmark_every_strip(builders, FLAGS.rounds)
     elif FLAGS.strip:
         form = format_strip_table
         summary = benchmark_strip(applications(FLAGS.strip), FLAGS.rounds)
@@ -133,6 +141,7 @@ def main(more):
             FLAGS.batch_size,
             FLAGS.steps_per_execution,
             FLAGS.rounds,
+            FLAGS.num_threads,
         )
     print(form(summary))
     if FLAGS.output:

@@ -1,8 +1,12 @@
 """The networks of `keras.applications` by their names."""
 
 import inspect
+import re
 
 import keras
+
+CLASSES = 10
+SMALLEST = 32
 
 
 def architectures():
@@ -27,3 +31,34 @@ def check_names(argument, names):
                 f"Argument `{argument}` must name functions of "
                 f"keras.applications: {', '.join(known)}. Received: {name}"
             )
+
+
+def builder(name):
+    """The builder of a network for the smallest images that it allows.
+
+    Args:
+        name: a key of `architectures()`.
+
+    Returns:
+        A function without arguments that returns a `keras.Model`.
+    """
+    function = architectures()[name]
+
+    def build(size=SMALLEST):
+        return function(
+            weights=None,
+            classes=CLASSES,
+            classifier_activation=None,
+            input_shape=(size, size, 3),
+        )
+
+    def build_smallest():
+        try:
+            return build()
+        except ValueError as error:
+            found = re.search(r"at least (\d+)x", str(error))
+            if not found:
+                raise
+            return build(int(found[1]))
+
+    return build_smallest

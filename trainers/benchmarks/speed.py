@@ -71,13 +71,30 @@ RUNS = {
         "--num_threads=1",
         "--rounds=6",
     ),
+    "sparse_dense_adam_jax": (
+        "--model=sparse_dense_adam",
+        "--batch_size=32",
+        "--steps_per_execution=10",
+        "--num_threads=1",
+        "--rounds=6",
+    ),
+    "sparse_dense_jax": (
+        "--model=sparse_dense",
+        "--batch_size=32",
+        "--steps_per_execution=10",
+        "--num_threads=1",
+        "--rounds=6",
+    ),
     "deep_r": ("--model=deep_r", "--batch_size=100"),
+    "lenet5_torch": ("--model=lenet5_torch",),
+    "mlp_torch": ("--model=mlp_torch",),
     "prox": ("--prox=100000", "--num_threads=1"),
     "strip": ("--strip=ResNet50,ResNet101,ResNet152", "--rounds=5"),
+    "every_strip": ("--strip=all", "--rounds=2"),
 }
 ROWS = (
     Row("gated LeNet-5 step to the plain one", "lenet5", "gated", 1.05),
-    Row("gated MLP step to the plain one", "mlp", "gated", 1.15),
+    Row("gated MLP step to the plain one", "mlp", "gated", 1.10),
     Row(
         "ResNet-56 step, gates in a forward chain to independent ones",
         "resnet56",
@@ -97,18 +114,48 @@ ROWS = (
         "the same, Adam in DEEP R",
         "sparse_dense_adam",
         "sparse_deep_r",
+        3.0,
         inverse=True,
     ),
     Row(
         "the same, SGD in DEEP R",
         "sparse_dense",
         "sparse_deep_r",
+        3.0,
         inverse=True,
     ),
     Row(
-        "MLP step of SGD in DEEP R to SGD's, by layer", "deep_r", "deep_r", 1.3
+        "the same on JAX, Adam in DEEP R",
+        "sparse_dense_adam_jax",
+        "sparse_deep_r",
+        3.0,
+        inverse=True,
     ),
-    Row("the same, global", "deep_r", "deep_r_global", 1.3),
+    Row(
+        "the same on JAX, SGD in DEEP R",
+        "sparse_dense_jax",
+        "sparse_deep_r",
+        3.0,
+        inverse=True,
+    ),
+    Row(
+        "MLP step of SGD in DEEP R to SGD's, by layer", "deep_r", "deep_r", 1.25
+    ),
+    Row("the same, global", "deep_r", "deep_r_global", 1.25),
+    Row(
+        "gated LeNet-5 step in PyTorch to ours",
+        "lenet5_torch",
+        "gated",
+        2.0,
+        inverse=True,
+    ),
+    Row(
+        "gated MLP step in PyTorch to ours",
+        "mlp_torch",
+        "gated",
+        2.0,
+        inverse=True,
+    ),
     Row(
         "prox of 100,000 groups (k = 10,000, mu = 0.1) to sorting them",
         "prox",
@@ -116,6 +163,12 @@ ROWS = (
         5.0,
     ),
     Row("strip of ResNet152 to building it", "strip", "ResNet152", 3.0),
+    Row(
+        "the same, the largest of all networks with their smallest images",
+        "every_strip",
+        "largest",
+        3.0,
+    ),
     Row(
         "strip for each layer, ResNet152 to ResNet50",
         "strip",
@@ -140,6 +193,10 @@ ROWS = (
 )
 
 
+def _backend(name):
+    return "jax" if name.endswith("_jax") else "tensorflow"
+
+
 def measure(name):
     """Runs `trainers.benchmark` in a process of its own.
 
@@ -157,6 +214,7 @@ def measure(name):
                 *RUNS[name],
                 f"--output={path}",
             ],
+            env={**os.environ, "KERAS_BACKEND": _backend(name)},
             check=True,
         )
         with open(path) as file:
@@ -193,9 +251,14 @@ def cells(results):
         quartiles = "-"
         if len(numbers) > 1:
             quartiles = "{:.2f}-{:.2f}".format(*sorted(numbers[1:]))
-        command = f"`python -m trainers.benchmark {' '.join(RUNS[row.run])}`"
+        command = f"python -m trainers.benchmark {' '.join(RUNS[row.run])}"
+        if _backend(row.run) != "tensorflow":
+            command = f"KERAS_BACKEND={_backend(row.run)} {command}"
         lines.append(
-            [row.title, f"{numbers[0]:.2f}", quartiles, goal, reached, command]
+            [
+                *(row.title, f"{numbers[0]:.2f}", quartiles, goal, reached),
+                f"`{command}`",
+            ]
         )
     return lines
 

@@ -12,6 +12,7 @@ from l0keras.callbacks import RewireStorage
 from l0keras.optimizers import DeepR
 from trainers.benchmarks.measure import interleave
 from trainers.benchmarks.measure import summarize
+from trainers.benchmarks.torch_steps import torch_steps
 
 # One price for all: its value makes no difference to the time of a step.
 L0 = 0.1 / 60_000
@@ -32,6 +33,11 @@ def _gates(build):
         "gated": functools.partial(build, gates="paper", l0=L0, seed=0),
     }
     return {kind: (build, _averaged_adam) for kind, build in builds.items()}
+
+
+def _gated(build):
+    """A network with its paper's gates alone."""
+    return {"gated": _gates(build)["gated"]}
 
 
 def _dependence(build):
@@ -82,10 +88,14 @@ STEPS = {
     "lenet5": _gates(models.lenet5),
     "mlp": _gates(models.mlp),
     "resnet56": _dependence(models.resnet),
+    "lenet5_torch": _gated(models.lenet5),
+    "mlp_torch": _gated(models.mlp),
     "deep_r": _connections(models.mlp),
     "sparse_dense": _storage(_sgd),
     "sparse_dense_adam": _storage(keras.optimizers.Adam),
 }
+# Those that PyTorch's step of the same network is compared with.
+TORCH = {"lenet5_torch": "lenet5", "mlp_torch": "mlp"}
 
 
 def training_steps(model, optimizer, batch_size, steps_per_execution):
@@ -149,7 +159,9 @@ def _fits(model, optimizer, images, labels, steps):
     return run
 
 
-def benchmark_training(name, batch_size, steps_per_execution, rounds):
+def benchmark_training(
+    name, batch_size, steps_per_execution, rounds, num_threads=None
+):
     """Times training steps of networks against each other.
 
     All have the same metrics, and the same optimizer (Adam with averaged
@@ -160,11 +172,18 @@ def benchmark_training(name, batch_size, steps_per_execution, rounds):
         batch_size: examples in a step.
         steps_per_execution: steps in one call of the training function.
         rounds: the number of times that each is timed.
+        num_threads: the number of threads of PyTorch, `None` for its own
+            choice; TensorFlow has been told.
 
     Returns:
         A summary of `summarize`, for each network.
     """
-    candidates = {
+    candidates = {}
+    if name in TORCH:
+        candidates["torch"] = torch_steps(
+            TORCH[name], L0, batch_size, steps_per_execution, num_threads
+        )
+    candidates |= {
         kind: training_steps(
             build(), make_optimizer(), batch_size, steps_per_execution
         )

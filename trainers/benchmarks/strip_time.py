@@ -1,6 +1,7 @@
 """The time and memory that `strip` takes."""
 
 import functools
+import gc
 import statistics
 
 import keras
@@ -52,38 +53,77 @@ def benchmark_strip(builders, rounds):
         `strip` made the resident memory of a process of its own grow at most,
         and the gated model's weights, in multiples of their bytes.
     """
-    candidates, layers = {}, {}
-    for name, build in builders.items():
-        gated = _half_closed(build)
-        layers[name] = len(gated.layers)
-        candidates[name, "build"] = build
-        candidates[name, "strip"] = functools.partial(l0keras.strip, gated)
-        candidates[name, "unchecked"] = functools.partial(
-            l0keras.strip, gated, check=False
-        )
-    seconds = interleave(candidates, rounds)
     summary = {}
     for name, build in builders.items():
-        times = [seconds[name, step] for step in ("build", "strip")]
-        medians = [statistics.median(values) for values in times]
-        ratios = [strip / build for build, strip in zip(*times)]
-        checks = [
-            strip / unchecked - 1.0
-            for strip, unchecked in zip(times[1], seconds[name, "unchecked"])
-        ]
         summary[name] = {
-            "layers": layers[name],
-            "build_s": medians[0],
-            "strip_s": medians[1],
-            "ratio": statistics.median(ratios),
-            "growth": medians[1] / layers[name],
-            "check": statistics.median(checks),
+            **_ratios(build, rounds),
             "peak": measure.in_a_process(_strip_memory, build),
         }
     first = next(iter(summary.values()))["growth"]
     for row in summary.values():
         row["growth"] /= first
     return summary
+
+
+def _ratios(build, rounds):
+    gated = _half_closed(build)
+    seconds = interleave(
+        {
+            "build": build,
+            "strip": functools.partial(l0keras.strip, gated),
+            "unchecked": functools.partial(l0keras.strip, gated, check=False),
+        },
+        rounds,
+    )
+    built, strip, unchecked = seconds.values()
+    ratios = [one / other for one, other in zip(strip, built)]
+    checks = [one / other - 1.0 for one, other in zip(strip, unchecked)]
+    return {
+        "layers": len(gated.layers),
+        "build_s": statistics.median(built),
+        "strip_s": statistics.median(strip),
+        "ratio": statistics.median(ratios),
+        "growth": statistics.median(strip) / len(gated.layers),
+        "check": statistics.median(checks),
+    }
+
+
+def benchmark_every_strip(builders, rounds):
+    """Times `strip` of many networks against building them.
+
+    Args:
+        builders: a dictionary from names to functions without arguments that
+            return a functional `keras.Model`.
+        rounds: the number of times that each is timed.
+
+    Returns:
+        A dictionary from the names to the medians `build_s` and `strip_s` and
+        `ratio`, the median over the rounds of strip by build; those of the
+        network with the largest ratio are `largest`, with its `name`.
+    """
+    summary = {}
+    for name, build in builders.items():
+        summary[name] = _ratios(build, rounds)
+        keras.backend.clear_session()
+        gc.collect()
+    name = max(summary, key=lambda name: summary[name]["ratio"])
+    return {**summary, "largest": {**summary[name], "name": name}}
+
+
+def format_every_strip(summary):
+    """Sets the results of `benchmark_every_strip` as lines of text."""
+    rows = [["", "layers", "build s", "strip s", "strip to build"]]
+    for name, row in summary.items():
+        rows.append(
+            [
+                name,
+                f"{row['layers']}",
+                f"{row['build_s']:.2f}",
+                f"{row['strip_s']:.2f}",
+                f"{row['ratio']:.2f}",
+            ]
+        )
+    return tables.text(rows)
 
 
 def _half_closed(build):

@@ -11,7 +11,6 @@ are not made again; `--again` only writes their table.
 """
 
 import functools
-import re
 import sys
 import time
 import traceback
@@ -21,6 +20,7 @@ from absl import flags
 
 from trainers.benchmarks import measure
 from trainers.benchmarks.applications import architectures
+from trainers.benchmarks.applications import builder
 from trainers.benchmarks.applications import check_names
 from trainers.run import program
 from trainers.run import tables
@@ -29,8 +29,6 @@ from trainers.studies import proof
 
 FLAGS = flags.FLAGS
 FILE = "zoo.json"
-CLASSES = 10
-SMALLEST = 32
 
 
 def _both(form, key):
@@ -109,37 +107,6 @@ def define_flags(flag_values=FLAGS):
         f"Folder with a {FILE} whose table to make again; nothing is proved.",
         flag_values=flag_values,
     )
-
-
-def builder(name):
-    """The builder of a network for the smallest images that it allows.
-
-    Args:
-        name: a key of `architectures()`.
-
-    Returns:
-        A function without arguments that returns a `keras.Model`.
-    """
-    function = architectures()[name]
-
-    def build(size=SMALLEST):
-        return function(
-            weights=None,
-            classes=CLASSES,
-            classifier_activation=None,
-            input_shape=(size, size, 3),
-        )
-
-    def build_smallest():
-        try:
-            return build()
-        except ValueError as error:
-            found = re.search(r"at least (\d+)x", str(error))
-            if not found:
-                raise
-            return build(int(found[1]))
-
-    return build_smallest
 
 
 def make_row(name, prove):

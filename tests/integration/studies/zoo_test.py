@@ -10,6 +10,7 @@ from keras.src.applications.convnext import ConvNeXt
 from keras.src.applications.densenet import DenseNet
 
 import l0keras
+from trainers.benchmarks import applications
 from trainers.studies import proof
 from trainers.studies import zoo
 
@@ -122,7 +123,9 @@ def test_builds_for_the_smallest_images(monkeypatch):
             raise ValueError("Input size must be at least 71x71; Received: 32")
         return input_shape, kwargs
 
-    monkeypatch.setattr(zoo, "architectures", lambda: {"Network": network})
+    monkeypatch.setattr(
+        applications, "architectures", lambda: {"Network": network}
+    )
     shape, arguments = zoo.builder("Network")()
     assert shape == (71, 71, 3)
     assert arguments["weights"] is None and arguments["classes"] == 10
