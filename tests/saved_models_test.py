@@ -221,6 +221,24 @@ def test_the_wild():
     assert included("wild/table.md") in page("wild")
 
 
+def test_the_exports():
+    from trainers.studies import exports
+
+    rows = read(ROOT / "saved_models/exports/results.json")
+    known = {row["name"]: row for row in rows}
+    for name in exports.missing_in("corpus", rows):
+        assert "keras-hub" in name
+    for name, some in exports.in_order(known).items():
+        saved = (ROOT / f"saved_models/exports/{name}.md").read_text()
+        missing = exports.missing_in(name, some)
+        assert saved == exports.table(some, missing)
+        assert included(f"exports/{name}.md") in page("exports")
+    for row in rows:
+        assert not row["failed"] or exports.is_known(row), row["failed"]
+        for file in () if row["failed"] else row["files"].values():
+            assert file.get("difference", 0.0) < 0.5
+
+
 def test_speeds():
     from trainers.benchmarks import speed
     from trainers.run import tables

@@ -306,8 +306,16 @@ def summary(rows):
     )
 
 
-def table(rows):
-    """Sets rows as a Markdown table with its notes, a string."""
+def table(rows, missing=()):
+    """Sets rows as a Markdown table with its notes.
+
+    Args:
+        rows: a list of rows of `make_row`.
+        missing: the names of models that have none yet.
+
+    Returns:
+        A string of several lines.
+    """
     titles = [title for title, _ in COLUMNS]
     parts = [
         summary(rows),
@@ -321,6 +329,8 @@ def table(rows):
     ]
     if refused:
         parts += ["Without a file:", "\n".join(refused)]
+    if missing:
+        parts.append(f"Not exported yet: {', '.join(missing)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -336,10 +346,20 @@ def in_order(known):
     }
 
 
+def missing_in(table, rows):
+    """The names of the models of a table without a row."""
+    made = {row["name"] for row in rows}
+    return [name for name in names_in(table) if name not in made]
+
+
 def write(folder, known):
     """Writes the rows of a dictionary by names, and their tables."""
     ordered = in_order(known)
-    texts = {f"{n}.md": table(rows) for n, rows in ordered.items() if rows}
+    texts = {
+        f"{name}.md": table(rows, missing_in(name, rows))
+        for name, rows in ordered.items()
+        if rows
+    }
     kept_rows.write(folder, RESULTS, sum(ordered.values(), []), texts)
     return "\n".join(texts.values())
 

@@ -144,6 +144,7 @@ def test_rows_are_kept(monkeypatch, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == rows
     assert "failed: killed" in (tmp_path / "corpus.md").read_text()
     assert "large" in (tmp_path / "applications.md").read_text()
+    assert "yet" not in (tmp_path / "applications.md").read_text()
     exports.sweep({"corpus": ["good"]}, 0, tmp_path, afresh=True, file=out)
     exports.sweep({"corpus": ["good"]}, 1, tmp_path, file=out)
     assert made[4:] == ["good", "good"]
@@ -161,6 +162,8 @@ def test_the_table():
         "| 10 / - / 10 | 1e-03 / - / 1e-03 | 2 |"
     )
     assert lines[-1] == "- small / one, dynamic: No. / really"
+    text = exports.table([ROW], missing=["large"])
+    assert text.endswith("\nNot exported yet: large.\n")
 
 
 def test_tables_are_made_again(run, tmp_path, monkeypatch):
