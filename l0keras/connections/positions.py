@@ -107,19 +107,15 @@ def sorted_order(positions, changed):
 
     # Merges the few changed positions into the others: to sort all of them
     # would take longer than the rest of a training step.
-    kept = tf.where(~changed)[:, 0]
-    new = tf.where(changed)[:, 0]
+    kept = tf.cast(tf.where(~changed)[:, 0], "int32")
+    new = tf.cast(tf.where(changed)[:, 0], "int32")
     new = tf.gather(new, tf.argsort(tf.gather(positions, new)))
     place = tf.searchsorted(
         tf.gather(positions, kept), tf.gather(positions, new)
     )
     place += tf.range(tf.size(place))
-    count = positions.shape[0]
-    is_new = tf.scatter_nd(place[:, None], tf.ones_like(place), [count])
-    # How many changed ones lie in front of each place.
-    before = tf.cumsum(is_new, exclusive=True)
-    # The last places may all be those of changed ones.
-    kept = tf.concat([kept, [0]], 0)
-    rank = tf.minimum(tf.range(count) - before, tf.size(kept) - 1)
-    order = tf.gather(kept, rank)
-    return tf.tensor_scatter_nd_update(order, place[:, None], new)
+    is_new = tf.scatter_nd(
+        place[:, None], tf.ones_like(place), [positions.shape[0]]
+    )
+    others = tf.cast(tf.where(tf.equal(is_new, 0))[:, 0], "int32")
+    return tf.dynamic_stitch([others, place], [kept, new])

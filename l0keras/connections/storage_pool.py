@@ -87,8 +87,7 @@ class StoragePool(Pool):
         """Moves the slots and sets their values, see `MaskedPool`."""
         count = ops.sum(ops.cast(dead, "int32"))
         self.rewired.assign_add(ops.expand_dims(count, 0))
-        signs = ops.cast(signs_at(positions, self._key), "int8")
-        signs = ops.where(dead, signs, ops.convert_to_tensor(self.signs))
+        signs = self._signs(positions, dead)
         order = sorted_order(positions, dead)
         self.positions.assign(gather(positions, order))
         self.signs.assign(gather(signs, order))
@@ -98,6 +97,19 @@ class StoragePool(Pool):
             zero = ops.zeros((), variable.dtype)
             kept = ops.where(dead, zero, ops.convert_to_tensor(variable))
             variable.assign(gather(kept, order))
+
+    def _signs(self, positions, dead):
+        """The signs of connections, some of which are new."""
+        signs = ops.convert_to_tensor(self.signs)
+        if keras.backend.backend() != "tensorflow":
+            new = ops.cast(signs_at(positions, self._key), "int8")
+            return ops.where(dead, new, signs)
+        import tensorflow as tf
+
+        # Few are new, and a sign takes many operations.
+        slots = tf.where(dead)
+        new = signs_at(tf.gather(positions, slots[:, 0]), self._key)
+        return tf.tensor_scatter_nd_update(signs, slots, tf.cast(new, "int8"))
 
     def positions_of(self, index):
         """The positions of the connections, which ascend."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import sys
 
 import keras
@@ -148,7 +149,7 @@ def define_device_flags(flag_values=flags.FLAGS):
 
 
 def set_up(num_threads=0, num_logical_cpus=0):
-    """Says how TensorFlow may use the machine; before it does anything else.
+    """Says how the backend may use the machine; before it does anything else.
 
     Args:
         num_threads: threads within and between operations, 0 for its choice.
@@ -170,6 +171,10 @@ def set_up(num_threads=0, num_logical_cpus=0):
                 f"Argument `{name}` must be at least 0. "
                 f"Received: {name}={value}"
             )
+    if num_threads and keras.backend.backend() == "jax":
+        # JAX has no such number, and takes as many as it may have cores.
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:num_threads])
     if num_threads:
         tf.config.threading.set_intra_op_parallelism_threads(num_threads)
         tf.config.threading.set_inter_op_parallelism_threads(num_threads)
