@@ -60,7 +60,7 @@ def _log_scale(axes, digits, which="x"):
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(ticker.LogLocator(subs=digits))
     axis.set_major_formatter(
-        ticker.FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
+        ticker.FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 10 else f"{x:g}")
     )
     # Ticks between these would lie on each other.
     axis.set_minor_locator(ticker.NullLocator())
@@ -236,7 +236,9 @@ def ways(results, networks):
         )
         clean(axes)
         _log_scale(axes, (1, 2, 5))
-        _log_scale(axes, (1, 2, 3, 5), "y")
+        low, high = axes.get_ylim()
+        few, many = (1, 2, 3, 5), (1, 1.2, 1.5, 2, 3, 5, 7)
+        _log_scale(axes, few if high > 8 * low else many, "y")
         axes.set_xlabel(f"{of} asked for, % of the dense", color=INK)
         axes.set_title(networks[name].title, color=INK, fontsize=9)
     for axes in panels[:: len(sizes)]:
