@@ -30,7 +30,6 @@ from trainers.benchmarks.steps import benchmark_training
 from trainers.benchmarks.strip_time import applications
 from trainers.benchmarks.strip_time import benchmark_every_strip
 from trainers.benchmarks.strip_time import benchmark_strip
-from trainers.benchmarks.strip_time import format_every_strip
 from trainers.benchmarks.strip_time import format_strip_table
 from trainers.run import program
 from trainers.run.workdir import write_json
@@ -125,7 +124,7 @@ def main(more):
             [*FLAGS.tflite, *more], FLAGS.tflite_threads, FLAGS.rounds
         )
     elif FLAGS.strip == ["all"]:
-        form = format_every_strip
+        form = format_strip_table
         builders = {name: builder(name) for name in architectures()}
         summary = benchmark_every_strip(builders, FLAGS.rounds)
     elif FLAGS.strip:

@@ -59,9 +59,9 @@ def benchmark_strip(builders, rounds):
             **_ratios(build, rounds),
             "peak": measure.in_a_process(_strip_memory, build),
         }
-    first = next(iter(summary.values()))["growth"]
-    for row in summary.values():
-        row["growth"] /= first
+    each = [row["strip_s"] / row["layers"] for row in summary.values()]
+    for row, seconds in zip(summary.values(), each):
+        row["growth"] = seconds / each[0]
     return summary
 
 
@@ -83,7 +83,6 @@ def _ratios(build, rounds):
         "build_s": statistics.median(built),
         "strip_s": statistics.median(strip),
         "ratio": statistics.median(ratios),
-        "growth": statistics.median(strip) / len(gated.layers),
         "check": statistics.median(checks),
     }
 
@@ -146,23 +145,28 @@ def _strip_memory(build):
     return 1 + added / size
 
 
+def _number(key, form="{:.2f}"):
+    return lambda row: form.format(row[key])
+
+
+# Titles, and functions from a row to a cell.
+_COLUMNS = (
+    ("layers", _number("layers", "{}")),
+    ("build s", _number("build_s")),
+    ("strip s", _number("strip_s")),
+    ("ratio", _number("ratio")),
+    ("growth", _number("growth")),
+    ("check", _number("check")),
+    ("memory", _number("peak")),
+)
+
+
 def format_strip_table(summary):
-    """Sets the results of `benchmark_strip` as lines of text."""
-    titles = ["build s", "strip s", "ratio", "growth", "check", "memory"]
-    rows = [["", "layers", *titles]]
-    for name, row in summary.items():
-        rows.append(
-            [
-                name,
-                f"{row['layers']}",
-                f"{row['build_s']:.2f}",
-                f"{row['strip_s']:.2f}",
-                f"{row['ratio']:.2f}",
-                f"{row['growth']:.2f}",
-                f"{row['check']:.2f}",
-                f"{row['peak']:.2f}",
-            ]
-        )
+    """Sets the results of both benchmarks as lines of text."""
+    rows = [["", *(title for title, _ in _COLUMNS)]]
+    rows += [
+        [name, *tables.cells(_COLUMNS, row)] for name, row in summary.items()
+    ]
     return "\n".join(
         [
             tables.text(rows),

@@ -117,3 +117,22 @@ def _notes(report):
         f"those of {weights}; latency is one example under LiteRT on one "
         "thread; dense is a LiteRT file too."
     )
+
+
+def cells(columns, row):
+    """The cells of a row.
+
+    Args:
+        columns: pairs of a title and a function from the row to a string.
+        row: a dictionary.
+
+    Returns:
+        A list of strings, `-` where the row lacks what the function reads.
+    """
+    found = []
+    for _, cell in columns:
+        try:
+            found.append(cell(row))
+        except KeyError:
+            found.append("-")
+    return found

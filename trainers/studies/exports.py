@@ -268,13 +268,7 @@ def _in_process(process, table, name, seed):
 
 def cells(row):
     """The cells of a row; `-` where there is no number."""
-    found = []
-    for _, cell in COLUMNS:
-        try:
-            found.append(cell(row))
-        except KeyError:
-            found.append("-")
-    return found
+    return tables.cells(COLUMNS, row)
 
 
 def refusals(row):

@@ -189,13 +189,7 @@ def sweep(names, settings, folder=None, make=in_a_process, file=None):
 
 def cells(row):
     """The cells of a row; `-` where an error came before the number."""
-    found = []
-    for _, cell in COLUMNS:
-        try:
-            found.append(cell(row))
-        except KeyError:
-            found.append("-")
-    return found
+    return tables.cells(COLUMNS, row)
 
 
 def table(rows):
