@@ -120,7 +120,9 @@ def train(data, count, path):
             layers.Dense(data.classes, activation="softmax"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     images = data.train_images[:count].astype("float32")
     labels = data.train_labels[:count]
     model.fit(images, labels, epochs=EPOCHS, verbose=2)
