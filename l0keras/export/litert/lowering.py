@@ -9,6 +9,7 @@ from l0keras.export.litert.attributes import attributes
 from l0keras.export.litert.functions import functions
 from l0keras.export.litert.integer_forms import integer_forms
 from l0keras.export.litert.loops import inner_loop
+from l0keras.export.litert.pooling import pool_3d
 from l0keras.export.litert.quantization import QUANTIZATIONS
 from l0keras.export.micro.forms import micro_forms
 from l0keras.export.micro.selections import selections
@@ -94,6 +95,8 @@ def _forms(operation, quantization, target):
             return x
 
         return {"call": call}
+    if kind in (layers.MaxPooling3D, layers.AveragePooling3D):
+        return {"call": lambda x: pool_3d(x, operation)}
     return integer_forms(operation) if integers else {}
 
 
