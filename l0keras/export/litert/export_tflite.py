@@ -355,11 +355,12 @@ def _examples(origin, quantization, data, streaming):
             f"Received: layer '{origin.stateful[0]}' with stateful=True"
         )
     if mode.io_type and origin.endless and not streaming:
-        # Loops compute in floats.
         raise ValueError(
             "Argument `model` must have a fixed number of steps for "
-            f"quantization {quantization!r}. Received: any number of steps in "
-            f"layer '{origin.endless[0]}'"
+            f"quantization {quantization!r}, for loops compute in floats: "
+            "build it for inputs of one length, or ask for 'dynamic' or for "
+            "`streaming=True`. Received: any number of steps in layer "
+            f"'{origin.endless[0]}'"
         )
     if origin.has_ranges and quantization != "int8":
         raise ValueError(

@@ -82,6 +82,15 @@ def test_stateful_models_are_streamed(tmp_path):
     np.testing.assert_array_equal(after, before)
 
 
+def test_any_number_of_steps_has_no_integers(tmp_path):
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, keras.layers.GRU(2, name="units")(inputs))
+    with pytest.raises(ValueError, match="any number of steps.*'units'"):
+        l0keras.export_tflite(
+            model, tmp_path / "m.tflite", "int8", np.ones((40, 5, 3), "float32")
+        )
+
+
 def test_outputs_of_each_step_and_masks(tmp_path):
     inputs = keras.Input((6,), dtype="int32")
     x = layers.Embedding(4, 3, mask_zero=True)(inputs)
