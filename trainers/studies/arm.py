@@ -84,7 +84,9 @@ def save_files(folder):
     rows = []
     for path in sorted(SAVED.glob("*/*.tflite")):
         name = f"{path.parent.name}/{path.name}"
-        rows.append(_row(name, name.replace("/", "-").removesuffix(".tflite")))
+        # Another one than that of a file which is written here.
+        stem = name.replace("/", "-").removesuffix(".tflite")
+        rows.append(_row(name, f"saved-{stem}"))
         shutil.copy(path, folder / rows[-1]["file"])
     return rows
 
