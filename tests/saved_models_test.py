@@ -250,6 +250,20 @@ def test_speeds():
     assert included("speed/table.md") in page("speed")
 
 
+def test_the_command_of_a_newcomer():
+    from trainers.studies import photos
+
+    rows = read(ROOT / "saved_models/photos/results.json")
+    saved = (ROOT / "saved_models/photos/table.md").read_text()
+    assert saved == photos.table(rows)
+    assert included("photos/table.md") in page("sizes")
+    assert [row["name"] for row in rows] == list(photos.ROWS)
+    for row in rows:
+        # Two runs of a file take times that differ by some percent.
+        limit = 1.05 if row["of"] == "latency" else 1.0
+        assert row["reached"] <= limit * row["at_most"], row
+
+
 def test_the_files_in_a_browser():
     from trainers.studies import browser
 
