@@ -48,6 +48,17 @@ class Row:
     key: str = "ratio"
 
 
+def _sparse(model, steps):
+    """The flags of a run of layers of 8,192 x 8,192."""
+    return (
+        f"--model={model}",
+        "--batch_size=32",
+        f"--steps_per_execution={steps}",
+        "--num_threads=1",
+        "--rounds=6",
+    )
+
+
 RUNS = {
     "lenet5": ("--model=lenet5",),
     "mlp": ("--model=mlp",),
@@ -57,34 +68,10 @@ RUNS = {
         "--steps_per_execution=1",
         "--rounds=12",
     ),
-    "sparse_dense_adam": (
-        "--model=sparse_dense_adam",
-        "--batch_size=32",
-        "--steps_per_execution=1",
-        "--num_threads=1",
-        "--rounds=6",
-    ),
-    "sparse_dense": (
-        "--model=sparse_dense",
-        "--batch_size=32",
-        "--steps_per_execution=1",
-        "--num_threads=1",
-        "--rounds=6",
-    ),
-    "sparse_dense_adam_jax": (
-        "--model=sparse_dense_adam",
-        "--batch_size=32",
-        "--steps_per_execution=10",
-        "--num_threads=1",
-        "--rounds=6",
-    ),
-    "sparse_dense_jax": (
-        "--model=sparse_dense",
-        "--batch_size=32",
-        "--steps_per_execution=10",
-        "--num_threads=1",
-        "--rounds=6",
-    ),
+    "sparse_dense_adam": _sparse("sparse_dense_adam", 1),
+    "sparse_dense": _sparse("sparse_dense", 1),
+    "sparse_dense_adam_jax": _sparse("sparse_dense_adam", 10),
+    "sparse_dense_jax": _sparse("sparse_dense", 10),
     "deep_r": ("--model=deep_r", "--batch_size=100"),
     "lenet5_torch": ("--model=lenet5_torch",),
     "mlp_torch": ("--model=mlp_torch",),
