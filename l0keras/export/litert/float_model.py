@@ -1,8 +1,22 @@
-"""A float model of the converter as an object, with ranges of its tensors."""
+"""A model of the converter as an object, with ranges of its tensors."""
 
 import copy
 
 import numpy as np
+
+
+def read_model(content):
+    """A LiteRT model of bytes as an object that can be changed."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+
+
+def to_bytes(model):
+    """The bytes of a model of `read_model`."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operations(graph):

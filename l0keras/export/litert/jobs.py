@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from l0keras.export.litert.float_model import read_model
+from l0keras.export.litert.float_model import to_bytes
 from l0keras.export.litert.measure_latency import measure_latency
 from l0keras.export.litert.measured_ranges import measure_ranges
 from l0keras.export.litert.quantization import configure
@@ -38,14 +40,12 @@ def convert(folder, path, names, quantization, examples, sparse_encoding):
 
 
 def _renamed(content, names):
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = read_model(content)
     for signature in model.signatureDefs:
         for tensor in (*signature.inputs, *signature.outputs):
             name = tensor.name.decode()
             tensor.name = names.get(name, name).encode()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return to_bytes(model)
 
 
 def run(path, groups, batch_size):

@@ -4,7 +4,9 @@ import numpy as np
 
 from l0keras.export.litert.float_model import is_float
 from l0keras.export.litert.float_model import operations
+from l0keras.export.litert.float_model import read_model
 from l0keras.export.litert.float_model import set_range
+from l0keras.export.litert.float_model import to_bytes
 from l0keras.export.litert.live_ranges import widen_dead_ranges
 from l0keras.export.litert.mask_ranges import clip_masks
 from l0keras.export.litert.run_tflite import open_tflite
@@ -26,11 +28,11 @@ def measure_ranges(converter, examples):
     original = converter._quantize
 
     def quantize(content, *args, **kwargs):
-        model = _read(content)
+        model = read_model(content)
         if len(model.subgraphs) > 1:
             # What happens in a loop can be seen from inside only.
             converter._experimental_calibrate_only = True
-            model = _read(original(content, *args, **kwargs))
+            model = read_model(original(content, *args, **kwargs))
             converter._experimental_calibrate_only = False
         else:
             _measure(model, content, examples)
@@ -40,7 +42,7 @@ def measure_ranges(converter, examples):
         converter.representative_dataset = tf.lite.RepresentativeDataset(
             lambda: iter(())
         )
-        return original(_bytes(model), *args, **kwargs)
+        return original(to_bytes(model), *args, **kwargs)
 
     converter._quantize = quantize
 
@@ -70,15 +72,3 @@ def _measure(model, content, examples):
                 )
     for number, found in ranges.items():
         set_range(graph.tensors[number], *found)
-
-
-def _read(content):
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    return flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-
-
-def _bytes(model):
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
