@@ -231,7 +231,7 @@ def compress(
     progress.say("Cutting")
     kept = backup.load_cut(gated)
     if kept is None:
-        kept = kept_gates(gated, None, sizes.examples, **widths)
+        kept = kept_gates(gated, None, sizes.examples, dense=dense, **widths)
         backup.save_cut(gated, kept)
     expected = sizes.expected(gated)
     small = cut_to(gated, kept, check=True, **widths)

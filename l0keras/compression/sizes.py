@@ -9,7 +9,7 @@ from keras import ops
 
 from l0keras.gates import GateBudget
 from l0keras.graph.count_macs import count_macs
-from l0keras.targets import size_of
+from l0keras.targets import Yardstick
 
 _log = logging.getLogger(__name__)
 # Examples by which the ranges of integer files are chosen.
@@ -38,17 +38,14 @@ class Sizes:
             self.examples = _examples(data)
         # One row for each target, or for each of its layers: the target as
         # it was given and as budgets have it, the layer and its size.
-        self._rows = []
+        self._rows, self._yardsticks = [], {}
         for target in targets:
-            found = self._of(target, dense)
-            absolute = target.absolute(found if target.each else found[None])
-            for layer, (one, size) in zip(found, absolute):
+            yardstick = Yardstick(target, dense, None, self.examples)
+            self._yardsticks[target] = yardstick
+            found = yardstick.size
+            layers = found if target.each else [None]
+            for layer, (one, size) in zip(layers, target.absolute(found)):
                 self._rows.append((target, one, layer, size))
-
-    def _of(self, target, model):
-        """The sizes of a target by names of layers, `None` for all."""
-        size = size_of(model, target, self.examples)
-        return size if target.each else {None: size}
 
     def expected(self, gated):
         """The expected sizes of a model with gates.
@@ -68,13 +65,13 @@ class Sizes:
 
     def reached(self, small):
         """The sizes of the small model, a list of numbers."""
-        found = {}
-        for target, *_ in self._rows:
-            if id(target) not in found:
-                found[id(target)] = self._of(target, small)
+        found = {
+            target: yardstick.size_of(small)
+            for target, yardstick in self._yardsticks.items()
+        }
         return [
             # A layer that is gone has none.
-            found[id(target)].get(layer, 0)
+            found[target].get(layer, 0) if target.each else found[target]
             for target, _, layer, _ in self._rows
         ]
 

@@ -13,12 +13,14 @@ from l0keras.gates import open_gates
 from l0keras.stripping.plan import check_widths
 from l0keras.stripping.strip import strip
 from l0keras.targets import Target
+from l0keras.targets import Yardstick
 from l0keras.targets import as_targets
-from l0keras.targets import size_of
 
 # What is large enough, as a share of the size that is asked for.
 _ENOUGH = 0.985
 _MOST_CUTS = 10
+# How often vectors of gates stop growing, for times that grow in steps.
+_MOST_STEPS = 4
 # Points of the distribution by which the mean of a gate is taken.
 _POINTS = 100
 
@@ -79,11 +81,15 @@ def cut(
     return cut_to(gated, kept, check=check, **sizes)
 
 
-def kept_gates(gated, target, representative_data, *, min_units, round_to):
+def kept_gates(
+    gated, target, representative_data, *, min_units, round_to, dense=None
+):
     """The gates that `cut` keeps. Measured latencies may change them.
 
     Args:
         gated, target, representative_data, min_units, round_to: as in `cut`.
+        dense: the model without gates that `gated` was made from, beside which
+            latencies are measured. `None` for `gated` with all gates open.
 
     Returns:
         A boolean array for all gates of the model, for `cut_to`.
@@ -107,13 +113,12 @@ def kept_gates(gated, target, representative_data, *, min_units, round_to):
             f"not asked a size for. Received: target={target!r}"
         )
     if target is None:
-        targets, counter = budget.targets, CostCounter(budget.costs)
+        cutter.set_budgets(budget, dense)
+        counter = CostCounter(budget.costs)
     else:
-        targets = cutter.absolute(as_targets(target))
-        counter = CutCounter(
-            lambda kept: cutter.sizes(cutter.strip(kept), targets)
-        )
-    return cutter.choose(counter, targets)
+        cutter.set_targets(as_targets(target))
+        counter = CutCounter(lambda kept: cutter.sizes(cutter.strip(kept)))
+    return cutter.choose(counter)
 
 
 def cut_to(gated, kept, *, min_units, round_to, check):
@@ -164,6 +169,8 @@ class _Cutter:
         self._arguments = {"min_units": min_units, "round_to": round_to}
         self._min_units = min_units
         self._data = data
+        # What is asked for, in numbers, and how it is measured.
+        self._targets, self._yardsticks = [], []
         self._values, scores, allowed = [], [], []
         for index, gate in enumerate(gates):
             if gate is None:
@@ -179,20 +186,38 @@ class _Cutter:
         self.scores = np.concatenate(scores)
         self._allowed = np.concatenate(allowed)
 
-    def absolute(self, targets):
-        """Targets with numbers in the place of shares."""
-        if all(one.share is None and not one.each for one in targets):
-            return targets
-        with open_gates(self._gates):
-            dense = strip(self._gated, check=False)
-        found = []
+    def set_targets(self, targets):
+        """Says what is asked for: shares of the model with all gates open."""
+        dense = self._open()
         for one in targets:
-            size = size_of(dense, one, self._data)
-            found.extend(target for target, _ in one.absolute(size))
-        return found
+            yardstick = Yardstick(one, dense, None, self._data)
+            for target, _ in one.absolute(yardstick.size):
+                # Each layer has a target of its own.
+                self._targets.append(target)
+                self._yardsticks.append(
+                    Yardstick(target, dense, None, self._data)
+                    if one.each
+                    else yardstick
+                )
 
-    def sizes(self, model, targets):
-        return [size_of(model, one, self._data) for one in targets]
+    def set_budgets(self, budget, dense):
+        """Says what `sparsify` was asked for."""
+        self._targets = budget.targets
+        every = np.ones(len(self.scores))
+        for target, cost in zip(budget.targets, budget.costs, strict=True):
+            model, size = dense, cost.of_open(every)
+            if model is None and target.of == "latency":
+                model = self._open()
+                # Nobody has measured what `shrink` leaves.
+                size = size if np.all(self._allowed) else None
+            self._yardsticks.append(Yardstick(target, model, size, self._data))
+
+    def _open(self):
+        with open_gates(self._gates):
+            return strip(self._gated, check=False)
+
+    def sizes(self, model):
+        return [one.size_of(model) for one in self._yardsticks]
 
     def strip(self, kept, check=False):
         kept = np.split(kept, np.cumsum(self._sizes)[:-1])
@@ -204,21 +229,50 @@ class _Cutter:
         with hold_gates(self._gates, values):
             return strip(self._gated, check=check, **self._arguments)
 
-    def choose(self, counter, targets):
-        """The gates of the largest model that is found within the targets.
-
-        What a counter says and what is left of a cut model may differ, so
-        its limits are moved until the cut model is as large as it may be.
-        """
-        limits = np.array([one.at_most for one in targets], float)
-        protected = self._protected()
+    def choose(self, counter):
+        """The gates of the largest model that is found within the targets."""
+        limits = np.array([one.at_most for one in self._targets], float)
+        timed = any(one.of == "latency" for one in self._targets)
+        known, allowed, scale = {}, self._allowed, 1.0
         best, most = None, 0.0
-        low, high, scale = 0.0, np.inf, 1.0
-        # Limits that are close to each other often leave the same gates.
-        known = {}
+        for _ in range(_MOST_STEPS if timed else 1):
+            fits, above, scale = self._search(
+                counter, limits, allowed, scale, known
+            )
+            for kept, share in known.values():
+                if most < share <= 1:
+                    best, most = kept, share
+            if best is None:
+                self._refuse()
+            if most >= _ENOUGH or fits is None or above is None:
+                break
+            # LiteRT computes channels in blocks: one more may take half as
+            # long again, and the next ones nothing. Vectors that would begin
+            # a block grow no further, so that the others fill the room.
+            blocked = self._vectors_with(above & ~fits)
+            allowed = allowed & (fits | ~blocked)
+        return best
+
+    def _search(self, counter, limits, allowed, scale, known):
+        """Moves the limits until the cut model is as large as it may be.
+
+        What a counter says and what is left of a cut model may differ.
+
+        Args:
+            counter, limits, allowed: as in `choose_gates`.
+            scale: what the limits are multiplied by first.
+            known: a dictionary from choices, as bytes, to pairs of a choice
+                and its size as a share of the limits. New ones are added.
+
+        Returns:
+            The choice that fits at the largest limits, the one that does not
+            at the smallest, and the factor of the former. Each choice may be
+            `None`.
+        """
+        low, high, fits, above = 0.0, np.inf, None, None
         for _ in range(_MOST_CUTS):
             kept = choose_gates(
-                *(self.scores, protected, self._allowed),
+                *(self.scores, self._protected(), allowed),
                 *(counter, limits * scale),
             )
             if kept is None:
@@ -226,35 +280,41 @@ class _Cutter:
                 if scale == low or scale > 100:
                     break
                 continue
+            # Limits that are close to each other often leave the same gates.
             key = kept.tobytes()
             if key not in known:
-                sizes = self.sizes(self.strip(kept), targets)
-                known[key] = np.max(np.array(sizes, float) / limits)
-            share = known[key]
+                sizes = np.array(self.sizes(self.strip(kept)), float)
+                known[key] = kept, np.max(sizes / limits)
+            _, share = known[key]
             if share <= 1:
-                if share > most:
-                    best, most = kept, share
-                if share >= _ENOUGH or np.all(kept[self._allowed]):
+                low, fits = scale, kept
+                if share >= _ENOUGH or np.all(kept[allowed]):
                     break
-                low = scale
             else:
-                high = scale
+                high, above = scale, kept
             middle = scale / share
             if not low < middle < high:
                 middle = (low + high) / 2
             if abs(middle - scale) < 1e-4 * scale:
                 break
             scale = middle
-        if best is None:
-            smallest = self.sizes(self.strip(protected), targets)
-            sizes = ", ".join(
-                f"{size:,.0f} {one.of}" for size, one in zip(smallest, targets)
-            )
-            raise ValueError(
-                "Argument `target` must be a size that can be reached. "
-                f"Received: {targets}. The smallest is {sizes}"
-            )
-        return best
+        return fits, above, low
+
+    def _refuse(self):
+        smallest = self.sizes(self.strip(self._protected()))
+        sizes = ", ".join(
+            f"{size:,.0f} {one.of}"
+            for size, one in zip(smallest, self._targets)
+        )
+        raise ValueError(
+            "Argument `target` must be a size that can be reached. "
+            f"Received: {self._targets}. The smallest is {sizes}"
+        )
+
+    def _vectors_with(self, gates):
+        """All gates of the vectors that have one of these."""
+        vector = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        return np.isin(vector, vector[gates])
 
     def _protected(self):
         protected = np.zeros(len(self.scores), bool)

@@ -7,10 +7,12 @@ from l0keras.targets.surrogate import Surrogate
 from l0keras.targets.surrogate import surrogate_of
 from l0keras.targets.target import Target
 from l0keras.targets.target import as_targets
+from l0keras.targets.yardstick import Yardstick
 
 __all__ = [
     "Surrogate",
     "Target",
+    "Yardstick",
     "as_targets",
     "connectivity_for",
     "size_of",

@@ -1,6 +1,4 @@
-import os
 import re
-import tempfile
 
 import keras
 
@@ -8,7 +6,7 @@ from l0keras.gates import gates_of
 from l0keras.graph.count_macs import macs_by_layer
 from l0keras.graph.groups import channel_groups
 from l0keras.graph.trace import trace
-from l0keras.targets.latency.timing import timed
+from l0keras.targets.files import Files
 from l0keras.targets.target import OF_FILES
 from l0keras.targets.target import Target
 
@@ -148,31 +146,5 @@ def _units(model, target):
 
 
 def _measured(models, target, representative_data):
-    # Counting takes neither TensorFlow nor LiteRT.
-    from l0keras.export import QUANTIZATIONS
-    from l0keras.export import export_tflite
-    from l0keras.export import random_inputs
-    from l0keras.export import sample_shapes
-
-    shapes = None
-    if target.of == "latency":
-        shapes = sample_shapes(models[0], representative_data)
-    # Where no ranges are needed, data would make another file.
-    if not QUANTIZATIONS[target.quantization].needs_data:
-        representative_data = None
-    elif representative_data is None:
-        representative_data = random_inputs(models[0].inputs, examples=32)
-    with tempfile.TemporaryDirectory(prefix="size-") as folder:
-        files = [
-            export_tflite(
-                model,
-                os.path.join(folder, f"{index}.tflite"),
-                target.quantization,
-                representative_data,
-                check=False,
-            )
-            for index, model in enumerate(models)
-        ]
-        if target.of == "bytes":
-            return [file.bytes for file in files]
-        return timed([file.path for file in files], sample_shape=shapes)
+    files = Files(target, models[0], representative_data)
+    return files.sizes([files.content(model) for model in models])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import l0keras
+from l0keras.cutting import cut
 from l0keras.cutting.choose_gates import CostCounter
 from l0keras.cutting.choose_gates import choose_gates
 from l0keras.regularizers import ExpectedCost
@@ -101,6 +102,38 @@ def test_widths_are_rounded_within_the_target():
     for layer in small.layers[:-1]:
         if hasattr(layer, "units"):
             assert layer.units % 8 == 0
+
+
+class InBlocks:
+    """A `Yardstick` of multiply-accumulates in blocks of 16 channels."""
+
+    def __init__(self, *_):
+        pass
+
+    def size_of(self, model):
+        *hidden, _ = [w.shape for w in model.weights if len(w.shape) == 2]
+        return sum(n * 16 * -(-made // 16) for n, made in hidden)
+
+
+def test_layers_before_a_step_of_the_time_leave_their_room_to_others(
+    monkeypatch,
+):
+    monkeypatch.setattr(cut, "Yardstick", InBlocks)
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(64, activation="relu")(inputs)
+    x = keras.layers.Dense(64, activation="relu")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    dense = InBlocks().size_of(model)
+    rng = np.random.default_rng(10)
+    for share in (0.3, 0.4, 0.6):
+        gated = trained(model, Target("macs", share), rng)
+        budget = gated.get_layer("gate_budget")
+        limit = share * dense
+        latency = Target("latency", at_most=limit)
+        budget.set_budgets(budget.costs, budget.at_most, [latency])
+        small = l0keras.cut(gated)
+        reached = InBlocks().size_of(small) / limit
+        assert 0.9 < reached <= 1, share
 
 
 def test_the_choice_takes_the_best_and_then_what_fits():
