@@ -39,17 +39,17 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "the mode that layers inside of an opened one are in",
-        "graph/opening.py",
+        "graph/opening/tracing.py",
         'context.set_value("training", training)',
         'context.set_value("training", None)',
-        ("graph/opening_test.py",),
+        ("graph/opening/open_layer_test.py",),
     ),
     Mutation(
         "which variable a lifted bias is",
-        "graph/lifting.py",
+        "graph/opening/lifting.py",
         "layer.bias.assign(bias)",
         "layer.bias.assign(-bias)",
-        ("graph/lifting_test.py",),
+        ("graph/opening/lifting_test.py",),
     ),
     Mutation(
         "how far a result may be off",

@@ -10,18 +10,18 @@ from l0keras.graph.graph import Graph
 from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
-from l0keras.graph.lifting import own_variables
-from l0keras.graph.lifting import shared_variables
-from l0keras.graph.opening import Call
-from l0keras.graph.opening import Closed
-from l0keras.graph.opening import Inside
-from l0keras.graph.opening import calls_between
-from l0keras.graph.opening import does_nothing
-from l0keras.graph.opening import is_functional
-from l0keras.graph.opening import may_open
-from l0keras.graph.opening import open_call
-from l0keras.graph.opening import open_model
-from l0keras.graph.opening import training_of
+from l0keras.graph.opening.calls import Call
+from l0keras.graph.opening.calls import Closed
+from l0keras.graph.opening.calls import Inside
+from l0keras.graph.opening.calls import calls_between
+from l0keras.graph.opening.calls import training_of
+from l0keras.graph.opening.lifting import own_variables
+from l0keras.graph.opening.lifting import shared_variables
+from l0keras.graph.opening.may_open import does_nothing
+from l0keras.graph.opening.may_open import is_functional
+from l0keras.graph.opening.may_open import may_open
+from l0keras.graph.opening.open_layer import open_call
+from l0keras.graph.opening.open_layer import open_model
 
 
 def trace(model, baked=True, opened=True, stand_ins=None):

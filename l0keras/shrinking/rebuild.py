@@ -6,7 +6,7 @@ from l0keras.copying import Changed
 from l0keras.gates import HardConcreteGate
 from l0keras.graph.bake_recurrent import layers_inside
 from l0keras.graph.builder import Builder
-from l0keras.graph.lifting import lifted_variables
+from l0keras.graph.opening.lifting import lifted_variables
 from l0keras.graph.rules import BARRIER
 from l0keras.shrinking.plan import all_weights
 from l0keras.shrinking.stand_ins import gated_parts

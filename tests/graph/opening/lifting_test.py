@@ -7,9 +7,9 @@ from keras import layers
 from keras import ops
 
 import l0keras
-from tests.graph.opening_test import check_road
-from tests.graph.opening_test import closed_reasons
-from tests.graph.opening_test import kinds
+from tests.graph.opening.open_layer_test import check_road
+from tests.graph.opening.open_layer_test import closed_reasons
+from tests.graph.opening.open_layer_test import kinds
 from tests.graph.rules import checks
 
 
