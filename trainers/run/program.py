@@ -12,6 +12,7 @@ from absl import logging
 
 from l0keras.callbacks import NonFiniteError
 from trainers.run.workdir import RESULTS
+from trainers.run.workdir import write_results
 
 # What a shell says of a program that was stopped with Ctrl-C.
 INTERRUPTED = 130
@@ -128,13 +129,37 @@ def define_data_flags(flag_values=flags.FLAGS):
 
 
 def define_results_flag(flag_values=flags.FLAGS):
-    """Defines where `workdir.write_results` leaves what was found."""
+    """Defines where `show_results` leaves what was found."""
     flags.DEFINE_string(
         "save_to",
         None,
         f"Folder for {RESULTS} and table.md; nothing is kept if unset.",
         flag_values=flag_values,
     )
+
+
+def define_seed_flag(of, flag_values=flags.FLAGS):
+    """Defines the flag `seed`.
+
+    Args:
+        of: what it fixes, a string.
+        flag_values: where to define it.
+    """
+    flags.DEFINE_integer(
+        "seed", 0, f"Seed of {of}.", lower_bound=0, flag_values=flag_values
+    )
+
+
+def show_results(rows, text):
+    """Prints the table of a study, and keeps it where `--save_to` says.
+
+    Args:
+        rows: what JSON can have.
+        text: the table in Markdown, a string.
+    """
+    if flags.FLAGS.save_to:
+        write_results(flags.FLAGS.save_to, rows, text)
+    print(text)
 
 
 def define_device_flags(flag_values=flags.FLAGS):

@@ -24,7 +24,6 @@ from absl import flags
 import l0keras
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import write_results
 from trainers.studies import proof
 from trainers.studies.arm_python import PROCESSORS
 from trainers.studies.arm_python import ArmPython
@@ -304,10 +303,7 @@ def main():
                 name, f"{number}", model, data, folder, QUANTIZATIONS
             )
         compare(rows, folder, arm)
-    text = table(rows)
-    if FLAGS.save_to:
-        write_results(FLAGS.save_to, rows, text)
-    print(text)
+    program.show_results(rows, table(rows))
 
 
 if __name__ == "__main__":

@@ -106,13 +106,7 @@ def define_flags(flag_values=FLAGS):
         flag_values=flag_values,
     )
     only.define_flag(flag_values)
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Seed of weights, inputs and gates.",
-        lower_bound=0,
-        flag_values=flag_values,
-    )
+    program.define_seed_flag("weights, inputs and gates", flag_values)
     flags.DEFINE_boolean(
         "afresh",
         False,

@@ -23,7 +23,6 @@ import l0keras
 from l0keras.targets import Target
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import write_results
 from trainers.studies import proof
 
 FLAGS = flags.FLAGS
@@ -240,10 +239,7 @@ def main():
             for name, build in NETWORKS.items()
             for row in measure(name, build, folder)
         ]
-    text = table(rows)
-    if FLAGS.save_to:
-        write_results(FLAGS.save_to, rows, text)
-    print(text)
+    program.show_results(rows, table(rows))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from keras import layers
 from trainers.data import input_pipeline
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import write_results
 
 FLAGS = flags.FLAGS
 # Titles and flags of the command.
@@ -230,10 +229,7 @@ def main():
         folder = os.path.join(FLAGS.workdir, f"{index}")
         report = compress(arguments, model, photos, folder)
         rows.append(row_of(name, arguments, report))
-    text = table(rows)
-    if FLAGS.save_to:
-        write_results(FLAGS.save_to, rows, text)
-    print(text)
+    program.show_results(rows, table(rows))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from trainers.run import saved
 from trainers.run import tables
 from trainers.run.metrics import error_percent
 from trainers.run.metrics import predict
-from trainers.run.workdir import write_results
 
 FLAGS = flags.FLAGS
 SAVED = pathlib.Path(__file__).parents[2] / "saved_models"
@@ -199,10 +198,7 @@ def main():
                 continue
             model = saved.load(str(place / "stripped.keras"))
             rows += study(place.name, model, data, pathlib.Path(folder))
-    text = table(rows, left_out)
-    if FLAGS.save_to:
-        write_results(FLAGS.save_to, rows, text)
-    print(text)
+    program.show_results(rows, table(rows, left_out))
 
 
 if __name__ == "__main__":

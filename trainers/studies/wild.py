@@ -62,13 +62,7 @@ NOTES = (
 def define_flags(flag_values=FLAGS):
     """Defines the flags of this program."""
     only.define_flag(flag_values)
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Seed of weights, inputs and gates.",
-        lower_bound=0,
-        flag_values=flag_values,
-    )
+    program.define_seed_flag("weights, inputs and gates", flag_values)
     flags.DEFINE_string(
         "save_to",
         None,

@@ -81,13 +81,7 @@ def define_flags(flag_values=FLAGS):
         "Functions of keras.applications, with commas between; all if empty.",
         flag_values=flag_values,
     )
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Seed of weights, images and gates.",
-        lower_bound=0,
-        flag_values=flag_values,
-    )
+    program.define_seed_flag("weights, images and gates", flag_values)
     flags.DEFINE_boolean(
         "dense_file",
         True,

@@ -4,7 +4,7 @@ import numpy as np
 
 from l0keras.export.litert.float_model import read_model
 from l0keras.export.litert.float_model import to_bytes
-from l0keras.export.litert.measure_latency import measure_latency
+from l0keras.export.litert.measure_latency import time_files
 from l0keras.export.litert.measured_ranges import measure_ranges
 from l0keras.export.litert.quantization import configure
 from l0keras.export.litert.quantization import converter_settings
@@ -122,10 +122,10 @@ def latencies(path, threads, shapes):
     Returns:
         A dictionary of microseconds by number of threads.
     """
-    return {
-        count: measure_latency(path, count, sample_shape=shapes)
-        for count in threads
-    }
+    found = {}
+    for count in threads:
+        (found[count],) = time_files([path], count, sample_shape=shapes)
+    return found
 
 
 def operations(path):

@@ -1,3 +1,5 @@
+import importlib
+
 import keras
 import pytest
 from keras import layers
@@ -57,3 +59,10 @@ def test_free_sizes_take_as_long_as_their_sizes(tmp_path):
 def test_arguments_are_checked(paths, change):
     with pytest.raises(ValueError):
         measure_latency(**{"paths": paths, **change})
+
+
+def test_files_run_in_a_process_of_their_own(paths, monkeypatch):
+    """One that has trained a model takes up to twice as long."""
+    module = importlib.import_module(measure_latency.__module__)
+    monkeypatch.setattr(module, "time", None)
+    assert measure_latency(paths[1], runs=1) > 0
