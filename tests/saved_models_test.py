@@ -250,6 +250,16 @@ def test_speeds():
     assert included("speed/table.md") in page("speed")
 
 
+def test_files_of_recurrent_layers():
+    from trainers.studies import recurrent
+
+    rows = read(ROOT / "saved_models/recurrent/results.json")
+    saved = (ROOT / "saved_models/recurrent/table.md").read_text()
+    assert saved == recurrent.table(rows)
+    deploy = (ROOT / "docs/guides/deploy.md").read_text()
+    assert included("recurrent/table.md") in deploy
+
+
 def test_the_command_of_a_newcomer():
     from trainers.studies import photos
 
