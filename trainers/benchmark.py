@@ -110,6 +110,12 @@ def main(more):
             "All arguments must be flags, --name=value. "
             f"Received: {' '.join(more)}"
         )
+    given = [name for name in ("tflite", "strip", "prox") if FLAGS[name].value]
+    if len(given) > 1:
+        raise ValueError(
+            "Arguments `tflite`, `strip` and `prox` name measurements of their "
+            f"own, of which one can be made at a time. Received: {given}"
+        )
     if FLAGS.output and not os.path.isdir(
         os.path.dirname(os.path.abspath(FLAGS.output))
     ):

@@ -155,8 +155,7 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_integer(
         "fixed_batch_size",
         0,
-        "Batch size of the file; 0 leaves it free. Microcontrollers need "
-        "1, and recurrent layers in floats are then smaller.",
+        "Batch size of the file; 0 leaves it free. Microcontrollers need 1.",
         lower_bound=0,
         flag_values=flag_values,
     )

@@ -227,6 +227,8 @@ def _add_export(commands):
     parser = _add_command(
         commands, "export", "Writes a LiteRT file and checks it by running it."
     )
+    # Data are read as those to train with, but nothing is trained.
+    parser.set_defaults(seed=0, loss=None)
     _add_output(parser, ".tflite")
     _add_tflite(parser)
     parser.add_argument(
@@ -457,3 +459,9 @@ def _whole(least):
         return int(text)
 
     return parse
+
+
+def quantization_of(values):
+    """The quantization as `export_tflite` names it."""
+    mode = values.quantization
+    return None if mode == "float32" else mode

@@ -194,7 +194,8 @@ def _plain(value):
         return _fingerprint(value)
     if dataclasses.is_dataclass(value):
         return dataclasses.asdict(value)
-    name = type(value).__name__
+    # Of a function or a class, its name; of an object, that of its class.
+    name = getattr(value, "__qualname__", type(value).__qualname__)
     try:
         config = dict(value.get_config())
     except (AttributeError, NotImplementedError):

@@ -145,7 +145,7 @@ def compress(
     """
     targets = as_targets(target)
     _check_numbers(epochs, teacher_share, temperature, verbose)
-    check_widths(min_units, 1 if round_to is None else round_to)
+    check_widths(min_units, round_to)
     callbacks = _checked_callbacks(callbacks)
     dense = _copy(model)
     settings = CompileSettings(model)
@@ -186,6 +186,8 @@ def compress(
         epochs=epochs,
         steps_per_epoch=data.steps,
         optimizer=model.optimizer,
+        loss=model.loss,
+        class_weight=class_weight,
         teacher=teacher,
         teacher_share=teacher_share,
         temperature=temperature,

@@ -97,7 +97,7 @@ def kept_gates(
     Raises:
         ValueError: as `cut`.
     """
-    check_widths(min_units, 1 if round_to is None else round_to)
+    check_widths(min_units, round_to)
     if not isinstance(gated, keras.Model):
         raise ValueError(
             "Argument `gated` must be a Keras model with gates. "
@@ -183,7 +183,7 @@ class _Cutter:
             allowed.append(~gate.closed_for_good().reshape(-1))
             self._values.append(_values(gate, log_alpha))
         self._sizes = [len(own) for own in scores]
-        self.scores = np.concatenate(scores)
+        self._scores = np.concatenate(scores)
         self._allowed = np.concatenate(allowed)
 
     def set_targets(self, targets):
@@ -191,11 +191,11 @@ class _Cutter:
         dense = self._open()
         for one in targets:
             yardstick = Yardstick(one, dense, None, self._data)
-            for target, _ in one.absolute(yardstick.size):
+            for target, size in one.absolute(yardstick.size):
                 # Each layer has a target of its own.
                 self._targets.append(target)
                 self._yardsticks.append(
-                    Yardstick(target, dense, None, self._data)
+                    Yardstick(target, dense, size, self._data)
                     if one.each
                     else yardstick
                 )
@@ -203,7 +203,7 @@ class _Cutter:
     def set_budgets(self, budget, dense):
         """Says what `sparsify` was asked for."""
         self._targets = budget.targets
-        every = np.ones(len(self.scores))
+        every = np.ones(len(self._scores))
         for target, cost in zip(budget.targets, budget.costs, strict=True):
             model, size = dense, cost.of_open(every)
             if model is None and target.of == "latency":
@@ -272,7 +272,7 @@ class _Cutter:
         low, high, fits, above = 0.0, np.inf, None, None
         for _ in range(_MOST_CUTS):
             kept = choose_gates(
-                *(self.scores, self._protected(), allowed),
+                *(self._scores, self._protected(), allowed),
                 *(counter, limits * scale),
             )
             if kept is None:
@@ -317,10 +317,10 @@ class _Cutter:
         return np.isin(vector, vector[gates])
 
     def _protected(self):
-        protected = np.zeros(len(self.scores), bool)
+        protected = np.zeros(len(self._scores), bool)
         start = 0
         for size in self._sizes:
-            own = self.scores[start : start + size]
+            own = self._scores[start : start + size]
             best = np.argsort(-own, kind="stable")[: self._min_units]
             protected[start + best[np.isfinite(own[best])]] = True
             start += size

@@ -75,8 +75,7 @@ def plan(model, min_units=1, round_to=None, zeros=None):
         ValueError: `model` cannot be read; `min_units` or `round_to` is below
             1.
     """
-    round_to = 1 if round_to is None else round_to
-    check_widths(min_units, round_to)
+    round_to = check_widths(min_units, round_to)
     whole = set()
     zeros = zeros_for_good(model) if zeros is None else zeros
     while True:

@@ -77,7 +77,7 @@ class Shrinking:
     ):
         _check_count("steps_per_epoch", steps_per_epoch)
         _check_count("batch_size", batch_size)
-        check_widths(min_units, 1 if round_to is None else round_to)
+        check_widths(min_units, round_to)
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
         self._below = below

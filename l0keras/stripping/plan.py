@@ -57,8 +57,7 @@ def plan(
             has weights that are not finite; `min_units` or `round_to` is below
             1.
     """
-    round_to = 1 if round_to is None else round_to
-    check_widths(min_units, round_to)
+    round_to = check_widths(min_units, round_to)
     graph = trace(model)
     find_rules(graph)
     load_params(graph)
@@ -75,13 +74,19 @@ def plan(
 
 
 def check_widths(min_units, round_to):
-    """Refuses widths that are no integers of at least 1."""
+    """Refuses widths that are no integers of at least 1.
+
+    Returns:
+        `round_to`, and 1 for `None`.
+    """
+    round_to = 1 if round_to is None else round_to
     for name, number in (("min_units", min_units), ("round_to", round_to)):
         if not isinstance(number, int) or number < 1:
             raise ValueError(
                 f"Argument `{name}` must be an integer of at least 1. "
                 f"Received: {name}={number!r}"
             )
+    return round_to
 
 
 def _find(graph, min_units, round_to):

@@ -25,7 +25,8 @@ def connectivity_for(
         `SoftDeepR`. As there, a variable keeps the rounded number.
 
     Raises:
-        ValueError: a target of something else, or so few weights that the
+        ValueError: a target of something else, no variable that is sparse
+            and a whole array, or so few weights that the
             smallest variable would have no connection; the message has the
             smallest number.
 
@@ -50,6 +51,12 @@ def connectivity_for(
         )
         if storage_of(variable) is None
     ]
+    if not sizes:
+        raise ValueError(
+            "Argument `model` must have a sparse variable that is a whole "
+            "array: those of `layers.SparseDense` have their connectivity "
+            f"already. Received: model '{model.name}'"
+        )
     return _share(sizes, total - sum(sizes), target.limit(total), target)
 
 

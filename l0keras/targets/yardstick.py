@@ -16,7 +16,8 @@ class Yardstick:
 
     Args:
         target: a `Target`. Its number does not matter.
-        model: the model whose size is known, built and without gates.
+        model: the model whose size is known, built and without gates. It is
+            only read for latencies, or where `size` is `None`.
         size: its size, `None` to measure it.
         representative_data: as in `size_of`.
 

@@ -25,7 +25,7 @@ def no_files():
         yield
 
 
-def network(seed=1, rate=0.02):
+def network(seed=1, rate=0.02, ignored=None):
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(
         [
@@ -38,7 +38,9 @@ def network(seed=1, rate=0.02):
     )
     model.compile(
         keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.5),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=ignored
+        ),
         run_eagerly=True,
     )
     return model
@@ -178,6 +180,8 @@ def test_only_the_same_call_goes_on(tmp_path):
         ({"target": Target("params", 0.4)}, "target=.*0.5.*instead of .*0.4"),
         ({"model": network(seed=2)}, "a call with another model$"),
         ({"model": network(rate=0.01)}, "optimizer=.*0.0199.* instead"),
+        ({"model": network(ignored=7)}, "loss=.*null.* instead of .*7"),
+        ({"class_weight": {0: 2.0}}, "class_weight=null instead of"),
         ({"teacher": network()}, "another teacher"),
         ({"rules": {"hidden": True}}, "rules=null instead of"),
     ):

@@ -1,6 +1,7 @@
 import keras
 import pytest
 
+import l0keras
 from l0keras.optimizers import init_sparse
 from l0keras.targets import Target
 from l0keras.targets import connectivity_for
@@ -50,3 +51,11 @@ def test_shares_are_of_all_weights():
 def test_bad_targets(target, message):
     with pytest.raises(ValueError, match=message):
         connectivity_for(network(), target)
+
+
+def test_a_model_of_sparse_storage_alone():
+    model = keras.Sequential(
+        [keras.Input((9,)), l0keras.layers.SparseDense(7, 0.5)]
+    )
+    with pytest.raises(ValueError, match="`model` must have a sparse var"):
+        connectivity_for(model, Target("params", 0.5))

@@ -5,7 +5,7 @@
 runs `trainers.benchmark` for each line of the table, one after the other, each
 in a process of its own, and writes the ratios, their quartiles and the goals.
 The machine should do nothing else meanwhile. Lines that are in `results.json`
-already are not measured again; `--rows` measures some of them anew.
+already are not measured again; `--runs` measures some of them anew.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from absl import flags
 
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.run.workdir import RESULTS
+from trainers.run.workdir import write_results
 
 FLAGS = flags.FLAGS
 
@@ -252,11 +252,7 @@ def cells(results):
 
 def save(results, folder):
     """Leaves results and table in a folder."""
-    os.makedirs(folder, exist_ok=True)
-    write_json(os.path.join(folder, "results.json"), results)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(tables.markdown(cells(results)) + "\n")
+    write_results(folder, results, tables.markdown(cells(results)) + "\n")
 
 
 def define_flags(flag_values=FLAGS):
@@ -264,11 +260,11 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "save_to",
         None,
-        "Folder for results.json and table.md; lines that are there are kept.",
+        f"Folder for {RESULTS} and table.md; lines that are there are kept.",
         flag_values=flag_values,
     )
     flags.DEFINE_list(
-        "rows",
+        "runs",
         [],
         f"Runs to measure anew, of {', '.join(RUNS)}.",
         flag_values=flag_values,
@@ -277,21 +273,24 @@ def define_flags(flag_values=FLAGS):
 
 @program.main(errors=(subprocess.CalledProcessError,), resumes=True)
 def main():
-    for name in FLAGS.rows:
+    for name in FLAGS.runs:
         if name not in RUNS:
             raise ValueError(
-                f"Argument `rows` must be of {', '.join(RUNS)}. "
-                f"Received: {name}"
+                f"Argument `runs` must be of {', '.join(RUNS)}. "
+                f"Received: runs={name}"
             )
     if not FLAGS.save_to:
-        raise ValueError("Argument `save_to` must name a folder.")
-    path = os.path.join(FLAGS.save_to, "results.json")
+        raise ValueError(
+            "Argument `save_to` must name a folder. Received: "
+            f"save_to={FLAGS.save_to!r}"
+        )
+    path = os.path.join(FLAGS.save_to, RESULTS)
     results = {}
     if os.path.exists(path):
         with open(path) as file:
             results = json.load(file)
     for name in RUNS:
-        if name in results and name not in FLAGS.rows:
+        if name in results and name not in FLAGS.runs:
             continue
         print(f"{name}: {' '.join(RUNS[name])}", flush=True)
         results[name] = {**measure(name), "machine": _machine()}

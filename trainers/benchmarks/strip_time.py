@@ -109,22 +109,6 @@ def benchmark_every_strip(builders, rounds):
     return {**summary, "largest": {**summary[name], "name": name}}
 
 
-def format_every_strip(summary):
-    """Sets the results of `benchmark_every_strip` as lines of text."""
-    rows = [["", "layers", "build s", "strip s", "strip to build"]]
-    for name, row in summary.items():
-        rows.append(
-            [
-                name,
-                f"{row['layers']}",
-                f"{row['build_s']:.2f}",
-                f"{row['strip_s']:.2f}",
-                f"{row['ratio']:.2f}",
-            ]
-        )
-    return tables.text(rows)
-
-
 def _half_closed(build):
     model = l0keras.sparsify(build(), l0=1e-6, seed=0)
     for gate in l0keras.gates_of(model):

@@ -16,7 +16,6 @@ PRE_EMPHASIS = 0.97
 FFT = 512
 MEL_CHANNELS = 40
 COEFFICIENTS = 13
-FEATURES = 3 * COEFFICIENTS
 # Frames in an example: a second, about a phrase.
 FRAMES = 100
 # Below the noise of 16 bits, for the logarithm of digital silence.

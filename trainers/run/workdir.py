@@ -122,6 +122,12 @@ def write_json(path, value):
         file.write("\n")
 
 
+def write_text(path, text):
+    """Writes a string, all or nothing."""
+    with replacing(path) as temporary, open(temporary, "w") as file:
+        file.write(text)
+
+
 def write_results(folder, rows, text):
     """Writes what a study found: `RESULTS`, and a table for the pages.
 
@@ -132,6 +138,4 @@ def write_results(folder, rows, text):
     """
     os.makedirs(folder, exist_ok=True)
     write_json(os.path.join(folder, RESULTS), rows)
-    with replacing(os.path.join(folder, "table.md")) as path:
-        with open(path, "w") as file:
-            file.write(text)
+    write_text(os.path.join(folder, "table.md"), text)

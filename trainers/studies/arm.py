@@ -33,7 +33,7 @@ FLAGS = flags.FLAGS
 SAVED = pathlib.Path(__file__).parents[2] / "saved_models"
 RUN_FILES = pathlib.Path(__file__).with_name("run_files.py")
 EXAMPLES = 16
-# As many as `export_tflite` wants to choose ranges by.
+# Twice as many as `export_tflite` wants to choose ranges by.
 REPRESENTATIVE = 64
 LENET5 = "mnist_lenet5_l0_sep"
 # Models of the corpus, with other operations each.

@@ -26,11 +26,9 @@ import l0keras
 from trainers import web_demo
 from trainers.run import program
 from trainers.run import tables
-from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.run.workdir import RESULTS
 
 FLAGS = flags.FLAGS
-FILE = "results.json"
 PICTURE = "page.png"
 SIZE = (1100, 820)
 # Seconds for the runtime to load, and for a measurement on a busy machine.
@@ -74,7 +72,8 @@ def define_flags(flag_values=FLAGS):
     flags.DEFINE_string(
         "save_to",
         None,
-        f"Folder for {FILE}, table.md and {PICTURE}; nothing is kept if unset.",
+        f"Folder for {RESULTS}, table.md and {PICTURE}; nothing is kept "
+        "if unset.",
         flag_values=flag_values,
     )
 
@@ -250,10 +249,7 @@ def main():
     folder = pathlib.Path(FLAGS.save_to)
     folder.mkdir(parents=True, exist_ok=True)
     results = measure(FLAGS.workdir, folder / PICTURE)
-    write_json(os.fspath(folder / FILE), results)
-    with replacing(os.fspath(folder / "table.md")) as path:
-        pathlib.Path(path).write_text(table(results))
-    print(table(results))
+    program.show_results(results, table(results))
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class Choice(study.Study):
 
     def collect(self, workdir, where=None):
         """See `Study.collect`; also trains and tests what is chosen."""
-        where = where or {"data_dir": None, "manual_dir": None}
+        where = where or study.NOWHERE
         results = super().collect(workdir, where)
         best = self.chosen(results)
         tested = []

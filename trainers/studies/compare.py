@@ -308,12 +308,7 @@ def _finished(source):
         )
     with open(report) as file:
         settings = json.load(file)["config"]
-    config = config_lib.Config(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in settings.items()
-        }
-    )
+    config = config_lib.Config.from_json(settings)
     if config.method == "dense":
         raise ValueError(
             "Argument `input` must be a run with gates. "

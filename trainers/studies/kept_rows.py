@@ -3,8 +3,8 @@
 import json
 import os
 
-from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
+from trainers.run.workdir import write_text
 
 
 def read(folder, file):
@@ -60,6 +60,4 @@ def write(folder, file, rows, texts):
     """
     write_json(os.path.join(folder, file), rows)
     for name, text in texts.items():
-        with replacing(os.path.join(folder, name)) as path:
-            with open(path, "w") as opened:
-                opened.write(text)
+        write_text(os.path.join(folder, name), text)

@@ -10,12 +10,14 @@ from absl import flags
 from trainers.run import config as config_lib
 from trainers.run import program
 from trainers.run import tables
+from trainers.run.workdir import RESULTS
 from trainers.run.workdir import replacing
-from trainers.run.workdir import write_json
+from trainers.run.workdir import write_results
 
 FLAGS = flags.FLAGS
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
-RESULTS = "results.json"
+# Where data sets lie if nobody says so.
+NOWHERE = {"data_dir": None, "manual_dir": None}
 # Folders of so many seeds are looked for.
 SEEDS = 1000
 
@@ -164,7 +166,7 @@ class Study:
         Raises:
             ValueError: the folder of a run is one of other settings.
         """
-        where = where or {"data_dir": None, "manual_dir": None}
+        where = where or NOWHERE
         results = [
             self.result(row, seed, row.folder(workdir, seed), where)
             for row in self.rows
@@ -180,11 +182,7 @@ class Study:
 
     def save(self, results, folder):
         """Leaves results, tables and picture in a folder."""
-        os.makedirs(folder, exist_ok=True)
-        write_json(os.path.join(folder, RESULTS), results)
-        with replacing(os.path.join(folder, "table.md")) as path:
-            with open(path, "w") as file:
-                file.write(self.markdown(results))
+        write_results(folder, results, self.markdown(results))
         with replacing(os.path.join(folder, f"{self.name}.png")) as path:
             self.draw(results).savefig(path, dpi=150)
 

@@ -26,6 +26,7 @@ from trainers.run import tables
 from trainers.run.config import Config
 from trainers.run.workdir import replacing
 from trainers.run.workdir import write_json
+from trainers.run.workdir import write_text
 from trainers.studies import study
 
 FLAGS = flags.FLAGS
@@ -204,7 +205,9 @@ def save(workdirs, reports, folder, command=None):
             with replacing(os.path.join(folder, name)) as path:
                 shutil.copyfile(source, path)
     write_json(os.path.join(folder, "seeds.json"), reports)
-    _write(os.path.join(folder, "README.md"), card(reports, folder, command))
+    write_text(
+        os.path.join(folder, "README.md"), card(reports, folder, command)
+    )
 
 
 def _median(reports):
@@ -270,14 +273,8 @@ def chosen_by_test_errors(name):
 def write_again(root):
     """Writes the cards of saved runs, and their table, from their files."""
     for folder, reports in saved(root).items():
-        _write(os.path.join(folder, "README.md"), card(reports, folder))
-    _write(os.path.join(root, "runs.md"), runs_table(root) + "\n")
-
-
-def _write(path, text):
-    with replacing(path) as draft:
-        with open(draft, "w") as file:
-            file.write(text)
+        write_text(os.path.join(folder, "README.md"), card(reports, folder))
+    write_text(os.path.join(root, "runs.md"), runs_table(root) + "\n")
 
 
 def card(reports, folder, command=None):

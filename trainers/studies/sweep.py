@@ -166,7 +166,7 @@ class Sweep(study.Study):
         results of `chosen` rows have a `test_error` in the place of
         `validation_error`.
         """
-        where = where or {"data_dir": None, "manual_dir": None}
+        where = where or study.NOWHERE
         results = super().collect(workdir, where)
         tested = []
         for row in chosen(summary(results), self.rows, self.macs_share):

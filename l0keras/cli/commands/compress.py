@@ -11,6 +11,7 @@ from l0keras.cli.compiling import check_compiled
 from l0keras.cli.compiling import compile_as_asked
 from l0keras.cli.data.load_data import load_data
 from l0keras.cli.flags import TARGETS
+from l0keras.cli.flags import quantization_of
 from l0keras.cli.loading import load
 from l0keras.cli.outputs import draft
 from l0keras.cli.outputs import save_json
@@ -71,14 +72,13 @@ def run(values):
 
 def targets_of(values):
     """The targets that the flags ask for, a list of `Target`s."""
-    mode = None if values.quantization == "float32" else values.quantization
     targets = []
     for of in TARGETS:
         size = getattr(values, f"target_{of}")
         if size is None:
             continue
         number = {"share": size} if size <= 1 else {"at_most": _whole(size)}
-        quantization = mode if of in OF_FILES else None
+        quantization = quantization_of(values) if of in OF_FILES else None
         targets.append(Target(of, **number, quantization=quantization))
     return targets
 
@@ -88,8 +88,7 @@ def _whole(size):
 
 
 def _export(model, path, values, data):
-    mode = None if values.quantization == "float32" else values.quantization
-    return export_tflite(model, path, mode, data.train)
+    return export_tflite(model, path, quantization_of(values), data.train)
 
 
 def _write(small, paths, values, data):

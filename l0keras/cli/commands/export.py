@@ -3,6 +3,7 @@
 import dataclasses
 
 from l0keras.cli.data.load_data import load_data
+from l0keras.cli.flags import quantization_of
 from l0keras.cli.loading import load
 from l0keras.cli.outputs import draft
 from l0keras.cli.outputs import save_json
@@ -61,9 +62,3 @@ def run(values):
     if values.report is not None:
         numbers = {key: vars(value) for key, value in scores.items()}
         save_json({**dataclasses.asdict(file), **numbers}, values.report)
-
-
-def quantization_of(values):
-    """The quantization as `export_tflite` names it."""
-    mode = values.quantization
-    return None if mode == "float32" else mode

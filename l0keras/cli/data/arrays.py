@@ -36,7 +36,7 @@ def from_arrays(path, validation_path, values, task):
         validation = train(_HELD_OUT, optional=True)
     if validation is None:
         held = share_held_out(len(x), values)
-        seed = getattr(values, "seed", 0)
+        seed = values.seed
         order = np.random.default_rng(seed).permutation(len(x))
         chosen = np.sort(order[:held])
         validation = x[chosen], y[chosen], classes
@@ -53,7 +53,7 @@ def from_arrays(path, validation_path, values, task):
     for arrays, shuffled in (((x, y), True), (validation[:2], False)):
         dataset = tf.data.Dataset.from_tensor_slices(arrays)
         if shuffled:
-            dataset = dataset.shuffle(len(x), seed=getattr(values, "seed", 0))
+            dataset = dataset.shuffle(len(x), seed=values.seed)
         batches.append(dataset.batch(values.batch_size))
     return Source(*batches, len(x), len(validation[0]), classes)
 

@@ -44,7 +44,7 @@ def from_folder(path, validation_path, values, task):
         "image_size": size,
         "batch_size": values.batch_size,
         "data_format": "channels_first" if first else "channels_last",
-        "seed": getattr(values, "seed", 0),
+        "seed": values.seed,
         "verbose": False,
     }
     total = sum(map(len, found.values()))

@@ -54,7 +54,7 @@ def load_data(model, values) -> Data:
         ValueError: the data are not as the flags say, do not fit the model,
             or are scaled otherwise than those it was trained on.
     """
-    task = task_of(model, getattr(values, "loss", None))
+    task = task_of(model, values.loss)
     source = _source(values, task)
     factor = 1.0 if values.rescale is None else values.rescale
     train, validation = (

@@ -58,9 +58,7 @@ def from_name(name, values, task):
     for split, shuffled in zip(splits, (True, False)):
         dataset = builder.as_dataset(split=split, shuffle_files=False)
         if shuffled:
-            dataset = dataset.shuffle(
-                _SHUFFLE_BUFFER, seed=getattr(values, "seed", 0)
-            )
+            dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=values.seed)
         dataset = dataset.map(sized, tf.data.AUTOTUNE)
         batches.append(dataset.batch(values.batch_size))
     return Source(

@@ -62,9 +62,8 @@ def open_call(call):
         raise Closed("called in training mode")
     if type(call.operation) is OVER_TIME:
         return _open_over_time(call)
-    inside, outputs = _open(call, fresh_inputs(call))
-    flat = keras.tree.flatten(outputs)
-    check_outputs(call, flat)
+    inside, _ = _open(call, fresh_inputs(call))
+    check_outputs(call, inside.outputs)
     return inside
 
 
@@ -176,11 +175,11 @@ def _open(call, fresh):
     reason = reason_to_stay(layer)
     if reason:
         raise Closed(reason)
-    copier, copy = _copied(layer)
     outcomes = _outcomes.setdefault(layer, {})
     key = _key(call)
     if isinstance(outcomes.get(key), Closed):
         raise outcomes[key]
+    copier, copy = _copied(layer)
     if key in outcomes:
         return _open_copy(copy, copier, call, fresh, outcomes[key])
     reasons = []

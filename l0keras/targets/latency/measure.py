@@ -1,9 +1,11 @@
 """How long pieces take at several widths, from the cache or measured."""
 
+import logging
 import os
 import random
 import sys
 import tempfile
+import warnings
 
 import keras
 
@@ -12,6 +14,7 @@ from l0keras.targets.latency.cache import cache_key
 from l0keras.targets.latency.cache import read_cache
 from l0keras.targets.latency.timing import timed
 
+_log = logging.getLogger(__name__)
 # Files that are timed in turns: as many as fit into memory in any case.
 _TURN_FILES = 32
 _TURN_BYTES = 2**28
@@ -60,10 +63,18 @@ def measure(pieces, quantization, progress=None):
     for found in _timed(missing, quantization, _shown(progress, len(missing))):
         times.update(found)
         add_to_cache({keys[n]: t for n, t in found.items() if n in keys})
-    return times[_NOTHING], [
+    found = [
         {parts: times[name] for parts, name in own.items() if name in times}
         for own in names
     ]
+    untimed = [piece.head.name for piece, own in zip(pieces, found) if not own]
+    if untimed:
+        warnings.warn(
+            "LiteRT has no files for these layers by themselves, so they "
+            f"count as no time until the model is cut: {', '.join(untimed)}.",
+            stacklevel=2,
+        )
+    return times[_NOTHING], found
 
 
 def _nothing():
@@ -109,9 +120,10 @@ def _file(make, quantization):
     state = random.getstate()
     try:
         return convert_frozen(make(), quantization)
-    except Exception:
+    except Exception as error:
         # A layer of this kind has no such width, or no file for itself. What
         # it takes then is in what the file of the whole model takes.
+        _log.info("No file for a piece of the model: %s", error)
         return None
     finally:
         random.setstate(state)

@@ -57,7 +57,8 @@ def test_free_sizes_take_as_long_as_their_sizes(tmp_path):
     "change", [{"paths": []}, {"runs": 0}, {"num_threads": 0}]
 )
 def test_arguments_are_checked(paths, change):
-    with pytest.raises(ValueError):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"`{name}`"):
         measure_latency(**{"paths": paths, **change})
 
 

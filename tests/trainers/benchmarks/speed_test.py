@@ -76,11 +76,11 @@ def run(tmp_path, monkeypatch):
 def test_measured_lines_are_kept(run, tmp_path):
     assert run() == list(speed.RUNS)
     assert run() == []
-    assert run("--rows=mlp,prox") == ["mlp", "prox"]
+    assert run("--runs=mlp,prox") == ["mlp", "prox"]
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results) == set(speed.RUNS)
     assert "cores" in results["mlp"]["machine"]
     table = (tmp_path / "table.md").read_text()
     assert len(table.splitlines()) == len(speed.ROWS) + 2
-    with pytest.raises(SystemExit, match="`rows` must be of lenet5.*none"):
-        run("--rows=none")
+    with pytest.raises(SystemExit, match="`runs` must be of lenet5.*none"):
+        run("--runs=none")
