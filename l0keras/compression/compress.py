@@ -16,6 +16,7 @@ from l0keras.compression.distill import distilled
 from l0keras.compression.progress import Progress
 from l0keras.compression.sizes import Sizes
 from l0keras.compression.sizes import compared
+from l0keras.compression.sizes import examples_for
 from l0keras.compression.training_data import TrainingData
 from l0keras.cutting.cut import cut_to
 from l0keras.cutting.cut import kept_gates
@@ -169,14 +170,15 @@ def compress(
         check_teacher(dense, teacher)
     first = min(max(1, round(_GATES_SHARE * epochs)), epochs - 1)
     arguments = {} if seed is None else {"seed": seed}
-    sizes = Sizes(targets, dense, data)
+    examples = examples_for(targets, data)
     gated = sparsify(
         *(model, 0.0, rules),
         target=targets,
         steps=first * data.steps,
-        representative_data=sizes.examples,
+        representative_data=examples,
         **arguments,
     )
+    sizes = Sizes(targets, dense, gated, examples)
     widths = {"min_units": min_units, "round_to": round_to}
     taught = {"share": teacher_share, "temperature": temperature}
     backup = Backup(
@@ -233,7 +235,9 @@ def compress(
     progress.say("Cutting")
     kept = backup.load_cut(gated)
     if kept is None:
-        kept = kept_gates(gated, None, sizes.examples, dense=dense, **widths)
+        kept = kept_gates(
+            *(gated, None, examples), yardsticks=sizes.latencies, **widths
+        )
         backup.save_cut(gated, kept)
     expected = sizes.expected(gated)
     small = cut_to(gated, kept, check=True, **widths)

@@ -16,36 +16,58 @@ _log = logging.getLogger(__name__)
 _EXAMPLES = 300
 
 
+def examples_for(targets, data):
+    """Some training inputs, `None` where no target needs them.
+
+    Args:
+        targets: a list of `Target`.
+        data: the `TrainingData`, for ranges of integer files and for the
+            sizes of examples that are timed.
+    """
+    if any(
+        one.quantization in ("int8", "int16x8") or one.of == "latency"
+        for one in targets
+    ):
+        return _examples(data)
+    return None
+
+
 class Sizes:
     """What targets are about, of a dense model and of what comes of it.
 
     Args:
         targets: a list of `Target`.
         dense: the model without gates.
-        data: the `TrainingData`, for ranges of integer files and for the
-            sizes of examples that are timed.
+        gated: the model with gates, which knows how long `dense` took.
+        examples: see `examples_for`.
 
     Attributes:
-        examples: some training inputs, `None` where no target needs them.
+        latencies: the `Yardstick`s of latencies, by `Target.about`.
     """
 
-    def __init__(self, targets, dense, data):
-        self.examples = None
-        if any(
-            one.quantization in ("int8", "int16x8") or one.of == "latency"
-            for one in targets
-        ):
-            self.examples = _examples(data)
+    def __init__(self, targets, dense, gated, examples):
+        budget = _budget_of(gated)
+        known = {
+            one.about: size
+            for one, size in zip(budget.targets, budget.full_costs())
+            if one.of == "latency"
+        }
         # One row for each target, or for each of its layers: the target as
         # it was given and as budgets have it, the layer and its size.
         self._rows, self._yardsticks = [], {}
         for target in targets:
-            yardstick = Yardstick(target, dense, None, self.examples)
+            size = known.get(target.about)
+            yardstick = Yardstick(target, dense, size, examples)
             self._yardsticks[target] = yardstick
             found = yardstick.size
             layers = found if target.each else [None]
             for layer, (one, size) in zip(layers, target.absolute(found)):
                 self._rows.append((target, one, layer, size))
+        self.latencies = {
+            target.about: yardstick
+            for target, yardstick in self._yardsticks.items()
+            if target.of == "latency"
+        }
 
     def expected(self, gated):
         """The expected sizes of a model with gates.
@@ -53,13 +75,9 @@ class Sizes:
         Returns:
             A list of floats; `None` for layers that no gate makes smaller.
         """
-        (budget,) = [
-            layer
-            for layer in gated._flatten_layers()
-            if isinstance(layer, GateBudget)
-        ]
+        budget = _budget_of(gated)
         sizes = ops.convert_to_numpy(budget.expected()).tolist()
-        # Numbers may differ: latencies were measured twice.
+        # Not of layers that no gate makes smaller.
         known = {one.about: n for one, n in zip(budget.targets, sizes)}
         return [known.get(one.about) for _, one, _, _ in self._rows]
 
@@ -178,3 +196,12 @@ def _examples(data):
     return keras.tree.map_structure(
         lambda *parts: np.concatenate(parts)[:_EXAMPLES], *batches
     )
+
+
+def _budget_of(gated):
+    (budget,) = [
+        layer
+        for layer in gated._flatten_layers()
+        if isinstance(layer, GateBudget)
+    ]
+    return budget

@@ -82,14 +82,14 @@ def cut(
 
 
 def kept_gates(
-    gated, target, representative_data, *, min_units, round_to, dense=None
+    gated, target, representative_data, *, min_units, round_to, yardsticks=None
 ):
     """The gates that `cut` keeps. Measured latencies may change them.
 
     Args:
         gated, target, representative_data, min_units, round_to: as in `cut`.
-        dense: the model without gates that `gated` was made from, beside which
-            latencies are measured. `None` for `gated` with all gates open.
+        yardsticks: the `Yardstick`s that latencies are measured with, by
+            `Target.about`. `None` for ones of `gated` with all gates open.
 
     Returns:
         A boolean array for all gates of the model, for `cut_to`.
@@ -113,7 +113,7 @@ def kept_gates(
             f"not asked a size for. Received: target={target!r}"
         )
     if target is None:
-        cutter.set_budgets(budget, dense)
+        cutter.set_budgets(budget, yardsticks or {})
         counter = CostCounter(budget.costs)
     else:
         cutter.set_targets(as_targets(target))
@@ -200,17 +200,21 @@ class _Cutter:
                     else yardstick
                 )
 
-    def set_budgets(self, budget, dense):
+    def set_budgets(self, budget, yardsticks):
         """Says what `sparsify` was asked for."""
         self._targets = budget.targets
-        every = np.ones(len(self._scores))
-        for target, cost in zip(budget.targets, budget.costs, strict=True):
-            model, size = dense, cost.of_open(every)
-            if model is None and target.of == "latency":
-                model = self._open()
-                # Nobody has measured what `shrink` leaves.
-                size = size if np.all(self._allowed) else None
-            self._yardsticks.append(Yardstick(target, model, size, self._data))
+        for target, size in zip(
+            budget.targets, budget.full_costs(), strict=True
+        ):
+            yardstick = yardsticks.get(target.about)
+            if yardstick is None:
+                model = None
+                if target.of == "latency":
+                    model = self._open()
+                    # Nobody has measured what `shrink` leaves.
+                    size = size if np.all(self._allowed) else None
+                yardstick = Yardstick(target, model, size, self._data)
+            self._yardsticks.append(yardstick)
 
     def _open(self):
         with open_gates(self._gates):

@@ -133,10 +133,12 @@ class GateBudget(GateGenerator):
         # Which gates have a part in which budget.
         self._parts = np.array([cost.gated() for cost in costs], "float32")
         self._limits = np.array(self.at_most, "float32")
-        self._full = np.array(
-            [cost.of_open(np.ones(sum(self.units))) for cost in costs],
-            "float32",
-        )
+        self._full = np.array(self.full_costs(), "float32")
+
+    def full_costs(self):
+        """The costs with all gates open, a list of floats."""
+        every = np.ones(sum(self.units))
+        return [cost.of_open(every) for cost in self.costs]
 
     def build(self, input_shape):
         super().build(input_shape)
