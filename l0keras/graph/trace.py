@@ -11,10 +11,10 @@ from l0keras.graph.graph import Node
 from l0keras.graph.graph import Operation
 from l0keras.graph.graph import Value
 from l0keras.graph.opening.calls import Call
-from l0keras.graph.opening.calls import Closed
 from l0keras.graph.opening.calls import Inside
 from l0keras.graph.opening.calls import calls_between
 from l0keras.graph.opening.calls import training_of
+from l0keras.graph.opening.closed import Closed
 from l0keras.graph.opening.lifting import own_variables
 from l0keras.graph.opening.lifting import shared_variables
 from l0keras.graph.opening.may_open import does_nothing

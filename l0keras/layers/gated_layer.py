@@ -12,7 +12,7 @@ class GatedLayer:
     """What every gated layer adds to the Keras layer it is mixed into.
 
     A subclass derives from this class and a Keras layer, in that order. It
-    says in `_gated_weights` where the gates lie on its weights, calls
+    says in `gated_weights` where the gates lie on its weights, calls
     `_build_gate` once these are built, and applies the gates in `call`; the
     penalty and the plain layer to bake follow from that.
 
@@ -111,7 +111,7 @@ class GatedLayer:
             **arguments,
         )
 
-    def _gated_weights(self):
+    def gated_weights(self):
         """Where the gates lie on the weights.
 
         Returns:
@@ -121,7 +121,7 @@ class GatedLayer:
         raise NotImplementedError
 
     def _build_gate(self):
-        gated = [w for w in self._gated_weights() if w.axes]
+        gated = [w for w in self.gated_weights() if w.axes]
         shape = gated[0].sizes
         if self.granularity != "weight":
             shape = (math.prod(shape),)
@@ -139,13 +139,13 @@ class GatedLayer:
         shape = self.gate.left_shape
         norms = [
             ops.reshape(weight.squared_norms(), shape)
-            for weight in self._gated_weights()
+            for weight in self.gated_weights()
             if weight.axes
         ]
         return self.gate.spread(sum(norms[1:], norms[0]))
 
     def _ungated_norm(self):
-        norms = [w.squared_norms() for w in self._gated_weights() if not w.axes]
+        norms = [w.squared_norms() for w in self.gated_weights() if not w.axes]
         return sum(norms, 0.0)
 
     def _sample(self, training, inputs):
@@ -173,14 +173,15 @@ class GatedLayer:
             outputs; closed groups are all-zero weights.
         """
         if gates is None:
-            return self._bake(self.gate.values(training=False))
-        return self._bake(ops.convert_to_tensor(gates))
+            return self.bake_with(self.gate.values(training=False))
+        return self.bake_with(ops.convert_to_tensor(gates))
 
-    def _bake(self, gates):
+    def bake_with(self, gates):
+        """The plain layer with these gates, a tensor, on its weights."""
         arguments = live_arguments(self, read=type(self)._plain_config)
         plain = self.plain_class(**arguments)
         plain.build_from_config(self._plain_build_config())
-        plain.set_weights([w.bake(gates) for w in self._gated_weights()])
+        plain.set_weights([w.bake(gates) for w in self.gated_weights()])
         plain.trainable = self.trainable
         return plain
 

@@ -57,7 +57,7 @@ class GatedLinearLayer(GatedLayer):
         super().build(input_shape)
         self._build_gate()
 
-    def _gated_weights(self):
+    def gated_weights(self):
         bias = [self._gated_bias()] if self.use_bias else []
         return [*self._kernels(), *bias]
 

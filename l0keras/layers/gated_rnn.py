@@ -97,28 +97,28 @@ class GatedRNN(GatedLayer):
             self._build_gate()
 
     @property
-    def _mixes_units(self):
+    def mixes_units(self):
         """Whether a unit is seen by others though nobody reads its state."""
         functions = [self.cell.activation]
         functions.append(getattr(self.cell, "recurrent_activation", None))
         return not all(map(activations.is_elementwise, functions))
 
-    def _gated_weights(self):
+    def gated_weights(self):
         cell = self.cell
         weights = [
-            self._into_units(cell.kernel),
+            self.into_units(cell.kernel),
             GatedWeight(cell._recurrent_kernel, axes=(-2,)),
         ]
         if cell.use_bias:
-            weights.append(self._into_units(cell.bias))
+            weights.append(self.into_units(cell.bias))
         return weights
 
-    def _into_units(self, weight):
+    def into_units(self, weight):
         *others, columns = weight.shape
         units = self.cell.recurrent_kernel.shape[-2]
         return GatedWeight(
             weight,
-            axes=() if self._mixes_units else (-1,),
+            axes=() if self.mixes_units else (-1,),
             # Keras has the columns of all units for one gate of the cell,
             # then those for the next.
             view=(*others, columns // units, units),
@@ -190,7 +190,7 @@ class GatedRNN(GatedLayer):
                 "model that it is in"
             )
         gates = self.gate.test_gates() if gates is None else gates
-        plain = self._bake(ops.convert_to_tensor(gates))
+        plain = self.bake_with(ops.convert_to_tensor(gates))
         gates = gates.reshape((-1,) + (1,) * (-1 - self.units_axis))
         shapes = plain.compute_output_shape(self._sequences_shape)
         return plain, [gates] * (len(shapes) if self.return_state else 1)

@@ -60,7 +60,7 @@ class L0Embedding(GatedLayer, keras.layers.Embedding):
         super().build(input_shape)
         self._build_gate()
 
-    def _gated_weights(self):
+    def gated_weights(self):
         axes = {"input": (0,), "output": (1,), "weight": (0, 1)}
         return [GatedWeight(self.embeddings, axes[self.granularity])]
 

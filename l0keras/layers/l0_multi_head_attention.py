@@ -108,7 +108,7 @@ class L0MultiHeadAttention(GatedLayer, keras.layers.MultiHeadAttention):
         if gates_shape is None:
             self._build_gate()
 
-    def _gated_weights(self):
+    def gated_weights(self):
         projections = [self._query_dense, self._key_dense]
         if self._use_gate:
             projections.append(self._gate_dense)

@@ -2,7 +2,7 @@ import re
 
 from l0keras.gates import check_gate_arguments
 
-_GATE_ARGUMENTS = (
+GATE_ARGUMENTS = (
     "droprate_init",
     "gamma",
     "l0",
@@ -15,10 +15,11 @@ _GATE_ARGUMENTS = (
 
 
 # What gates have in common that are charged together.
-_COMMON = ("gamma", "l0", "temperature", "zeta")
+COMMON = ("gamma", "l0", "temperature", "zeta")
 
 
-def _reason_for_none(group):
+def reason_for_none(group):
+    """Why a group of channels gets no gates, or `None`."""
     if group.fixed:
         return f"no gates: {'; '.join(group.fixed)}"
     if not group.readers:
@@ -26,7 +27,7 @@ def _reason_for_none(group):
     return None
 
 
-class _Chooser:
+class Chooser:
     """Which gate arguments each group gets, by the rules."""
 
     def __init__(self, arguments, rules, allowed, by_rule):

@@ -110,7 +110,7 @@ class Sparsifier(Builder):
         Such as an encoder and a decoder that starts from its states.
 
         Args:
-            chooser: the `_Chooser` of the gates' arguments.
+            chooser: the `Chooser` of the gates' arguments.
             alone: whether a layer whose units go with no others is given
                 gates, too, instead of having its own.
         """

@@ -9,10 +9,10 @@ from l0keras.graph.groups import Ties
 from l0keras.graph.lora import has_lora
 from l0keras.graph.rules import BARRIER
 from l0keras.placement.budgets import absolute_targets
-from l0keras.placement.choose import _COMMON
-from l0keras.placement.choose import _GATE_ARGUMENTS
-from l0keras.placement.choose import _Chooser
-from l0keras.placement.choose import _reason_for_none
+from l0keras.placement.choose import COMMON
+from l0keras.placement.choose import GATE_ARGUMENTS
+from l0keras.placement.choose import Chooser
+from l0keras.placement.choose import reason_for_none
 from l0keras.placement.coverage import warn_of_ungated
 from l0keras.placement.gated_inside import is_recurrent
 from l0keras.placement.gated_inside import takes_gates
@@ -148,13 +148,13 @@ def sparsify(
     penalty = check_arguments(dependence, cost, penalty)
     generated = dependence is not None or penalty != "separate" or bool(targets)
     arguments = {"l0": l0, "droprate_init": droprate_init, **gate_arguments}
-    allowed = set(_GATE_ARGUMENTS)
+    allowed = set(GATE_ARGUMENTS)
     if generated:
         # The gates have no variables that could be limited.
         allowed.remove("log_alpha_limit")
     together = penalty != "separate" or bool(targets)
-    by_rule = allowed - set(_COMMON if together else ())
-    chooser = _Chooser(arguments, rules, allowed, by_rule)
+    by_rule = allowed - set(COMMON if together else ())
+    chooser = Chooser(arguments, rules, allowed, by_rule)
     ties = Ties(model)
     recurrent = {
         node.name for node in ties.graph.nodes if is_recurrent(node.layer)
@@ -174,7 +174,7 @@ def sparsify(
     left_out = [name for name in inside if gated_layers[name] is None]
     gates = {}
     for group in ties.groups:
-        reason = _reason_for_none(group)
+        reason = reason_for_none(group)
         if recurrent.issuperset(group.makers):
             reason = "no gates from outside: recurrent units also read it"
         choice = None if reason else chooser.choice(group.makers)

@@ -343,4 +343,4 @@ def all_weights(operation):
     parts = gated_parts(operation.owner)
     if operation.owner is operation.source or not parts:
         return list(weights_by_name(operation.owner).values())
-    return [w.weight for part in parts for w in part._gated_weights()]
+    return [w.weight for part in parts for w in part.gated_weights()]

@@ -131,14 +131,14 @@ def _plain(layer):
     plain = []
     for part in gated_parts(layer):
         gates = ops.ones(number_of_gates(part))
-        plain.append(part._bake(gates))
+        plain.append(part.bake_with(gates))
         copier.replace(part, plain[-1])
     return copier.layer(layer) if layers_inside(layer) else plain[0]
 
 
 def number_of_gates(part):
     """The shape of the gates that are left in a gated layer, a tuple."""
-    gated = next(weight for weight in part._gated_weights() if weight.axes)
+    gated = next(weight for weight in part.gated_weights() if weight.axes)
     if part.granularity == "weight":
         return gated.sizes
     return (math.prod(gated.sizes),)
@@ -172,7 +172,7 @@ def _with_columns(part):
 
     For a unit that is closed reads other units, too, and is not read by any.
     """
-    weights = part._gated_weights()
-    if isinstance(part, GatedRNN) and not part._mixes_units:
-        weights[1] = part._into_units(weights[1].weight)
+    weights = part.gated_weights()
+    if isinstance(part, GatedRNN) and not part.mixes_units:
+        weights[1] = part.into_units(weights[1].weight)
     return weights

@@ -238,10 +238,20 @@ def test_passes_flash_attention_through():
     assert not layer.bake()._flash_attention
 
 
-def test_an_error_leaves_no_gates_behind():
+class Stop(Exception):
+    """What a test stops a call with."""
+
+
+def test_an_error_leaves_no_gates_behind(monkeypatch):
     layer, plain = pair([QUERY, VALUE])
-    with pytest.raises(Exception):
-        layer(random(QUERY), random((2, 6, 4)), return_attention_scores=True)
+
+    def attend(*args, **kwargs):
+        assert layer.value_dense._gates is not None
+        raise Stop
+
+    monkeypatch.setattr(layer, "_compute_attention", attend)
+    with pytest.raises(Stop):
+        layer(random(QUERY), random(VALUE))
     assert layer.query_dense._gates is None
     assert layer.value_dense._gates is None
 

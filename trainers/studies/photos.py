@@ -27,6 +27,7 @@ from keras import layers
 from trainers.data import input_pipeline
 from trainers.run import program
 from trainers.run import tables
+from trainers.run.workdir import Workdir
 
 FLAGS = flags.FLAGS
 # Titles and flags of the command.
@@ -129,7 +130,7 @@ def train(data, count, path):
 
 
 def compress(arguments, model, photos, folder):
-    """Runs the command.
+    """Runs the command, unless its report is there.
 
     Args:
         arguments: its flags of the size.
@@ -145,15 +146,17 @@ def compress(arguments, model, photos, folder):
     """
     os.makedirs(folder, exist_ok=True)
     report = os.path.join(folder, "report.json")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "l0keras"),
-            *("compress", model, f"--data={photos}", *arguments),
-            f"--output={os.path.join(folder, 'small.tflite')}",
-            *(f"--report={report}", "--overwrite"),
-        ],
-        check=True,
-    )
+    if not os.path.exists(report):
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "l0keras"),
+                *("compress", model, f"--data={photos}", *arguments),
+                f"--output={os.path.join(folder, 'small.tflite')}",
+                f"--backup_dir={os.path.join(folder, 'backup')}",
+                *(f"--report={report}", "--overwrite"),
+            ],
+            check=True,
+        )
     with open(report) as file:
         return json.load(file)
 
@@ -214,10 +217,11 @@ def table(rows):
 
 @program.main(errors=(subprocess.CalledProcessError,), resumes=True)
 def main():
-    if not FLAGS.workdir:
-        raise ValueError("Argument `workdir` must name a folder.")
-    photos = os.path.join(FLAGS.workdir, "photos")
-    model = os.path.join(FLAGS.workdir, "model.keras")
+    settings = {"dataset": FLAGS.dataset, "photos": FLAGS.photos}
+    workdir = Workdir(FLAGS.workdir, settings)
+    workdir.claim()
+    photos = workdir.file("photos")
+    model = workdir.file("model.keras")
     if not os.path.exists(model):
         data = input_pipeline.load(
             FLAGS.dataset, FLAGS.data_dir, FLAGS.manual_dir
@@ -226,7 +230,7 @@ def main():
         train(data, FLAGS.photos, model)
     rows = []
     for index, (name, arguments) in enumerate(ROWS.items()):
-        folder = os.path.join(FLAGS.workdir, f"{index}")
+        folder = workdir.file(f"{index}")
         report = compress(arguments, model, photos, folder)
         rows.append(row_of(name, arguments, report))
     program.show_results(rows, table(rows))

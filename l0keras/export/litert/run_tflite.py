@@ -77,7 +77,7 @@ def run_signature(interpreter, inputs, batch_size=None):
             for name, array in inputs.items()
         }
         if fixed != -1:
-            batch = {name: _full(a, fixed) for name, a in batch.items()}
+            batch = {name: full_batch(a, fixed) for name, a in batch.items()}
         batches.append(runner(**batch))
     return {
         name: _dequantized(
@@ -88,7 +88,7 @@ def run_signature(interpreter, inputs, batch_size=None):
     }
 
 
-def _full(array, size):
+def full_batch(array, size):
     """Repeats the last example until a batch is full."""
     missing = size - len(array)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

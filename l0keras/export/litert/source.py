@@ -17,6 +17,7 @@ from l0keras.export.litert.lowering import lowered
 from l0keras.export.litert.lowering import operations
 from l0keras.export.litert.lowering import steps
 from l0keras.export.litert.rounded import rounded
+from l0keras.export.litert.run_tflite import full_batch
 from l0keras.export.litert.worker import WORKER
 from l0keras.gates import gates_of
 from l0keras.graph.trace import as_functional
@@ -177,7 +178,7 @@ class Source:
                 for one in self.inputs
             ]
             if self.batch_size():
-                batch = [_full(array, batch_size) for array in batch]
+                batch = [full_batch(array, batch_size) for array in batch]
             with self.fresh():
                 parts.append(call(batch))
         return {
@@ -257,12 +258,6 @@ class Source:
             )
             for one in self.inputs
         ]
-
-
-def _full(array, size):
-    """Repeats the last example until a batch is full."""
-    missing = size - len(array)
-    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 class KerasSource(Source):

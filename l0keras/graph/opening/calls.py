@@ -1,25 +1,10 @@
-"""Calls of layers, those inside of a layer, and why one stays closed."""
+"""Calls of layers, and those inside of a layer."""
 
 import inspect
-import re
 
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
-
-class Closed(Exception):
-    """The reason why a layer cannot be opened."""
-
-
-class CannotRun(Closed):
-    """It cannot be traced, or not be run as it was traced."""
-
-
-class NotShown(CannotRun):
-    """Variables are read for what is a constant in its graph."""
-
-
-class DependsOnSize(CannotRun):
-    """What is in a layer depends on a size that is not known."""
+from l0keras.graph.opening.closed import Closed
 
 
 class Call:
@@ -127,12 +112,3 @@ def training_of(call):
 def takes_training(layer):
     """Whether the `call` of a layer has the argument `training`."""
     return getattr(layer, "_call_has_training_arg", False)
-
-
-def message(error):
-    """What an error says, in one line."""
-    text = str(error)
-    # Keras says first where an error was, then the error in bold.
-    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
-    lines = (bold.group(1) if bold else text).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -8,9 +8,9 @@ import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 
-from l0keras.graph.opening.calls import CannotRun
-from l0keras.graph.opening.calls import Closed
-from l0keras.graph.opening.calls import message
+from l0keras.graph.opening.closed import CannotRun
+from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.closed import message
 from l0keras.graph.opening.inputs import arguments_of
 from l0keras.graph.opening.inputs import known_sizes
 from l0keras.graph.opening.inputs import random_arrays

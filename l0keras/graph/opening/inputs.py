@@ -5,8 +5,8 @@ import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.backend import set_keras_mask
 
-from l0keras.graph.opening.calls import Closed
 from l0keras.graph.opening.calls import takes_training
+from l0keras.graph.opening.closed import Closed
 
 
 def fresh_inputs(call, stand_ins=()):

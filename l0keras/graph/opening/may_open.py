@@ -8,20 +8,18 @@ from l0keras.graph.opening.calls import training_of
 from l0keras.graph.rules.elementwise import Identity
 from l0keras.graph.rules.table import rule_for
 
-_LAMBDA = keras.layers.Lambda
-OVER_TIME = keras.layers.TimeDistributed
-
 
 def may_open(layer):
     """Whether a layer is one to be opened, if that is possible."""
     if is_functional(layer):
         return True
-    if type(layer) is OVER_TIME:
+    if type(layer) is keras.layers.TimeDistributed:
         return may_open(layer.layer)
     if not isinstance(layer, keras.Layer) or rule_for(type(layer)):
         return False
     place = type(layer).__module__.partition(".")[0]
-    return place not in ("keras", "l0keras") or type(layer) is _LAMBDA
+    own = place not in ("keras", "l0keras")
+    return own or type(layer) is keras.layers.Lambda
 
 
 def is_functional(model):

@@ -12,20 +12,19 @@ from keras.src.ops.symbolic_arguments import SymbolicArguments
 from l0keras.copying import Copier
 from l0keras.graph.opening import lifting
 from l0keras.graph.opening.calls import Call
-from l0keras.graph.opening.calls import CannotRun
-from l0keras.graph.opening.calls import Closed
-from l0keras.graph.opening.calls import DependsOnSize
 from l0keras.graph.opening.calls import Inside
-from l0keras.graph.opening.calls import NotShown
 from l0keras.graph.opening.calls import TopCall
 from l0keras.graph.opening.calls import calls_between
-from l0keras.graph.opening.calls import message
 from l0keras.graph.opening.calls import takes_training
 from l0keras.graph.opening.calls import training_of
+from l0keras.graph.opening.closed import CannotRun
+from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.closed import DependsOnSize
+from l0keras.graph.opening.closed import NotShown
+from l0keras.graph.opening.closed import message
 from l0keras.graph.opening.compare import check_outputs
 from l0keras.graph.opening.compare import compare
 from l0keras.graph.opening.inputs import fresh_inputs
-from l0keras.graph.opening.may_open import OVER_TIME
 from l0keras.graph.opening.may_open import does_nothing
 from l0keras.graph.opening.may_open import may_open
 from l0keras.graph.opening.may_open import reason_to_stay
@@ -60,7 +59,7 @@ def open_call(call):
     """
     if call.arguments.kwargs.get("training"):
         raise Closed("called in training mode")
-    if type(call.operation) is OVER_TIME:
+    if type(call.operation) is keras.layers.TimeDistributed:
         return _open_over_time(call)
     inside, _ = _open(call, fresh_inputs(call))
     check_outputs(call, inside.outputs)
@@ -263,6 +262,7 @@ def _unite(copy, unites):
 
 
 def _open_copy(copy, copier, call, fresh, way):
+    """Traces a copy in one of the ways, see `_open`."""
     layer = call.operation
     training = training_of(call)
     known = fresh_inputs(call, way.stand_ins) if way.stand_ins else fresh
@@ -274,12 +274,12 @@ def _open_copy(copy, copier, call, fresh, way):
         lift = _lift(layer, copy, anchor, way.rows)
     _unite(copy, way.unites)
 
-    def run(training):
+    def run(mode):
         with contextlib.ExitStack() as stack:
             if way.positions:
                 tensors = [known[id(t)] for t in call.input_tensors]
                 stack.enter_context(symbolic_positions(tensors))
-            traced = trace_call(copy, call, known, training)
+            traced = trace_call(copy, call, known, mode)
         return replay(traced, known, fresh, way.stand_ins, lift)
 
     outputs = run(False)
@@ -292,6 +292,11 @@ def _open_copy(copy, copier, call, fresh, way):
     check_variables(copy, orders[0], lift)
     originals = copier.originals()
     check_tracked(copy, orders[0], originals)
+    return Inside(inputs, runs[0], _calls(orders, originals, training)), outputs
+
+
+def _calls(orders, originals, training):
+    """The nodes of all modes that were traced, as calls for each mode."""
     calls = []
     for nodes in zip(*orders):
         operation = originals.get(id(nodes[0].operation), nodes[0].operation)
@@ -305,7 +310,7 @@ def _open_copy(copy, copier, call, fresh, way):
                 f"calls its '{operation.name}' with training=False, which a "
                 "functional model would not hold to in training"
             )
-    return Inside(inputs, runs[0], calls), outputs
+    return calls
 
 
 def _lift(layer, copy, anchor, rows):

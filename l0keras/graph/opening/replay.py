@@ -6,11 +6,11 @@ from keras.src.ops.numpy import BroadcastTo
 from keras.src.ops.numpy import Reshape
 
 from l0keras.graph.opening import lifting
-from l0keras.graph.opening.calls import CannotRun
-from l0keras.graph.opening.calls import Closed
-from l0keras.graph.opening.calls import DependsOnSize
 from l0keras.graph.opening.calls import calls_between
-from l0keras.graph.opening.calls import message
+from l0keras.graph.opening.closed import CannotRun
+from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.closed import DependsOnSize
+from l0keras.graph.opening.closed import message
 
 
 def replay(outputs, known, fresh, stand_ins, lift=None):

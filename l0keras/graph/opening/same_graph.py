@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from l0keras.graph.opening.calls import Closed
-from l0keras.graph.opening.calls import NotShown
+from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.closed import NotShown
 from l0keras.graph.rules.table import rule_for
 
 

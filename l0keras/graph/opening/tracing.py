@@ -9,9 +9,9 @@ from keras.src.backend import set_keras_mask
 from keras.src.backend.common import global_state
 from keras.src.layers.layer import CallContext
 
-from l0keras.graph.opening.calls import CannotRun
-from l0keras.graph.opening.calls import Closed
-from l0keras.graph.opening.calls import message
+from l0keras.graph.opening.closed import CannotRun
+from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.closed import message
 from l0keras.graph.opening.inputs import arguments_of
 from l0keras.graph.opening.same_graph import not_shown
 
