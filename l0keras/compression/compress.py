@@ -18,6 +18,7 @@ from l0keras.compression.sizes import Sizes
 from l0keras.compression.sizes import compared
 from l0keras.compression.sizes import examples_for
 from l0keras.compression.training_data import TrainingData
+from l0keras.cutting.cut import check_reachable
 from l0keras.cutting.cut import cut_to
 from l0keras.cutting.cut import kept_gates
 from l0keras.graph.builder import Builder
@@ -180,6 +181,7 @@ def compress(
     )
     sizes = Sizes(targets, dense, gated, examples)
     widths = {"min_units": min_units, "round_to": round_to}
+    check_reachable(gated, examples, yardsticks=sizes.latencies, **widths)
     taught = {"share": teacher_share, "temperature": temperature}
     backup = Backup(
         backup_dir,

@@ -1,7 +1,6 @@
 import importlib.util
 import logging
 import os
-import tempfile
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ from keras import ops
 from l0keras.gates import GateBudget
 from l0keras.graph.count_macs import count_macs
 from l0keras.targets import Yardstick
+from l0keras.targets.files import guarded_folder
 
 _log = logging.getLogger(__name__)
 # Examples by which the ranges of integer files are chosen.
@@ -161,7 +161,7 @@ def _files(models):
     from l0keras.export import export_tflite
     from l0keras.export import measure_latency
 
-    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+    with guarded_folder("compress-") as folder:
         paths = [
             os.path.join(folder, f"{i}.tflite") for i in range(len(models))
         ]

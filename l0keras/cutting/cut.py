@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +17,7 @@ from l0keras.stripping.strip import strip
 from l0keras.targets import Target
 from l0keras.targets import Yardstick
 from l0keras.targets import as_targets
+from l0keras.targets.target import size_text
 
 # What is large enough, as a share of the size that is asked for.
 _ENOUGH = 0.985
@@ -89,7 +92,9 @@ def kept_gates(
     Args:
         gated, target, representative_data, min_units, round_to: as in `cut`.
         yardsticks: the `Yardstick`s that latencies are measured with, by
-            `Target.about`. `None` for ones of `gated` with all gates open.
+            `Target.about`, after `check_reachable`: a time that cannot be
+            reached any more then gives the smallest model and a warning.
+            `None` for ones of `gated` with all gates open.
 
     Returns:
         A boolean array for all gates of the model, for `cut_to`.
@@ -118,7 +123,32 @@ def kept_gates(
     else:
         cutter.set_targets(as_targets(target))
         counter = CutCounter(lambda kept: cutter.sizes(cutter.strip(kept)))
+    if yardsticks is None:
+        cutter.check_reachable()
     return cutter.choose(counter)
+
+
+def check_reachable(
+    gated, representative_data, *, min_units, round_to, yardsticks
+):
+    """Refuses latencies that are below that of the smallest model.
+
+    `sparsify` compares them with a table of layers, which is a guess.
+
+    Args:
+        gated: a model of `sparsify` with a target.
+        representative_data, min_units, round_to, yardsticks: as in
+            `kept_gates`.
+
+    Raises:
+        ValueError: the smallest model takes longer.
+    """
+    budget, gates = _gates(gated)
+    cutter = _Cutter(
+        *(gated, budget, gates, min_units, round_to, representative_data)
+    )
+    cutter.set_budgets(budget, yardsticks)
+    cutter.check_reachable()
 
 
 def cut_to(gated, kept, *, min_units, round_to, check):
@@ -247,7 +277,11 @@ class _Cutter:
                 if most < share <= 1:
                     best, most = kept, share
             if best is None:
-                self._refuse()
+                best = self._protected()
+                if not timed:
+                    self._refuse(self.sizes(self.strip(best)))
+                _warn(self._targets, self.sizes(self.strip(best)))
+                break
             if most >= _ENOUGH or fits is None or above is None:
                 break
             # LiteRT computes channels in blocks: one more may take half as
@@ -304,15 +338,21 @@ class _Cutter:
             scale = middle
         return fits, above, low
 
-    def _refuse(self):
+    def check_reachable(self):
+        """Raises a `ValueError` if the smallest model takes too long."""
+        if not any(one.of == "latency" for one in self._targets):
+            # Those that are counted are compared with what is left.
+            return
         smallest = self.sizes(self.strip(self._protected()))
-        sizes = ", ".join(
-            f"{size:,.0f} {one.of}"
-            for size, one in zip(smallest, self._targets)
-        )
+        for size, target in zip(smallest, self._targets):
+            if target.of == "latency" and size > target.at_most:
+                self._refuse(smallest)
+
+    def _refuse(self, smallest):
         raise ValueError(
             "Argument `target` must be a size that can be reached. "
-            f"Received: {self._targets}. The smallest is {sizes}"
+            f"Received: {self._targets}. The smallest is "
+            f"{_texts(self._targets, smallest)}"
         )
 
     def _vectors_with(self, gates):
@@ -329,6 +369,21 @@ class _Cutter:
             protected[start + best[np.isfinite(own[best])]] = True
             start += size
         return protected
+
+
+def _warn(targets, sizes):
+    warnings.warn(
+        "No choice of gates was measured to be as small as asked for by "
+        f"{targets}. The smallest model was taken: {_texts(targets, sizes)}. "
+        "Other work of the machine may have slowed it.",
+        stacklevel=4,
+    )
+
+
+def _texts(targets, sizes):
+    return ", ".join(
+        size_text(one.of, size) for one, size in zip(targets, sizes)
+    )
 
 
 def _values(gate, log_alpha):

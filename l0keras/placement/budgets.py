@@ -8,6 +8,7 @@ import numpy as np
 
 from l0keras.regularizers import ExpectedCost
 from l0keras.targets import surrogate_of
+from l0keras.targets.target import size_text
 
 _log = logging.getLogger(__name__)
 
@@ -139,9 +140,8 @@ def make_budgets(ties, vectors, absolute, constants):
 
 def _check(budget):
     target, dense, cost = budget.target, budget.dense, budget.cost
-    # A share of little may be less than 1.
-    digits = 0 if target.at_most >= 10 else 2
-    size = f"{target.at_most:,.{digits}f} of {dense:,.0f} {target.of}"
+    asked = size_text(target.of, target.at_most)
+    size = f"{asked}, of {size_text(target.of, dense)}"
     if target.where is not None:
         size += f" of layers named {target.where!r}"
     if not np.any(cost.gated()) and target.at_most < dense:
@@ -154,8 +154,8 @@ def _check(budget):
     if target.at_most < least:
         raise ValueError(
             "Argument `target` must be a size that can be reached. Received: "
-            f"{size}. The smallest is {least:,.0f}, a share of "
-            f"{least / dense:.4f}, with one unit left in each layer"
+            f"{size}. The smallest is {size_text(target.of, least)}, a share "
+            f"of {least / dense:.4f}, with one unit left in each layer"
         )
 
 

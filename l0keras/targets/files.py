@@ -3,6 +3,11 @@
 import os
 import tempfile
 
+import keras
+
+from l0keras.graph.builder import Builder
+from l0keras.graph.opening.may_open import is_functional
+from l0keras.graph.trace import trace
 from l0keras.targets.latency.timing import timed
 
 
@@ -18,27 +23,28 @@ class Files:
     def __init__(self, target, model, representative_data=None):
         # Counting takes neither TensorFlow nor LiteRT.
         from l0keras.export import QUANTIZATIONS
-        from l0keras.export import random_inputs
         from l0keras.export import sample_shapes
 
         self._target = target
         self._shapes = None
         if target.of == "latency":
+            model = _functional(model)
             self._shapes = sample_shapes(model, representative_data)
         # Where no ranges are needed, data would make another file.
-        if not QUANTIZATIONS[target.quantization].needs_data:
-            representative_data = None
-        elif representative_data is None:
-            representative_data = random_inputs(model.inputs, examples=32)
-        self._data = representative_data
+        self._needs_data = QUANTIZATIONS[target.quantization].needs_data
+        self._data = representative_data if self._needs_data else None
 
     def content(self, model):
         """The bytes of a model's file, which is not compared with it."""
         from l0keras.export import export_tflite
+        from l0keras.export import random_inputs
 
-        with tempfile.TemporaryDirectory(prefix="size-") as folder:
+        model, data = _functional(model), self._data
+        if self._needs_data and data is None:
+            data = random_inputs(model.inputs, examples=32)
+        with guarded_folder("size-") as folder:
             path = os.path.join(folder, "model.tflite")
-            options = self._target.quantization, self._data
+            options = self._target.quantization, data
             export_tflite(model, path, *options, check=False)
             with open(path, "rb") as file:
                 return file.read()
@@ -47,10 +53,28 @@ class Files:
         """How many bytes files have, or their microseconds, timed in turns."""
         if self._target.of == "bytes":
             return [len(content) for content in contents]
-        with tempfile.TemporaryDirectory(prefix="size-") as folder:
+        with guarded_folder("size-") as folder:
             paths = []
             for index, content in enumerate(contents):
                 paths.append(os.path.join(folder, f"{index}.tflite"))
                 with open(paths[-1], "wb") as file:
                     file.write(content)
             return timed(paths, sample_shape=self._shapes)
+
+
+def guarded_folder(prefix):
+    """A temporary folder for a block, gone even if this process is.
+
+    Args:
+        prefix: how its name begins.
+    """
+    from l0keras.export.litert.worker import WORKER
+
+    return WORKER.folder(prefix, tempfile.gettempdir())
+
+
+def _functional(model):
+    """The model, or for one with a `call` of its own a functional copy."""
+    if not isinstance(model, keras.Model) or is_functional(model):
+        return model
+    return Builder(trace(model, baked=False)).model()

@@ -49,6 +49,7 @@ def size_of(
 
     >>> size_of(model, Target("bytes", 0.5, quantization="float16"))
     """
+    check_target(target)
     check_plain(model)
     if target.of in OF_FILES:
         return _measured([model], target, representative_data)[0]
@@ -77,6 +78,12 @@ def sizes_of(models, target: Target, representative_data=None) -> list:
     Raises:
         ValueError, ImportError, RuntimeError: as `size_of`.
     """
+    check_target(target)
+    if not isinstance(models, (list, tuple)) or not models:
+        raise ValueError(
+            "Argument `models` must be a list of at least one model. "
+            f"Received: models={models!r}"
+        )
     if target.of not in OF_FILES:
         return [size_of(model, target) for model in models]
     for model in models:
@@ -84,10 +91,22 @@ def sizes_of(models, target: Target, representative_data=None) -> list:
     return _measured(models, target, representative_data)
 
 
+def check_target(target):
+    """Raises a `ValueError` for what is no `Target`."""
+    if not isinstance(target, Target):
+        raise ValueError(
+            "Argument `target` must be an l0keras.targets.Target. "
+            f"Received: target={target!r}"
+        )
+
+
 def check_plain(model):
-    """Raises a `ValueError` for a model with gates."""
-    # A model that is none is told so by whoever reads its graph.
-    gates = gates_of(model) if isinstance(model, keras.Model) else []
+    """Raises a `ValueError` for a model with gates, or what is no model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Argument `model` must be a Keras model. Received: {model!r}"
+        )
+    gates = gates_of(model)
     if gates:
         raise ValueError(
             "Argument `model` must have no gates: closed ones make it no "

@@ -166,6 +166,17 @@ class Target:
         return cls(**config)
 
 
+def size_text(of, size) -> str:
+    """A size with its unit, such as "1.13 us".
+
+    Args:
+        of: as of `Target`.
+        size: a number.
+    """
+    digits = 0 if size == int(size) or size >= 100 else 2
+    return f"{size:,.{digits}f} {'us' if of == 'latency' else of}"
+
+
 def as_targets(target) -> list[Target]:
     """Makes a list of one target or several.
 

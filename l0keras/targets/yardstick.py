@@ -1,7 +1,10 @@
+import math
+
 import keras
 
 from l0keras.targets.files import Files
 from l0keras.targets.size import check_plain
+from l0keras.targets.size import check_target
 from l0keras.targets.size import size_of
 from l0keras.targets.target import Target
 
@@ -35,6 +38,12 @@ class Yardstick:
         size: float | None = None,
         representative_data=None,
     ):
+        check_target(target)
+        if isinstance(size, (int, float)) and not 0 < size < math.inf:
+            raise ValueError(
+                "Argument `size` must be a number above 0, or None. "
+                f"Received: size={size}"
+            )
         self._target = target
         self._data = representative_data
         self._files = None

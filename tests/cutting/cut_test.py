@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -134,6 +136,33 @@ def test_layers_before_a_step_of_the_time_leave_their_room_to_others(
         small = l0keras.cut(gated)
         reached = InBlocks().size_of(small) / limit
         assert 0.9 < reached <= 1, share
+
+
+def test_times_that_the_smallest_model_does_not_reach(monkeypatch):
+    monkeypatch.setattr(cut, "Yardstick", InBlocks)
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(64, activation="relu")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    gated = trained(model, Target("macs", 0.5), np.random.default_rng(11))
+    budget = gated.get_layer("gate_budget")
+    latency = Target("latency", at_most=1.5)
+    budget.set_budgets(budget.costs, budget.at_most, [latency])
+    with pytest.raises(ValueError, match="can be reached.*smallest is 16 us"):
+        l0keras.cut(gated)
+    # After a training, no error: a machine may just have become slower.
+    widths = {"min_units": 1, "round_to": None}
+    yardsticks = {latency.about: InBlocks()}
+    with pytest.raises(ValueError, match="smallest is 16 us"):
+        cut.check_reachable(gated, None, yardsticks=yardsticks, **widths)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = cut.kept_gates(
+            gated, None, None, yardsticks=yardsticks, **widths
+        )
+    texts = [str(one.message) for one in caught]
+    assert any("smallest model was taken: 16 us" in text for text in texts)
+    # One input and one unit.
+    assert kept.sum() == 2
 
 
 def test_the_choice_takes_the_best_and_then_what_fits():

@@ -206,7 +206,7 @@ def test_budgets_have_the_constants_of_the_gates():
         ),
         (
             {"target": Target("params", 0.001), "steps": 5},
-            r"`target` must be a size that can be reached.* 0\.\d\d of ",
+            r"`target` must be .* be reached.* 0\.\d\d params, of ",
         ),
         (
             {"target": Target("params", 0.5, where="none"), "steps": 5},

@@ -8,6 +8,7 @@ from keras import layers
 
 import l0keras
 from l0keras.targets import Target
+from l0keras.targets import Yardstick
 from l0keras.targets import size_of
 from l0keras.targets import sizes_of
 
@@ -131,3 +132,46 @@ def test_models_with_gates_are_refused():
     gated = l0keras.sparsify(residual())
     with pytest.raises(ValueError, match="must have no gates.*2 gates"):
         size_of(gated, Target("params", 0.5))
+
+
+@on_tensorflow
+def test_files_of_models_with_inputs_of_other_names():
+    def model(units):
+        return keras.Sequential([keras.Input((6,)), layers.Dense(units)])
+
+    target = Target("bytes", 1.0, quantization="int8")
+    large, small = sizes_of([model(64), model(2)], target)
+    assert large > small
+
+
+@on_tensorflow
+def test_files_of_models_with_a_call_of_their_own():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model(keras.ops.ones((1, 4)))
+    for quantization in (None, "int8"):
+        target = Target("bytes", 1.0, quantization=quantization)
+        assert size_of(model, target) > 500
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m: size_of(m, "params"), "`target` must be an"),
+        (lambda m: size_of("m.keras", Target("macs", 0.5)), "`model` must be"),
+        (lambda m: sizes_of([], Target("macs", 0.5)), "`models` must be"),
+        (lambda m: sizes_of(m, Target("macs", 0.5)), "`models` must be"),
+        (lambda m: Yardstick("macs", m), "`target` must be an"),
+        (lambda m: Yardstick(Target("macs", 0.5), m, 0.0), "`size` must be"),
+    ],
+)
+def test_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(residual())

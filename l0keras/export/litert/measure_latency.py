@@ -1,8 +1,10 @@
+import numbers
 import os
 import time
 
 import numpy as np
 
+from l0keras.export.litert.run_tflite import interpreter_class
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.worker import WORKER
 from l0keras.export.litert.worker import WorkerDied
@@ -53,15 +55,19 @@ def measure_latency(
     >>> measure_latency("segment.tflite", sample_shape=(256, 256, 3))
     """
     several = not isinstance(paths, (str, os.PathLike))
-    files = list(paths) if several else [paths]
-    if not files or runs < 1:
-        raise ValueError(
-            "Arguments `paths` and `runs` must name at least one file and one "
-            f"run. Received: paths={paths!r}, runs={runs}"
-        )
+    files = _files(paths) if several else [paths]
+    for name, number, kinds in (
+        ("runs", runs, int),
+        ("max_seconds", max_seconds, (int, float)),
+    ):
+        if not isinstance(number, kinds) or not number > 0:
+            raise ValueError(
+                f"Argument `{name}` must be a number above 0. "
+                f"Received: {name}={number!r}"
+            )
     for path in files:
         # So that these errors are those of this process.
-        _shapes(open_tflite(path, num_threads), sample_shape)
+        _shapes(_opened(path, num_threads), sample_shape)
     try:
         medians = WORKER.run(
             time_files,
@@ -73,6 +79,38 @@ def measure_latency(
             f"LiteRT cannot run one of the files {files}: {error}"
         ) from error
     return medians if several else medians[0]
+
+
+def _files(paths):
+    try:
+        files = list(paths)
+    except TypeError:
+        files = []
+    if not files or not all(isinstance(x, (str, os.PathLike)) for x in files):
+        raise ValueError(
+            "Argument `paths` must be the path of a .tflite file, or a list of "
+            f"at least one. Received: paths={paths!r}"
+        )
+    return files
+
+
+def _opened(path, num_threads):
+    """An interpreter; an error that is about the file names it."""
+    interpreter_class()
+    if not os.path.isfile(path):
+        raise ValueError(
+            "Argument `paths` must name .tflite files. "
+            f"Received: {os.fspath(path)!r}, no such file"
+        )
+    try:
+        return open_tflite(path, num_threads)
+    except (RuntimeError, ValueError) as error:
+        if "`num_threads`" in str(error):
+            raise
+        raise ValueError(
+            "Argument `paths` must name .tflite files. "
+            f"Received: {os.fspath(path)!r} ({error})"
+        ) from error
 
 
 def time_files(
@@ -117,6 +155,16 @@ def _program(path, num_threads, sample_shape):
 def _shapes(interpreter, sample_shape):
     """The shapes of inputs that are not as in the file, by their indices."""
     names = _names(interpreter)
+    if isinstance(sample_shape, dict):
+        known = {
+            names.get(details["index"], details["name"])
+            for details in interpreter.get_input_details()
+        }
+        if unknown := sample_shape.keys() - known:
+            raise ValueError(
+                "Argument `sample_shape` must have names of inputs, of "
+                f"{sorted(known)}. Received: {sorted(map(str, unknown))}"
+            )
     found = {}
     for details in interpreter.get_input_details():
         shape = _sizes(details, names, sample_shape)
@@ -144,14 +192,19 @@ def _sizes(details, names, sample_shape):
     if wanted is None:
         fixed = [1 if size < 0 else size for size in signature[:1]]
         shape = fixed + signature[1:]
-    else:
+    elif isinstance(wanted, (tuple, list)) and all(
+        isinstance(size, numbers.Integral) for size in wanted
+    ):
         shape = [max(signature[0], 1), *map(int, wanted)]
+    else:
+        shape = []
     fits = len(shape) == len(signature) and all(
         size >= 1 and own in (-1, size)
         for own, size in zip(signature[1:], shape[1:])
     )
     if not fits:
         free = ", ".join("any" if n < 0 else str(n) for n in signature[1:])
+        free += "," * (len(signature) == 2)
         raise ValueError(
             "Argument `sample_shape` must give the sizes of one example of "
             f"input '{name}' of shape ({free}): the time depends on them. "

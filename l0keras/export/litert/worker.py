@@ -18,7 +18,14 @@ import threading
 
 # A process that nobody needs for so many seconds gives its memory back.
 _IDLE_SECONDS = 120
-_SERVE = "from l0keras.export.litert.worker import serve; serve()"
+# What this process can import comes last, so that no file of the caller's is
+# taken for a module of Python.
+_SERVE = """
+import sys
+sys.path += [path for path in sys.argv[1:] if path not in sys.path]
+from l0keras.export.litert.worker import serve
+serve()
+"""
 
 
 class WorkerDied(RuntimeError):
@@ -51,9 +58,10 @@ class Worker:
                 return
             self.stop()
             self._errors = tempfile.TemporaryFile()
+            paths = map(os.path.abspath, sys.path)
             self._process = subprocess.Popen(
                 # Without the folder of a script in the path of modules.
-                [sys.executable, "-P", "-c", _SERVE],
+                [sys.executable, "-P", "-c", _SERVE, *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -166,10 +174,8 @@ atexit.register(WORKER.stop)
 
 
 def _environment():
-    paths = [os.path.abspath(path) for path in sys.path]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
         # Two processes do not share the memory of a GPU, and this one has no
         # use for it.
         "CUDA_VISIBLE_DEVICES": "-1",

@@ -4,11 +4,11 @@ import logging
 import os
 import random
 import sys
-import tempfile
 import warnings
 
 import keras
 
+from l0keras.targets.files import guarded_folder
 from l0keras.targets.latency.cache import add_to_cache
 from l0keras.targets.latency.cache import cache_key
 from l0keras.targets.latency.cache import read_cache
@@ -87,7 +87,7 @@ def _timed(jobs, quantization, done):
     """Yields dictionaries of microseconds by name, in batches of files."""
     count, jobs = 0, list(jobs.items())
     while jobs:
-        with tempfile.TemporaryDirectory(prefix="latency-") as folder:
+        with guarded_folder("latency-") as folder:
             content = _file(_nothing, quantization)
             paths, size = {_NOTHING: _written(folder, _NOTHING, content)}, 0
             while jobs and len(paths) < _TURN_FILES and size < _TURN_BYTES:

@@ -48,13 +48,27 @@ def test_free_sizes_take_as_long_as_their_sizes(tmp_path):
     )
     # 225 times the pixels.
     assert large > 10 * small
-    for shape in (None, (8, 8), (8, 8, 4), {"x": (8, 8, 3)}):
+    for shape in (None, (8, 8), (8, 8, 4), {"image": (8, 8)}):
         with pytest.raises(ValueError, match=r"'image' of shape \(any, any, 3"):
             measure_latency(path, sample_shape=shape)
 
 
 @pytest.mark.parametrize(
-    "change", [{"paths": []}, {"runs": 0}, {"num_threads": 0}]
+    "change",
+    [
+        {"paths": []},
+        {"paths": None},
+        {"paths": [3]},
+        {"paths": "/"},
+        {"paths": __file__},
+        {"runs": 0},
+        {"runs": 1.5},
+        {"max_seconds": "1"},
+        {"num_threads": 0},
+        {"sample_shape": 20},
+        {"sample_shape": (20.5,)},
+        {"sample_shape": {"typo": (4,)}},
+    ],
 )
 def test_arguments_are_checked(paths, change):
     (name,) = change

@@ -145,3 +145,14 @@ def test_folders_are_guarded_until_they_are_gone(tmp_path, light):
             light.run(os.abort)
         assert light._guarded == [folder]
     assert not os.path.exists(folder) and light._guarded == []
+
+
+def test_files_of_the_caller_are_no_modules_of_python(tmp_path, monkeypatch):
+    """As in a notebook, whose folder may be in front of all others."""
+    (tmp_path / "queue.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.syspath_prepend(tmp_path)
+    worker = Worker()
+    try:
+        assert worker.run(os.getpid) != os.getpid()
+    finally:
+        worker.stop()
