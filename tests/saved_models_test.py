@@ -109,17 +109,24 @@ def test_the_readme_shows_rows_of_the_comparison():
     shown = [
         line
         for line in readme.splitlines()
-        if re.match(r"\| (dense|pruned|l0)\b", line)
+        if re.match(r"\| (dense|pruned|from scratch|l0)\b", line)
     ]
-    assert len(shown) == 5 and set(shown) <= set(text.splitlines())
+    assert len(shown) == 7 and set(shown) <= set(text.splitlines())
     # The sentence below the picture.
     l0, dense = rows["l0, int8"], rows["dense"]
-    assert round(l0["bytes"] / 1000) == 12 and "has 12 kB" in readme
-    assert f"{dense['bytes'] / 1e6:.1f} MB\nand" in readme
-    faster = dense["latency_us"] / l0["latency_us"]
+    assert round(l0["bytes"] / 1000) == 12 and "has\n12 kB" in readme
+    assert f"of {dense['bytes'] / 1e6:.1f} MB" in readme
+    assert round(dense["params"] / l0["params"], -1) == 70
+    faster = dense["latency_us"] / rows["l0"]["latency_us"]
     assert f"{faster:.1f} times as fast" in readme
-    worse = rows["pruned, int8"]["test_error"] / l0["test_error"]
-    assert round(worse) == 3
+    pruned = rows["pruned, int8"]
+    assert 0 < l0["test_error"] - pruned["test_error"] < 0.1
+    assert f"has {pruned['bytes'] / 1000:.0f} kB" in readme
+    # The sentences below the table.
+    text = page("compare")
+    assert f"has {pruned['bytes'] / l0['bytes']:.0f} times the bytes" in text
+    slower = rows["pruned"]["latency_us"] / rows["l0"]["latency_us"]
+    assert f"{slower:.1f} times as long" in text
 
 
 def test_the_comparison_with_the_best_pruning():
