@@ -7,7 +7,7 @@ from keras import ops
 from l0keras import hard_concrete
 from l0keras.cutting.choose_gates import CostCounter
 from l0keras.cutting.choose_gates import CutCounter
-from l0keras.cutting.choose_gates import choose_gates
+from l0keras.cutting.search import Search
 from l0keras.gates import GateBudget
 from l0keras.gates import gates_of
 from l0keras.gates import hold_gates
@@ -19,9 +19,6 @@ from l0keras.targets import Yardstick
 from l0keras.targets import as_targets
 from l0keras.targets.target import size_text
 
-# What is large enough, as a share of the size that is asked for.
-_ENOUGH = 0.985
-_MOST_CUTS = 10
 # How often vectors of gates stop growing, for times that grow in steps.
 _MOST_STEPS = 4
 # Points of the distribution by which the mean of a gate is taken.
@@ -267,76 +264,19 @@ class _Cutter:
         """The gates of the largest model that is found within the targets."""
         limits = np.array([one.at_most for one in self._targets], float)
         timed = any(one.of == "latency" for one in self._targets)
-        known, allowed, scale = {}, self._allowed, 1.0
-        best, most = None, 0.0
-        for _ in range(_MOST_STEPS if timed else 1):
-            fits, above, scale = self._search(
-                counter, limits, allowed, scale, known
-            )
-            for kept, share in known.values():
-                if most < share <= 1:
-                    best, most = kept, share
-            if best is None:
-                best = self._protected()
-                if not timed:
-                    self._refuse(self.sizes(self.strip(best)))
-                _warn(self._targets, self.sizes(self.strip(best)))
-                break
-            if most >= _ENOUGH or fits is None or above is None:
-                break
-            # LiteRT computes channels in blocks: one more may take half as
-            # long again, and the next ones nothing. Vectors that would begin
-            # a block grow no further, so that the others fill the room.
-            blocked = self._vectors_with(above & ~fits)
-            allowed = allowed & (fits | ~blocked)
-        return best
-
-    def _search(self, counter, limits, allowed, scale, known):
-        """Moves the limits until the cut model is as large as it may be.
-
-        What a counter says and what is left of a cut model may differ.
-
-        Args:
-            counter, limits, allowed: as in `choose_gates`.
-            scale: what the limits are multiplied by first.
-            known: a dictionary from choices, as bytes, to pairs of a choice
-                and its size as a share of the limits. New ones are added.
-
-        Returns:
-            The choice that fits at the largest limits, the one that does not
-            at the smallest, and the factor of the former. Each choice may be
-            `None`.
-        """
-        low, high, fits, above = 0.0, np.inf, None, None
-        for _ in range(_MOST_CUTS):
-            kept = choose_gates(
-                *(self._scores, self._protected(), allowed),
-                *(counter, limits * scale),
-            )
-            if kept is None:
-                low, scale = scale, (2 * scale if high == np.inf else high)
-                if scale == low or scale > 100:
-                    break
-                continue
-            # Limits that are close to each other often leave the same gates.
-            key = kept.tobytes()
-            if key not in known:
-                sizes = np.array(self.sizes(self.strip(kept)), float)
-                known[key] = kept, np.max(sizes / limits)
-            _, share = known[key]
-            if share <= 1:
-                low, fits = scale, kept
-                if share >= _ENOUGH or np.all(kept[allowed]):
-                    break
-            else:
-                high, above = scale, kept
-            middle = scale / share
-            if not low < middle < high:
-                middle = (low + high) / 2
-            if abs(middle - scale) < 1e-4 * scale:
-                break
-            scale = middle
-        return fits, above, low
+        protected = self._protected()
+        search = Search(
+            *(self._scores, protected, counter, limits, self._sizes),
+            lambda kept: np.max(self.sizes(self.strip(kept)) / limits),
+        )
+        best = search.find(self._allowed, _MOST_STEPS if timed else 1)
+        if best is not None:
+            return best
+        smallest = self.sizes(self.strip(protected))
+        if not timed:
+            self._refuse(smallest)
+        _warn(self._targets, smallest)
+        return protected
 
     def check_reachable(self):
         """Raises a `ValueError` if the smallest model takes too long."""
@@ -354,11 +294,6 @@ class _Cutter:
             f"Received: {self._targets}. The smallest is "
             f"{_texts(self._targets, smallest)}"
         )
-
-    def _vectors_with(self, gates):
-        """All gates of the vectors that have one of these."""
-        vector = np.repeat(np.arange(len(self._sizes)), self._sizes)
-        return np.isin(vector, vector[gates])
 
     def _protected(self):
         protected = np.zeros(len(self._scores), bool)
