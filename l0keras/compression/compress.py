@@ -21,8 +21,7 @@ from l0keras.compression.training_data import TrainingData
 from l0keras.cutting.cut import check_reachable
 from l0keras.cutting.cut import cut_to
 from l0keras.cutting.cut import kept_gates
-from l0keras.graph.builder import Builder
-from l0keras.graph.trace import trace
+from l0keras.graph.builder import functional_copy
 from l0keras.placement.sparsify import sparsify
 from l0keras.reporting.report import report
 from l0keras.shrinking.shrinking import Shrinking
@@ -181,7 +180,7 @@ def compress(
     )
     sizes = Sizes(targets, dense, gated, examples)
     widths = {"min_units": min_units, "round_to": round_to}
-    check_reachable(gated, examples, yardsticks=sizes.latencies, **widths)
+    check_reachable(gated, examples, yardsticks=sizes.yardsticks, **widths)
     taught = {"share": teacher_share, "temperature": temperature}
     backup = Backup(
         backup_dir,
@@ -238,7 +237,7 @@ def compress(
     kept = backup.load_cut(gated)
     if kept is None:
         kept = kept_gates(
-            *(gated, None, examples), yardsticks=sizes.latencies, **widths
+            *(gated, None, examples), yardsticks=sizes.yardsticks, **widths
         )
         backup.save_cut(gated, kept)
     expected = sizes.expected(gated)
@@ -323,4 +322,4 @@ def _copy(model):
     with warnings.catch_warnings():
         # `sparsify` will say the same of its own copy.
         warnings.simplefilter("ignore")
-        return Builder(trace(model, baked=False)).model()
+        return functional_copy(model)

@@ -24,10 +24,7 @@ def examples_for(targets, data):
         data: the `TrainingData`, for ranges of integer files and for the
             sizes of examples that are timed.
     """
-    if any(
-        one.quantization in ("int8", "int16x8") or one.of == "latency"
-        for one in targets
-    ):
+    if any(one.needs_ranges or one.of == "latency" for one in targets):
         return _examples(data)
     return None
 
@@ -42,7 +39,7 @@ class Sizes:
         examples: see `examples_for`.
 
     Attributes:
-        latencies: the `Yardstick`s of latencies, by `Target.about`.
+        yardsticks: a `Yardstick` for each target, by `Target.about`.
     """
 
     def __init__(self, targets, dense, gated, examples):
@@ -54,20 +51,15 @@ class Sizes:
         }
         # One row for each target, or for each of its layers: the target as
         # it was given and as budgets have it, the layer and its size.
-        self._rows, self._yardsticks = [], {}
+        self._rows, self.yardsticks = [], {}
         for target in targets:
             size = known.get(target.about)
             yardstick = Yardstick(target, dense, size, examples)
-            self._yardsticks[target] = yardstick
+            self.yardsticks[target.about] = yardstick
             found = yardstick.size
             layers = found if target.each else [None]
             for layer, (one, size) in zip(layers, target.absolute(found)):
                 self._rows.append((target, one, layer, size))
-        self.latencies = {
-            target.about: yardstick
-            for target, yardstick in self._yardsticks.items()
-            if target.of == "latency"
-        }
 
     def expected(self, gated):
         """The expected sizes of a model with gates.
@@ -84,14 +76,15 @@ class Sizes:
     def reached(self, small):
         """The sizes of the small model, a list of numbers."""
         found = {
-            target: yardstick.size_of(small)
-            for target, yardstick in self._yardsticks.items()
+            about: yardstick.size_of(small)
+            for about, yardstick in self.yardsticks.items()
         }
-        return [
+        sizes = []
+        for target, _, layer, _ in self._rows:
+            size = found[target.about]
             # A layer that is gone has none.
-            found[target].get(layer, 0) if target.each else found[target]
-            for target, _, layer, _ in self._rows
-        ]
+            sizes.append(size.get(layer, 0) if target.each else size)
+        return sizes
 
     def text(self, sizes):
         """Sizes as shares of the dense model's, in a few words."""

@@ -88,10 +88,10 @@ def kept_gates(
 
     Args:
         gated, target, representative_data, min_units, round_to: as in `cut`.
-        yardsticks: the `Yardstick`s that latencies are measured with, by
-            `Target.about`, after `check_reachable`: a time that cannot be
-            reached any more then gives the smallest model and a warning.
-            `None` for ones of `gated` with all gates open.
+        yardsticks: the `Yardstick`s to measure with, by `Target.about`, after
+            `check_reachable`: a time that cannot be reached any more then
+            gives the smallest model and a warning. `None` for ones of `gated`
+            with all gates open.
 
     Returns:
         A boolean array for all gates of the model, for `cut_to`.

@@ -311,3 +311,12 @@ def _copy(operation, name):
         vars(operation), name=name, _inbound_nodes=[], _outbound_nodes=[]
     )
     return copy
+
+
+def functional_copy(model):
+    """A functional model with the variables' values and layers of another.
+
+    Args:
+        model: a built `keras.Model`, also one with a `call` of its own.
+    """
+    return Builder(trace(model, baked=False)).model()

@@ -5,9 +5,8 @@ import tempfile
 
 import keras
 
-from l0keras.graph.builder import Builder
+from l0keras.graph.builder import functional_copy
 from l0keras.graph.opening.may_open import is_functional
-from l0keras.graph.trace import trace
 from l0keras.targets.latency.timing import timed
 
 
@@ -22,7 +21,6 @@ class Files:
 
     def __init__(self, target, model, representative_data=None):
         # Counting takes neither TensorFlow nor LiteRT.
-        from l0keras.export import QUANTIZATIONS
         from l0keras.export import sample_shapes
 
         self._target = target
@@ -31,8 +29,7 @@ class Files:
             model = _functional(model)
             self._shapes = sample_shapes(model, representative_data)
         # Where no ranges are needed, data would make another file.
-        self._needs_data = QUANTIZATIONS[target.quantization].needs_data
-        self._data = representative_data if self._needs_data else None
+        self._data = representative_data if target.needs_ranges else None
 
     def content(self, model):
         """The bytes of a model's file, which is not compared with it."""
@@ -40,7 +37,7 @@ class Files:
         from l0keras.export import random_inputs
 
         model, data = _functional(model), self._data
-        if self._needs_data and data is None:
+        if self._target.needs_ranges and data is None:
             data = random_inputs(model.inputs, examples=32)
         with guarded_folder("size-") as folder:
             path = os.path.join(folder, "model.tflite")
@@ -77,4 +74,4 @@ def _functional(model):
     """The model, or for one with a `call` of its own a functional copy."""
     if not isinstance(model, keras.Model) or is_functional(model):
         return model
-    return Builder(trace(model, baked=False)).model()
+    return functional_copy(model)

@@ -111,6 +111,16 @@ class Target:
         """All but the number: two targets about the same contradict."""
         return self.of, self.where, self.each, self.quantization
 
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether the file chooses ranges of tensors by examples."""
+        if self.of not in OF_FILES:
+            return False
+        # Training needs targets, but no files.
+        from l0keras.export import QUANTIZATIONS
+
+        return QUANTIZATIONS[self.quantization].needs_data
+
     def limit(self, dense: float) -> float:
         """The largest size that reaches the target.
 

@@ -243,12 +243,11 @@ def main():
             f"Received: no {missing()} on PATH"
         )
     web_demo.fill(FLAGS.workdir)
-    if not FLAGS.save_to:
-        print(table(measure(FLAGS.workdir)))
-        return
-    folder = pathlib.Path(FLAGS.save_to)
-    folder.mkdir(parents=True, exist_ok=True)
-    results = measure(FLAGS.workdir, folder / PICTURE)
+    picture = None
+    if FLAGS.save_to:
+        os.makedirs(FLAGS.save_to, exist_ok=True)
+        picture = os.path.join(FLAGS.save_to, PICTURE)
+    results = measure(FLAGS.workdir, picture)
     program.show_results(results, table(results))
 
 

@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 
-from l0keras.export.litert.run_tflite import interpreter_class
 from l0keras.export.litert.run_tflite import open_tflite
 from l0keras.export.litert.worker import WORKER
 from l0keras.export.litert.worker import WorkerDied
@@ -67,7 +66,8 @@ def measure_latency(
             )
     for path in files:
         # So that these errors are those of this process.
-        _shapes(_opened(path, num_threads), sample_shape)
+        interpreter = open_tflite(path, num_threads, argument="paths")
+        _shapes(interpreter, sample_shape)
     try:
         medians = WORKER.run(
             time_files,
@@ -92,25 +92,6 @@ def _files(paths):
             f"at least one. Received: paths={paths!r}"
         )
     return files
-
-
-def _opened(path, num_threads):
-    """An interpreter; an error that is about the file names it."""
-    interpreter_class()
-    if not os.path.isfile(path):
-        raise ValueError(
-            "Argument `paths` must name .tflite files. "
-            f"Received: {os.fspath(path)!r}, no such file"
-        )
-    try:
-        return open_tflite(path, num_threads)
-    except (RuntimeError, ValueError) as error:
-        if "`num_threads`" in str(error):
-            raise
-        raise ValueError(
-            "Argument `paths` must name .tflite files. "
-            f"Received: {os.fspath(path)!r} ({error})"
-        ) from error
 
 
 def time_files(

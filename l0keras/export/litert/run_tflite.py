@@ -141,7 +141,9 @@ def _check(inputs, details):
             )
 
 
-def open_tflite(file, num_threads=1, delegates=True, preserve=False):
+def open_tflite(
+    file, num_threads=1, delegates=True, preserve=False, argument="path"
+):
     """Opens a LiteRT file in an `ai_edge_litert` interpreter.
 
     Args:
@@ -150,10 +152,12 @@ def open_tflite(file, num_threads=1, delegates=True, preserve=False):
         delegates: whether to use delegates, which put their own operations in
             the place of several of the file.
         preserve: whether all tensors can be read after a run.
+        argument: the name that the caller's argument has in errors.
 
     Raises:
         ImportError: ai-edge-litert is not installed.
-        ValueError: the file does not exist, or `num_threads` is below 1.
+        ValueError: the file does not exist or is not one of LiteRT, or
+            `num_threads` is below 1.
     """
     if not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(
@@ -176,10 +180,16 @@ def open_tflite(file, num_threads=1, delegates=True, preserve=False):
     path = os.fspath(file)
     if not os.path.isfile(path):
         raise ValueError(
-            "Argument `path` must be the path of a .tflite file. "
+            f"Argument `{argument}` must be the path of a .tflite file. "
             f"Received: {path!r}, no such file"
         )
-    return Interpreter(model_path=path, **settings)
+    try:
+        return Interpreter(model_path=path, **settings)
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `{argument}` must be the path of a .tflite file. "
+            f"Received: {path!r} ({error})"
+        ) from error
 
 
 def interpreter_class():
