@@ -58,7 +58,7 @@ def test_the_version_has_one_source():
 
 
 def test_no_package_bears_the_name_of_a_public_function():
-    import l0keras.export.litert.export_tflite as export_tflite
+    import l0keras.export.tflite as tflite
     import l0keras.placement.sparsify as sparsify
     import l0keras.reporting.report as report
     import l0keras.stripping.plan as plan
@@ -68,7 +68,7 @@ def test_no_package_bears_the_name_of_a_public_function():
     assert sparsify.sparsify is l0keras.sparsify
     assert strip.strip is l0keras.strip
     assert callable(plan.plan)
-    assert callable(export_tflite.export_tflite)
+    assert callable(tflite.export_tflite)
     for name in l0keras.__all__:
         if callable(getattr(l0keras, name)):
             assert not (ROOT / "l0keras" / name).exists()

@@ -7,8 +7,6 @@ from l0keras.export.bridge.to_tf_keras import to_tf_keras
 from l0keras.export.litert.compare import ROUNDING
 from l0keras.export.litert.compare import ROUNDING_FACTOR
 from l0keras.export.litert.compare import random_inputs
-from l0keras.export.litert.export_tflite import TFLiteFile
-from l0keras.export.litert.export_tflite import export_tflite
 from l0keras.export.litert.measure_latency import measure_latency
 from l0keras.export.litert.precision import Precision
 from l0keras.export.litert.quantization import QUANTIZATIONS
@@ -19,6 +17,8 @@ from l0keras.export.litert.run_tflite import run_tflite
 from l0keras.export.litert.signature import signature
 from l0keras.export.micro.c_array import write_c_array
 from l0keras.export.micro.micro_file import MicroFile
+from l0keras.export.tflite import TFLiteFile
+from l0keras.export.tflite import export_tflite
 
 __all__ = [
     "MicroFile",

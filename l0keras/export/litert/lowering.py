@@ -9,10 +9,10 @@ from l0keras.export.litert.attributes import attributes
 from l0keras.export.litert.functions import functions
 from l0keras.export.litert.integer_forms import integer_forms
 from l0keras.export.litert.loops import inner_loop
+from l0keras.export.litert.micro_forms import micro_forms
 from l0keras.export.litert.pooling import pool_3d
 from l0keras.export.litert.quantization import QUANTIZATIONS
-from l0keras.export.micro.forms import micro_forms
-from l0keras.export.micro.selections import selections
+from l0keras.export.litert.selections import selections
 
 
 def lowered(model, quantization=None, target=None):

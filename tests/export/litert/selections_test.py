@@ -5,8 +5,8 @@ from keras import layers
 from keras import ops
 
 import l0keras
+from l0keras.export.litert.selections import selections
 from l0keras.export.litert.source import KerasSource
-from l0keras.export.micro.selections import selections
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("LiteRT files need TensorFlow", allow_module_level=True)
