@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import warnings
+import zipfile
 
 import keras
 
@@ -103,6 +104,12 @@ def _current_folder_first(folder=None):
 
 def _explained(error, path, name):
     text = str(error)
+    # Keras says of it that there is no file.
+    if path.endswith(".keras") and not zipfile.is_zipfile(path):
+        return (
+            f"Argument `{name}` must be a model that Keras can load, a whole "
+            f"zip archive. Received: {name}={path}, which is none"
+        )
     unknown = re.search(r"Could not locate (\w+) '([^']+)'", text)
     if unknown:
         return (

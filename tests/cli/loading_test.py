@@ -1,6 +1,7 @@
 import os
 import sys
 import types
+import zipfile
 
 import keras
 import numpy as np
@@ -68,5 +69,9 @@ def test_damaged_files():
     model.save("m.keras")
     with open("m.keras", "rb+") as file:
         file.truncate(os.path.getsize("m.keras") // 2)
-    with pytest.raises(ValueError, match="`OTHER` must be a model that Keras"):
+    with pytest.raises(ValueError, match="`OTHER`.* a whole zip archive"):
+        load("m.keras", flags(), "OTHER")
+    with zipfile.ZipFile("m.keras", "w") as archive:
+        archive.writestr("config.json", "{")
+    with pytest.raises(ValueError, match="`OTHER` must be a model .*Error:"):
         load("m.keras", flags(), "OTHER")

@@ -60,7 +60,8 @@ def test_report(here, capsys):
     assert capsys.readouterr().out == alone
     with open("r.json") as file:
         assert json.load(file)["architecture"]
-    assert "swapped" in failure(capsys, "report", small, gated)
+    error = failure(capsys, "report", small, gated)
+    assert "swapped" in error and "`OTHER` must" in error
     error = failure(capsys, "report", gated, "none.keras")
     assert "`OTHER` must be a file that exists" in error
 

@@ -21,7 +21,12 @@ def run(values):
         after = strip(before)
     else:
         after = load(values.other, values, "OTHER")
-    text = report(before, after)
-    print(text)
+    try:
+        found = report(before, after)
+    except ValueError as error:
+        # The function has other names for its arguments.
+        text = str(error).replace("`before`", "`MODEL`")
+        raise ValueError(text.replace("`after`", "`OTHER`")) from error
+    print(found)
     if values.report is not None:
-        save_json(text.to_dict(), values.report)
+        save_json(found.to_dict(), values.report)
