@@ -17,6 +17,8 @@ from l0keras.graph.opening.calls import training_of
 from l0keras.graph.opening.closed import Closed
 from l0keras.graph.opening.lifting import own_variables
 from l0keras.graph.opening.lifting import shared_variables
+from l0keras.graph.opening.masks import lost_masks
+from l0keras.graph.opening.masks import reader_of_masks
 from l0keras.graph.opening.may_open import does_nothing
 from l0keras.graph.opening.may_open import is_functional
 from l0keras.graph.opening.may_open import may_open
@@ -174,7 +176,7 @@ class _Tracer:
                 given = self.value(call.input_tensors[0])
                 self.values[id(call.outputs[0])] = given
                 continue
-            inner = self._opened(call, source)
+            inner = self._opened(call, source, inside)
             if inner is None:
                 self._add(call, source, prefix)
                 continue
@@ -189,8 +191,14 @@ class _Tracer:
                     # Outside sizes are known that are not inside.
                     value.tensor = tensor
 
-    def _opened(self, call, source):
-        """The inside of a layer that can be opened, else `None`."""
+    def _opened(self, call, source, around):
+        """The inside of a layer that can be opened, else `None`.
+
+        Args:
+            call: where the layer is called.
+            source: the layer.
+            around: the `Inside` that the call is in.
+        """
         if not self.opened:
             return None
         inner = self._nested(call, source)
@@ -204,7 +212,15 @@ class _Tracer:
             return inside
         try:
             # Where more is known of sizes here than there, it is used.
-            return open_call(call)
+            found = open_call(call)
+            lost = lost_masks(call, found)
+            reader = lost and reader_of_masks(lost, around, open_call)
+            if reader:
+                raise Closed(
+                    f"hands on a mask that {reader} goes by, and the ops "
+                    "inside would end it"
+                )
+            return found
         except Closed as reason:
             self.closed[id(source)] = str(reason)
             return inside

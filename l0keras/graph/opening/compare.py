@@ -14,6 +14,7 @@ from l0keras.graph.opening.closed import message
 from l0keras.graph.opening.inputs import arguments_of
 from l0keras.graph.opening.inputs import known_sizes
 from l0keras.graph.opening.inputs import random_arrays
+from l0keras.graph.opening.may_open import is_functional
 
 # The sizes that are tried where a shape leaves them free.
 _SIZES = (8, 32, 5)
@@ -27,7 +28,10 @@ def check_outputs(call, outputs):
     for own, outer in zip(outputs, call.outputs):
         if own.dtype != outer.dtype:
             raise Closed("returns another dtype than it has in the model")
-        if get_keras_mask(own) is not None and get_keras_mask(outer) is None:
+        if get_keras_mask(own) is None or get_keras_mask(outer) is not None:
+            continue
+        # Of models Keras does not tell that they hand on masks.
+        if not is_functional(call.operation):
             raise Closed("ends the mask of its input")
 
 
@@ -98,21 +102,30 @@ def _outputs_of_both(
     """Pairs of outputs of a layer and of its inside, for random inputs."""
     arrays = random_arrays(fresh, size, known_sizes(layer), batch, unlike)
     masks = {id(tensor): arrays[key] for key, tensor in fresh.items()}
-    for key, tensor in fresh.items():
-        mask = get_keras_mask(tensor)
-        if mask is not None:
-            set_keras_mask(arrays[key], masks[id(mask)])
     args, kwargs = arguments_of(
         copy, call, lambda tensor: arrays[id(tensor)], False
     )
+
+    def outputs_of(layer, *args, **kwargs):
+        # Attention takes masks off its inputs.
+        for key, tensor in fresh.items():
+            mask = get_keras_mask(tensor)
+            if mask is not None:
+                set_keras_mask(arrays[key], masks[id(mask)])
+        return keras.tree.flatten(layer(*args, **kwargs))
+
     # What the layer may write to its variables goes nowhere.
     with keras.StatelessScope(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = keras.tree.flatten(copy(*args, **kwargs))
-        got = keras.tree.flatten(inside(list(arrays.values()), training=False))
-    # Those that are only handed on are known outside.
+        expected = outputs_of(copy, *args, **kwargs)
+        got = outputs_of(inside, list(arrays.values()), training=False)
+    # Those that are only handed on, or that Keras tells, are known outside.
+    told = [get_keras_mask(t) is not None for t in getattr(call, "outputs", ())]
     for tensor in [*expected, *got]:
         if any(get_keras_mask(tensor) is array for array in masks.values()):
+            set_keras_mask(tensor, None)
+    for tensor, own, is_told in zip(expected, got, told):
+        if is_told and get_keras_mask(own) is None:
             set_keras_mask(tensor, None)
     return zip(expected, got, strict=True)
 

@@ -521,6 +521,106 @@ def test_a_mask_that_is_handed_on_is_no_reason_to_stay():
     l0keras.strip(model)
 
 
+class HandsOn(layers.Layer):
+    """Of ops, so that in a graph the mask of its input ends."""
+
+    def __init__(self, computes=False):
+        super().__init__()
+        self.supports_masking = True
+        self.inner = layers.Dense(8, activation="relu")
+        self.computes = computes
+
+    def call(self, x, mask=None):
+        x = ops.one_hot(x, 8) if self.computes else x
+        return x + self.inner(x)
+
+    def compute_mask(self, x, mask=None):
+        return ops.not_equal(x, 0) if self.computes else mask
+
+
+class TakesMask(layers.Layer):
+    def __init__(self, attends=False):
+        super().__init__()
+        self.supports_masking = True
+        self.inner = layers.Dense(8, activation="relu")
+        self.attention = layers.MultiHeadAttention(2, 4) if attends else None
+
+    def call(self, x, mask=None):
+        if self.attention is not None:
+            return self.inner(self.attention(x, x))
+        return self.inner(x * ops.cast(mask, x.dtype)[..., None])
+
+
+def _pairs(layer):
+    return lambda x: layer([x, layers.Dense(8)(x)])
+
+
+@pytest.mark.parametrize("computes", [False, True])
+@pytest.mark.parametrize(
+    ("after", "reader"),
+    [
+        (lambda x: layers.LSTM(3)(x), None),
+        (lambda x: layers.GlobalAveragePooling1D()(TakesMask()(x)), None),
+        (lambda x: layers.Dense(3)(ops.mean(x, 1)), None),
+        (lambda x: layers.Flatten()(layers.Dense(3)(x)), None),
+        (lambda x: layers.Dense(3)(x), "the loss"),
+        (lambda x: layers.Flatten()(_pairs(layers.Attention())(x)), "atte"),
+        (lambda x: layers.Flatten()(_pairs(layers.Multiply())(x)), "multip"),
+        (
+            lambda x: layers.Flatten()(
+                layers.MultiHeadAttention(2, 4)(layers.Dropout(0.2)(x), x)
+            ),
+            "multi_head",
+        ),
+        (lambda x: layers.Flatten()(TakesMask(attends=True)(x)), "multi_head"),
+        (
+            lambda x: layers.LSTM(3)(
+                keras.Sequential([keras.Input((5, 8)), layers.Dense(3)])(x)
+            ),
+            "lstm",
+        ),
+        (
+            lambda x: keras.Sequential(
+                [keras.Input((5, 8)), layers.Dense(3), layers.LSTM(3)]
+            )(x),
+            "lstm",
+        ),
+    ],
+)
+def test_masks_that_are_read_go_on(after, reader, computes):
+    inputs = keras.Input((5,), dtype="int32")
+    x = inputs
+    if not computes:
+        x = layers.Embedding(7, 8, mask_zero=True)(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = keras.Model(inputs, after(HandsOn(computes)(x)))
+        reasons = closed_reasons(model)
+        copy = l0keras.strip(model)
+        x = np.array([[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]])
+        both = model(x), copy(x)
+    found = [reason for reason in reasons if "hands on a mask" in reason]
+    assert len(found) == (reader is not None)
+    assert all(f"{reader}" in reason for reason in found)
+    masks = [get_keras_mask(outputs) for outputs in both]
+    assert (masks[0] is None) == (masks[1] is None)
+    np.testing.assert_allclose(*map(checks.to_numpy, both), atol=1e-5)
+
+
+def test_layers_hand_on_masks_when_opened():
+    class Adds(HandsOn):
+        def call(self, x, mask=None):
+            return layers.Add()([x, self.inner(x)])
+
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(7, 8, mask_zero=True)(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(Adds()(x)))
+    assert closed_reasons(model) == []
+    x = np.array([[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]])
+    masks = [get_keras_mask(m(x)) for m in (model, l0keras.strip(model))]
+    np.testing.assert_array_equal(*map(checks.to_numpy, masks))
+
+
 def test_a_mask_that_ends_inside_does_so_still():
     class Pooled(layers.Layer):
         def __init__(self):
