@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import re
 
@@ -15,10 +16,12 @@ from l0keras.graph.opening.calls import Inside
 from l0keras.graph.opening.calls import calls_between
 from l0keras.graph.opening.calls import training_of
 from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.inputs import riding_masks
 from l0keras.graph.opening.lifting import own_variables
 from l0keras.graph.opening.lifting import shared_variables
 from l0keras.graph.opening.masks import lost_masks
 from l0keras.graph.opening.masks import reader_of_masks
+from l0keras.graph.opening.masks import takes_masks_off
 from l0keras.graph.opening.may_open import does_nothing
 from l0keras.graph.opening.may_open import is_functional
 from l0keras.graph.opening.may_open import may_open
@@ -161,10 +164,20 @@ class _Tracer:
     def inside(self, inputs, outputs):
         """What is between the inputs and outputs of a functional model."""
         given, outputs = map(keras.tree.flatten, (inputs, outputs))
-        calls = calls_between(
-            given, outputs, lambda call: self.arguments_of(call).keras_tensors
-        )
+        try:
+            calls = calls_between(given, outputs, self._to_open)
+        except Closed:
+            # A mask was made before the inputs of the model.
+            calls = calls_between(given, outputs, self._given)
         return Inside(given, outputs, calls)
+
+    def _given(self, call):
+        return self.arguments_of(call).keras_tensors
+
+    def _to_open(self, call):
+        if self.opened and may_open(call.operation):
+            return [*self._given(call), *riding_masks(call)]
+        return self._given(call)
 
     def enter(self, inside, inputs, prefix=""):
         """Adds the nodes of a model or layer, called on values."""
@@ -183,7 +196,9 @@ class _Tracer:
             outer = prefix
             if source is call.operation:
                 outer = prefix + call.operation.name + "_"
-            tensors = self.arguments_of(call).keras_tensors
+            tensors = self._given(call)
+            if len(inner.inputs) > len(tensors):
+                tensors = [*tensors, *riding_masks(call)]
             self.enter(inner, list(map(self.value, tensors)), outer)
             for tensor, result in zip(call.outputs, inner.outputs, strict=True):
                 value = self.values[id(tensor)] = self.value(result)
@@ -211,16 +226,23 @@ class _Tracer:
             self.closed[id(source)] = "has a variable of another layer, too"
             return inside
         try:
+            if any(id(mask) not in self.values for mask in riding_masks(call)):
+                raise Closed("its input carries a mask from outside")
             # Where more is known of sizes here than there, it is used.
             found = open_call(call)
             lost = lost_masks(call, found)
             reader = lost and reader_of_masks(lost, around, open_call)
-            if reader:
-                raise Closed(
-                    f"hands on a mask that {reader} goes by, and the ops "
-                    "inside would end it"
-                )
-            return found
+            if not reader:
+                return found
+            if not takes_masks_off(source):
+                with contextlib.suppress(Closed):
+                    found = open_call(call, hands_on=True)
+                    if not lost_masks(call, found):
+                        return found
+            raise Closed(
+                f"hands on a mask that {reader} goes by, and the ops inside "
+                "would end it"
+            )
         except Closed as reason:
             self.closed[id(source)] = str(reason)
             return inside
@@ -269,7 +291,7 @@ class _Tracer:
 
     def _operation(self, call, source, prefix):
         name = source.name
-        if isinstance(call, Call) and not isinstance(source, keras.Layer):
+        if isinstance(call, Call) and call.made:
             # Keras counts up the names of what was traced just now.
             name = re.sub(r"_\d+$", "", name)
         if name in self.taken or (prefix and name in self.names):

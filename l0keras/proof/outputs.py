@@ -5,6 +5,7 @@ import random
 
 import keras
 import numpy as np
+from keras.src.backend import get_keras_mask
 
 from l0keras.graph.trace import trace
 
@@ -62,10 +63,24 @@ def _restore(container, content):
     (kind.extend if kind is list else kind.update)(container, content)
 
 
+class Outputs(list):
+    """The outputs of a model as numpy arrays.
+
+    Attributes:
+        masked: for each of them whether a mask rides on it, by which Keras
+            leaves positions out of the loss.
+    """
+
+    def __init__(self, tensors):
+        tensors = [x for x in keras.tree.flatten(tensors) if x is not None]
+        super().__init__(map(to_array, tensors))
+        self.masked = [get_keras_mask(x) is not None for x in tensors]
+
+
 def run(model, inputs, scope=None):
-    """The outputs of a model at test time, a list of numpy arrays."""
+    """The `Outputs` of a model at test time."""
     with scope or fresh_scope(model):
-        return to_arrays(model(inputs, training=False))
+        return Outputs(model(inputs, training=False))
 
 
 def fresh_scope(model, values=()):

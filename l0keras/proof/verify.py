@@ -1,4 +1,5 @@
 import logging
+import warnings
 
 import numpy as np
 
@@ -34,6 +35,9 @@ def verify(model, result, name):
         result: a model with the same inputs, whose outputs should be equal.
         name: the function that made it, for messages.
 
+    Warns:
+        UserWarning: a mask rides on an output of one of them alone.
+
     Raises:
         RuntimeError: outputs differ. The message names the first layer that
             does.
@@ -62,6 +66,7 @@ def verify(model, result, name):
             ) from error
         wrong = _wrong(model, result, inputs, arrays, expected, got, name)
         if not wrong:
+            _warn_of_masks(model, expected, got, name)
             return
         arguments = {**arguments, "examples": _EXAMPLES_TO_SEARCH}
         index, share, allowed = wrong
@@ -135,6 +140,18 @@ def _wrong(model, result, inputs, arrays, expected, got, name):
         return None
     index = max(suspects, key=lambda i: shares[i])
     return index, shares[index], allowed[index]
+
+
+def _warn_of_masks(model, expected, got, name):
+    for index, pair in enumerate(zip(expected.masked, got.masked)):
+        if pair[0] != pair[1]:
+            had, has = ("a mask" if masked else "no mask" for masked in pair)
+            warnings.warn(
+                f"Output {index} of model '{model.name}' carries {had}, and "
+                f"that of the model which `{name}` made {has}. By it Keras "
+                "leaves positions out of the loss, as by a `sample_weight`.",
+                stacklevel=4,
+            )
 
 
 def _log_not_finite(model, expected, name):

@@ -203,6 +203,20 @@ def test_masked_steps_are_among_the_inputs():
         verify(model, bare, "strip")
 
 
+def test_masks_of_outputs_are_compared():
+    inputs = keras.Input((4,), dtype="int32")
+    x = keras.layers.Embedding(5, 3, mask_zero=True)(inputs)
+    masked = keras.Model(inputs, keras.layers.Dense(2)(x))
+    plain = keras.Model(inputs, masked.layers[2](x + 0))
+    verify(masked, masked, "strip")
+    for pair, words in (
+        ((masked, plain), "carries a mask, and .* made no mask"),
+        ((plain, masked), "carries no mask, and .* made a mask"),
+    ):
+        with pytest.warns(UserWarning, match=words):
+            verify(*pair, "strip")
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_integers_stay_within_embeddings(dtype):
     inputs = keras.Input((None,), dtype=dtype)

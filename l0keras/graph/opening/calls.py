@@ -2,6 +2,7 @@
 
 import inspect
 
+import keras
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.graph.opening.closed import Closed
@@ -12,13 +13,14 @@ class Call:
 
     Attributes:
         operation: the layer of the caller's model, or an op.
+        made: whether the call made the operation.
         arguments: the `SymbolicArguments`, without `None` for masks and for
             `training`, which would hide those from outside, and without
             `None` where that is the default.
         input_tensors, outputs: lists of `KerasTensor`.
     """
 
-    def __init__(self, node, operation, training):
+    def __init__(self, node, operation, training, made=False):
         kwargs = {
             key: value
             for key, value in node.arguments.kwargs.items()
@@ -28,6 +30,7 @@ class Call:
         if training is not None:
             kwargs["training"] = training
         self.operation = operation
+        self.made = made or not isinstance(operation, keras.Layer)
         self.arguments = SymbolicArguments(*node.arguments.args, **kwargs)
         self.input_tensors = self.arguments.keras_tensors
         self.outputs = node.outputs

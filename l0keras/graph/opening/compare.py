@@ -1,5 +1,6 @@
 """Refuses an inside that computes something else than its layer."""
 
+import functools
 import itertools
 import warnings
 
@@ -44,40 +45,49 @@ def _alike(tensors, others):
     )
 
 
-def compare(layer, copy, call, fresh, outputs):
-    """Refuses an inside that computes something else than the layer."""
+def compare(layer, copy, call, fresh, outputs, hands_on=False):
+    """Refuses an inside that computes something else than the layer.
+
+    Args:
+        layer: the layer.
+        copy: a copy of it.
+        call: its call.
+        fresh: the inputs of its inside, by the ids of the call's tensors.
+        outputs: the outputs of its inside.
+        hands_on: whether these must carry the masks of the layer's outputs.
+    """
     try:
         inside = keras.Model(list(fresh.values()), outputs)
     except Exception as error:
         raise Closed(message(error)) from error
+    both = functools.partial(
+        _outputs_of_both, layer, copy, inside, call, fresh, hands_on
+    )
     reasons = []
     for size in _SIZES:
         try:
             # Of two numbers of examples, so that none is taken for granted.
-            pairs = [
-                _outputs_of_both(layer, copy, inside, call, fresh, size, batch)
-                for batch in (2, 5)
-            ]
+            pairs = [both(size, batch) for batch in (2, 5)]
         except Exception as error:
             reasons.append(message(error))
             continue
         for expected, got in itertools.chain.from_iterable(pairs):
             _check_equal(expected, got)
-        _check_other_sizes(layer, copy, inside, call, fresh, size)
+        _check_other_sizes(layer, copy, call, fresh, size, both)
         return
     raise CannotRun(f"cannot be run on random inputs ({reasons[0]})")
 
 
-def _check_other_sizes(layer, copy, inside, call, fresh, size):
+def _check_other_sizes(layer, copy, call, fresh, size, both):
     """Tries sizes that need not be the same, if the layer takes them."""
     free = [tuple(tensor.shape)[1:].count(None) for tensor in fresh.values()]
     if sum(map(bool, free)) > 1:
-        _check_unlike(layer, copy, inside, call, fresh, size, "tensors")
+        _check_unlike(layer, copy, call, fresh, size, both, "tensors")
     if max(free) > 1:
-        _check_unlike(layer, copy, inside, call, fresh, size, "axes")
+        _check_unlike(layer, copy, call, fresh, size, both, "axes")
 
 
-def _check_unlike(layer, copy, inside, call, fresh, size, unlike):
+def _check_unlike(layer, copy, call, fresh, size, both, unlike):
     arrays = random_arrays(fresh, size, known_sizes(layer), 2, unlike)
     args, kwargs = arguments_of(copy, call, lambda t: arrays[id(t)], False)
     try:
@@ -87,9 +97,7 @@ def _check_unlike(layer, copy, inside, call, fresh, size, unlike):
     except Exception:
         return
     try:
-        pairs = _outputs_of_both(
-            layer, copy, inside, call, fresh, size, 2, unlike
-        )
+        pairs = both(size, 2, unlike)
     except Exception as error:
         raise Closed("takes sizes that it does not when opened") from error
     for expected, got in pairs:
@@ -97,7 +105,7 @@ def _check_unlike(layer, copy, inside, call, fresh, size, unlike):
 
 
 def _outputs_of_both(
-    layer, copy, inside, call, fresh, size, batch, unlike=None
+    layer, copy, inside, call, fresh, hands_on, size, batch, unlike=None
 ):
     """Pairs of outputs of a layer and of its inside, for random inputs."""
     arrays = random_arrays(fresh, size, known_sizes(layer), batch, unlike)
@@ -121,11 +129,13 @@ def _outputs_of_both(
         got = outputs_of(inside, list(arrays.values()), training=False)
     # Those that are only handed on, or that Keras tells, are known outside.
     told = [get_keras_mask(t) is not None for t in getattr(call, "outputs", ())]
-    for tensor in [*expected, *got]:
-        if any(get_keras_mask(tensor) is array for array in masks.values()):
-            set_keras_mask(tensor, None)
-    for tensor, own, is_told in zip(expected, got, told):
-        if is_told and get_keras_mask(own) is None:
+    for tensor, own, is_told in zip(
+        expected, got, told or [False] * len(got), strict=True
+    ):
+        mask = get_keras_mask(tensor)
+        handed_on = any(mask is array for array in masks.values())
+        known = not hands_on and (is_told or handed_on)
+        if known and get_keras_mask(own) is None:
             set_keras_mask(tensor, None)
     return zip(expected, got, strict=True)
 
@@ -134,6 +144,10 @@ def _check_equal(one, other):
     masks = get_keras_mask(one), get_keras_mask(other)
     if (masks[0] is None) != (masks[1] is None):
         raise Closed("makes masks that its graph does not show")
+    if masks[0] is not None and not np.array_equal(
+        *map(keras.ops.convert_to_numpy, masks)
+    ):
+        raise Closed("makes other masks when it is opened")
     one, other = map(keras.ops.convert_to_numpy, (one, other))
     one, other = one.astype("float64"), other.astype("float64")
     scale = max(1.0, np.max(np.abs(one), initial=0.0))

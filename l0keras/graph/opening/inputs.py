@@ -9,15 +9,33 @@ from l0keras.graph.opening.calls import takes_training
 from l0keras.graph.opening.closed import Closed
 
 
+def riding_masks(call):
+    """Masks on the tensors of a call that are not among these themselves.
+
+    Returns:
+        A list of `KerasTensor`, each of which is there once.
+    """
+    known = {id(tensor) for tensor in call.input_tensors}
+    masks = []
+    for tensor in call.input_tensors:
+        mask = get_keras_mask(tensor)
+        if mask is not None and id(mask) not in known:
+            known.add(id(mask))
+            masks.append(mask)
+    return masks
+
+
 def fresh_inputs(call, stand_ins=()):
     """New inputs in the place of the tensors of a call, by their ids.
+
+    Masks that ride on these have inputs, too, and ride on the new ones.
 
     Args:
         call: the call.
         stand_ins: sizes for the axes that have none, in their order.
     """
     fresh = {}
-    for tensor in call.input_tensors:
+    for tensor in [*call.input_tensors, *riding_masks(call)]:
         if _is_sparse(tensor) or getattr(tensor, "ragged", False):
             raise Closed("its input is sparse or ragged")
         shape = [
@@ -30,11 +48,8 @@ def fresh_inputs(call, stand_ins=()):
             )
     for tensor in call.input_tensors:
         mask = get_keras_mask(tensor)
-        if mask is None:
-            continue
-        if id(mask) not in fresh:
-            raise Closed("its input carries a mask that it is not given")
-        set_keras_mask(fresh[id(tensor)], fresh[id(mask)])
+        if mask is not None:
+            set_keras_mask(fresh[id(tensor)], fresh[id(mask)])
     return fresh
 
 
@@ -75,6 +90,7 @@ def random_arrays(fresh, size, by_rank, examples, unlike=None):
     """
     rng = np.random.default_rng(0)
     arrays = {}
+    masks = 0
     for key, tensor in fresh.items():
         size += unlike == "tensors"
         batch, *others = tensor.shape
@@ -85,12 +101,16 @@ def random_arrays(fresh, size, by_rank, examples, unlike=None):
             for axis, (n, known) in enumerate(zip(others, built))
         ]
         shape = (batch or examples, *sizes)
+        for other, array in arrays.items():
+            if get_keras_mask(fresh[other]) is tensor:
+                shape = tuple(array.shape)[: len(shape)]
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if dtype == "bool":
             array = np.ones(shape, bool)
             if len(shape) > 1:
-                # As masks are: an end of some examples.
-                array[1::2, (shape[1] + 1) // 2 :] = False
+                # As masks are: an end of some examples, of each another one.
+                masks += 1
+                array[1::2, max(1, (shape[1] + 2) // 2 - masks) :] = False
         elif "int" in dtype:
             array = rng.integers(0, 2, shape)
         else:

@@ -8,6 +8,7 @@ import keras
 from keras.src.backend import get_keras_mask
 
 from l0keras.graph.opening.closed import Closed
+from l0keras.graph.opening.inputs import riding_masks
 from l0keras.graph.opening.may_open import is_functional
 from l0keras.graph.opening.may_open import may_open
 
@@ -18,6 +19,24 @@ _LOOK = (
     keras.layers.MultiHeadAttention,
     keras.layers.Multiply,
 )
+
+
+def tensors_to_open(call):
+    """The tensors that a call depends on, and its inside, if it has one."""
+    if isinstance(call.operation, keras.Layer) and may_open(call.operation):
+        return [*call.input_tensors, *riding_masks(call)]
+    return call.input_tensors
+
+
+def takes_masks_off(layer):
+    """Whether a layer may take the masks off what it is called with.
+
+    Attention does so when it runs, and not where it is traced.
+    """
+    return any(
+        isinstance(inner, keras.layers.MultiHeadAttention)
+        for inner in layer._flatten_layers()
+    )
 
 
 def lost_masks(call, inside):
@@ -77,7 +96,7 @@ def _follow(masked, inside, open_call):
                 return f"'{layer.name}'"
             inner.update(
                 id(tensor)
-                for tensor, rides in zip(found.inputs, given, strict=True)
+                for tensor, rides in zip(found.inputs, given)
                 if rides
             )
             reader = _follow(inner, found, open_call)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import warnings
 import weakref
 
 import keras
@@ -25,6 +26,8 @@ from l0keras.graph.opening.closed import message
 from l0keras.graph.opening.compare import check_outputs
 from l0keras.graph.opening.compare import compare
 from l0keras.graph.opening.inputs import fresh_inputs
+from l0keras.graph.opening.inputs import riding_masks
+from l0keras.graph.opening.masks import tensors_to_open
 from l0keras.graph.opening.may_open import does_nothing
 from l0keras.graph.opening.may_open import may_open
 from l0keras.graph.opening.may_open import reason_to_stay
@@ -44,12 +47,13 @@ from l0keras.graph.rules.table import rule_for
 _outcomes = weakref.WeakKeyDictionary()
 
 
-def open_call(call):
+def open_call(call, hands_on=False):
     """Opens a layer where it is called.
 
     Args:
         call: a node of Keras, or a `Call`. Neither its layer nor the graph
             that it is in is changed: a copy with the same variables is traced.
+        hands_on: whether masks are to go through sums, as through layers.
 
     Returns:
         An `Inside`.
@@ -61,7 +65,7 @@ def open_call(call):
         raise Closed("called in training mode")
     if type(call.operation) is keras.layers.TimeDistributed:
         return _open_over_time(call)
-    inside, _ = _open(call, fresh_inputs(call))
+    inside, _ = _open(call, fresh_inputs(call), hands_on)
     check_outputs(call, inside.outputs)
     return inside
 
@@ -76,6 +80,8 @@ def _open_over_time(call):
     ]
     if others or len(call.input_tensors) != 1 or training_of(call) is False:
         raise Closed("called with further arguments")
+    if riding_masks(call):
+        raise Closed("its input carries a mask")
     fresh = fresh_inputs(call)
     (tensor,) = fresh.values()
     batch, _, *sizes = tensor.shape
@@ -161,7 +167,7 @@ def _named_inputs(model, shapes, dtypes):
     )
 
 
-def _open(call, fresh):
+def _open(call, fresh, hands_on=False):
     """Traces a layer on inputs that stand for those of a call.
 
     Where it computes with sizes that are not known it is traced with sizes
@@ -175,12 +181,12 @@ def _open(call, fresh):
     if reason:
         raise Closed(reason)
     outcomes = _outcomes.setdefault(layer, {})
-    key = _key(call)
+    key = _key(call), hands_on
     if isinstance(outcomes.get(key), Closed):
         raise outcomes[key]
     copier, copy = _copied(layer)
     if key in outcomes:
-        return _open_copy(copy, copier, call, fresh, outcomes[key])
+        return _open_copy(copy, copier, call, fresh, outcomes[key], hands_on)
     reasons = []
     own = lifting.own_variables(layer)
     vectors = any(len(variable.shape) == 1 for variable in own)
@@ -188,8 +194,8 @@ def _open(call, fresh):
         if way.rows and not vectors:
             continue
         try:
-            found = _open_copy(copy, copier, call, fresh, way)
-            compare(layer, copy, call, fresh, found[0].outputs)
+            found = _open_copy(copy, copier, call, fresh, way, hands_on)
+            compare(layer, copy, call, fresh, found[0].outputs, hands_on)
         except CannotRun as error:
             reasons.append(error)
             continue
@@ -261,7 +267,7 @@ def _unite(copy, unites):
             vars(layer)["symbolic_call"] = layer.call
 
 
-def _open_copy(copy, copier, call, fresh, way):
+def _open_copy(copy, copier, call, fresh, way, hands_on):
     """Traces a copy in one of the ways, see `_open`."""
     layer = call.operation
     training = training_of(call)
@@ -272,22 +278,29 @@ def _open_copy(copy, copier, call, fresh, way):
         copier, copy = _copied(layer)
         anchor = known[id(call.input_tensors[0])]
         lift = _lift(layer, copy, anchor, way.rows)
-    _unite(copy, way.unites)
+    # Of a model inside Keras does not tell that it hands on masks.
+    _unite(copy, way.unites or hands_on)
 
     def run(mode):
-        with contextlib.ExitStack() as stack:
-            if way.positions:
-                tensors = [known[id(t)] for t in call.input_tensors]
-                stack.enter_context(symbolic_positions(tensors))
-            traced = trace_call(copy, call, known, mode)
-        return replay(traced, known, fresh, way.stand_ins, lift)
+        counted = contextlib.nullcontext()
+        if way.positions:
+            counted = symbolic_positions(
+                [known[id(tensor)] for tensor in call.input_tensors]
+            )
+        with warnings.catch_warnings():
+            # Of masks that end, as they do where the model itself was built.
+            warnings.simplefilter("ignore")
+            with counted:
+                traced = trace_call(copy, call, known, mode)
+            return replay(traced, known, fresh, way.stand_ins, lift, hands_on)
 
     outputs = run(False)
     runs = [keras.tree.flatten(outputs)]
     if training is None:
         runs.append(keras.tree.flatten(run(True)))
-    inputs = [fresh[id(tensor)] for tensor in call.input_tensors]
-    orders = [calls_between(inputs, flat) for flat in runs]
+    given = [*call.input_tensors, *riding_masks(call)]
+    inputs = [fresh[id(tensor)] for tensor in given]
+    orders = [calls_between(inputs, flat, tensors_to_open) for flat in runs]
     check_same_graph(orders, runs, inputs)
     check_variables(copy, orders[0], lift)
     originals = copier.originals()
@@ -299,12 +312,13 @@ def _calls(orders, originals, training):
     """The nodes of all modes that were traced, as calls for each mode."""
     calls = []
     for nodes in zip(*orders):
-        operation = originals.get(id(nodes[0].operation), nodes[0].operation)
+        traced = nodes[0].operation
+        operation = originals.get(id(traced), traced)
         given = [node.arguments.kwargs.get("training") for node in nodes]
         value = given[0] if len(set(given)) == 1 else None
         if training is False and value is None and takes_training(operation):
             value = False
-        calls.append(Call(nodes[0], operation, value))
+        calls.append(Call(nodes[0], operation, value, operation is traced))
         if value is False and not _same_in_training(calls[-1]):
             raise Closed(
                 f"calls its '{operation.name}' with training=False, which a "

@@ -16,7 +16,8 @@ def symbolic_positions(tensors):
     graph: the same one for inputs of any size, and what is looked up with it
     does not train. Here it is counted from a tensor that has so many entries
     along an axis, if there is one. What does not know `keras.ops.arange` by
-    that name gets arrays as ever.
+    that name gets arrays as ever. And `tensor[None]` adds an axis to symbolic
+    tensors, too, as it does to arrays.
 
     Args:
         tensors: a list of `KerasTensor`, inputs of what is traced.
@@ -34,12 +35,17 @@ def symbolic_positions(tensors):
                     return _count(tensor, axis, dtype)
         return plain(start, stop, step, dtype)
 
+    get_item = keras.KerasTensor.__getitem__
     before = [vars(place)["arange"] for place in _PLACES]
     try:
         for place in _PLACES:
             place.arange = arange
+        keras.KerasTensor.__getitem__ = lambda tensor, key: get_item(
+            tensor, (None,) if key is None else key
+        )
         yield
     finally:
+        keras.KerasTensor.__getitem__ = get_item
         for place, function in zip(_PLACES, before, strict=True):
             place.arange = function
 

@@ -2,6 +2,8 @@
 
 import keras
 import numpy as np
+from keras.src.backend import get_keras_mask
+from keras.src.ops.numpy import Add
 from keras.src.ops.numpy import BroadcastTo
 from keras.src.ops.numpy import Reshape
 
@@ -13,7 +15,7 @@ from l0keras.graph.opening.closed import DependsOnSize
 from l0keras.graph.opening.closed import message
 
 
-def replay(outputs, known, fresh, stand_ins, lift=None):
+def replay(outputs, known, fresh, stand_ins, lift=None, hands_on=False):
     """Does on other inputs what led from `known` to `outputs`.
 
     Products with variables that a layer has itself are made by layers.
@@ -24,11 +26,13 @@ def replay(outputs, known, fresh, stand_ins, lift=None):
         fresh: those in their places, by the same ids.
         stand_ins: the sizes.
         lift: the `Lift` of the layer, if it has variables.
+        hands_on: whether sums of tensors with masks are made by layers, which
+            hand masks on.
 
     Returns:
         A structure of tensors like `outputs`.
     """
-    if not stand_ins and lift is None:
+    if not stand_ins and lift is None and not hands_on:
         return outputs
     tensors = {id(known[key]): fresh[key] for key in known}
 
@@ -64,7 +68,10 @@ def replay(outputs, known, fresh, stand_ins, lift=None):
                 given = keras.ops.expand_dims(given, tuple(range(more)))
             tensors[id(node.outputs[0])] = given
             continue
-        if not isinstance(operation, keras.Layer):
+        if hands_on and _adds_masked(operation, args):
+            operation = keras.layers.Add(dtype=args[0].dtype)
+            args, kwargs = (list(args),), {}
+        elif not isinstance(operation, keras.Layer):
             operation = _of_any_size(node, stand_ins)
         try:
             results = keras.tree.flatten(operation(*args, **kwargs))
@@ -73,6 +80,20 @@ def replay(outputs, known, fresh, stand_ins, lift=None):
         for tensor, result in zip(node.outputs, results, strict=True):
             tensors[id(tensor)] = result
     return keras.tree.map_structure(other, outputs)
+
+
+def _adds_masked(operation, args):
+    """Whether an op is a sum of two like tensors that both carry masks."""
+    return (
+        type(operation) is Add
+        and len(args) == 2
+        and all(
+            isinstance(x, keras.KerasTensor) and get_keras_mask(x) is not None
+            for x in args
+        )
+        and args[0].shape == args[1].shape
+        and args[0].dtype == args[1].dtype
+    )
 
 
 def _broadcasts_later(node, stand_ins):

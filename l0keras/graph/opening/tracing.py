@@ -1,7 +1,7 @@
 """Runs the `call` of a layer on symbolic tensors, and watches it."""
 
 import contextlib
-import warnings
+import inspect
 
 import keras
 from keras.src.backend import get_keras_mask
@@ -42,12 +42,10 @@ def trace_call(copy, call, fresh, training):
         return cast
 
     args, kwargs = arguments_of(copy, call, given, training)
+    kwargs.update(_masks(copy, args, kwargs))
     try:
-        with warnings.catch_warnings():
-            # Of masks that end, as they do where the model itself was built.
-            warnings.simplefilter("ignore")
-            with _context(copy, training), _Watch() as watch:
-                outputs = copy.call(*args, **kwargs)
+        with _context(copy, training), _Watch() as watch:
+            outputs = copy.call(*args, **kwargs)
     except Exception as error:
         raise CannotRun(message(error)) from error
     watch.check()
@@ -55,6 +53,25 @@ def trace_call(copy, call, fresh, training):
     if not flat or not all(isinstance(x, keras.KerasTensor) for x in flat):
         raise Closed("returns something else than tensors")
     return outputs
+
+
+def _masks(layer, args, kwargs):
+    """The masks that Keras would give to a layer's `call`, by argument."""
+    signature = inspect.signature(layer.call)
+    given = signature.bind(*args, **kwargs).arguments
+    tensors = {
+        name: value
+        for name, value in given.items()
+        if any(
+            isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(value)
+        )
+    }
+    found = {}
+    for name, value in tensors.items():
+        key = "mask" if len(tensors) == 1 else f"{name}_mask"
+        if key in signature.parameters and given.get(key) is None:
+            found[key] = keras.tree.map_structure(get_keras_mask, value)
+    return found
 
 
 class _Watch(keras.StatelessScope):

@@ -308,7 +308,8 @@ class Decoder(layers.Layer):
     area="text",
     high=40,
     sizes=8,
-    known="layers that are given masks with their inputs are not opened",
+    known="Keras takes masks off what attention reads, so that blocks which "
+    "hand them on stay whole",
 )
 def translation():
     encoder_inputs = keras.Input((None,), dtype="int64", name="encoder_inputs")
