@@ -121,10 +121,11 @@ def _looks(call):
     """Whether a layer of Keras looks for masks on its inputs."""
     if isinstance(call.operation, _LOOK):
         return True
-    names = call.operation.call_signature_parameters
+    kwargs = call.arguments.kwargs
     return any(
         (name == "mask" or name.endswith("_mask"))
-        and call.arguments.kwargs.get(name) is None
+        # Which is of pairs of positions, and never rides.
         and name != "attention_mask"
-        for name in names
+        and kwargs.get(name) is None
+        for name in call.operation.call_signature_parameters
     )

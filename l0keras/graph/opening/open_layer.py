@@ -8,6 +8,7 @@ import warnings
 import weakref
 
 import keras
+from keras.src.backend import get_keras_mask
 from keras.src.ops.symbolic_arguments import SymbolicArguments
 
 from l0keras.copying import Copier
@@ -251,7 +252,10 @@ def _weight(reason):
 
 def _key(call):
     """What decides whether a layer can be opened, beside the layer."""
-    tensors = [(tuple(t.shape), t.dtype) for t in call.input_tensors]
+    tensors = [
+        (tuple(t.shape), t.dtype, get_keras_mask(t) is not None)
+        for t in call.input_tensors
+    ]
     given = call.arguments.convert(
         lambda x: None if isinstance(x, keras.KerasTensor) else x
     )
