@@ -17,8 +17,8 @@ from l0keras.export.litert.run_tflite import run_tflite
 from l0keras.export.litert.signature import signature
 from l0keras.export.micro.c_array import write_c_array
 from l0keras.export.micro.micro_file import MicroFile
-from l0keras.export.tflite import TFLiteFile
 from l0keras.export.tflite import export_tflite
+from l0keras.export.tflite_file import TFLiteFile
 
 __all__ = [
     "MicroFile",

@@ -1,126 +1,28 @@
-import dataclasses
 import gzip
 import os
 
 import numpy as np
 
-from l0keras.export.litert import jobs
-from l0keras.export.litert.compare import compare
 from l0keras.export.litert.compare import random_inputs
-from l0keras.export.litert.culprit import culprit
+from l0keras.export.litert.draft import convert
+from l0keras.export.litert.draft import operations_in_floats
+from l0keras.export.litert.draft import quantize_draft
+from l0keras.export.litert.draft import run_and_compare
+from l0keras.export.litert.draft import time_draft
 from l0keras.export.litert.precision import Rules
 from l0keras.export.litert.precision import check_quantizer
-from l0keras.export.litert.precision import label_of
 from l0keras.export.litert.precision import mode_of
 from l0keras.export.litert.quantization import check_quantization
-from l0keras.export.litert.quantizer import quantize
 from l0keras.export.litert.quiet import quiet
 from l0keras.export.litert.representative import named_shapes
 from l0keras.export.litert.representative import representative_examples
 from l0keras.export.litert.run_tflite import interpreter_class
 from l0keras.export.litert.source import source
 from l0keras.export.litert.streaming import StepSource
-from l0keras.export.litert.unsupported import explain
-from l0keras.export.litert.unsupported import layer_of
 from l0keras.export.litert.worker import WORKER
-from l0keras.export.litert.worker import WorkerDied
-from l0keras.export.litert.worker import WorkFailed
 from l0keras.export.micro.check import check_micro
 from l0keras.export.micro.check import check_target
-from l0keras.export.micro.micro_file import MicroFile
-
-# One example at a time gains nothing from more threads.
-THREADS = (1, 2, 4)
-# The number of examples in a batch of the comparison.
-BATCH_SIZE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class TFLiteFile:
-    """A LiteRT file with its size, its latency and its errors.
-
-    Attributes:
-        path: the path of the file, a string.
-        quantization: the way its numbers are written, as `export_tflite` got
-            it.
-        bytes: its size in bytes.
-        gzip_bytes: its size in bytes after gzip.
-        latency_us: the median time of one example in microseconds on this
-            machine, a dictionary from the number of threads; empty if the file
-            was not run.
-        sample_shape: the shape of that example, a tuple, or for several
-            inputs a dictionary of tuples by their names; `None` if the file
-            was not run.
-        max_difference: the largest absolute difference between outputs of the
-            file and of the model (of integers the share of those that
-            differ), or `None` if the file was not run. For a model of half
-            precision it is that from the same model in float32.
-        precision_difference: the largest absolute difference that computing
-            in float32 makes to a model of half precision; `None` for other
-            models, and if the file was not run.
-        states: the names of the states of a streaming file, a tuple.
-        float_ops: the operations of an `"int8"` or `"int16x8"` file that
-            compute in floats, a tuple of strings with the names of their
-            layers; `None` for other files, and if the file was not run.
-        kept: the layers whose weights stay floats although a rule of
-            `quantization` says otherwise, with the reasons, a tuple of
-            strings.
-        top1_agreement: the share of predictions (argmaxes over the last axis)
-            in which file and model agree; `None` for outputs without classes,
-            and if the file was not run.
-        micro: for `target="micro"` what a microcontroller needs to know, a
-            `MicroFile`; else `None`.
-    """
-
-    path: str
-    quantization: str | dict | None
-    bytes: int
-    gzip_bytes: int
-    latency_us: dict
-    sample_shape: tuple | dict | None
-    max_difference: float | None
-    precision_difference: float | None
-    top1_agreement: float | None
-    states: tuple = ()
-    float_ops: tuple | None = None
-    micro: MicroFile | None = None
-    kept: tuple = ()
-
-    def __str__(self):
-        lines = [
-            f"{self.path}: {self.bytes:,} bytes, {self.gzip_bytes:,} after "
-            f"gzip, {label_of(self.quantization)}"
-        ]
-        for threads, microseconds in self.latency_us.items():
-            lines.append(
-                f"  {microseconds:.1f} us for one example of shape "
-                f"{self.sample_shape} on {threads} "
-                f"thread{'s' if threads > 1 else ''}"
-            )
-        if self.max_difference is not None:
-            lines.append(
-                f"  largest difference from the model {self.max_difference:.2g}"
-            )
-        if self.precision_difference is not None:
-            lines.append(
-                "  computes in float32 where the model has half precision, "
-                "which changes its outputs by up to "
-                f"{self.precision_difference:.2g}"
-            )
-        if self.float_ops:
-            lines.append(f"  computes in floats: {', '.join(self.float_ops)}")
-        for one in self.kept:
-            lines.append(f"  stays in floats: {one}")
-        if self.states:
-            lines.append(f"  makes one step, with {', '.join(self.states)}")
-        if self.micro is not None:
-            lines.append(str(self.micro))
-        if self.top1_agreement is not None:
-            lines.append(
-                f"  same prediction as the model for "
-                f"{100 * self.top1_agreement:.2f} % of the examples"
-            )
-        return "\n".join(lines)
+from l0keras.export.tflite_file import TFLiteFile
 
 
 def export_tflite(
@@ -288,22 +190,22 @@ def export_tflite(
     with WORKER.folder(".tflite-", parent) as folder:
         draft = os.path.join(folder, "model.tflite")
         with quiet():
-            _convert(writer, draft, settings, batch_size)
+            convert(writer, draft, settings, batch_size)
             kept = ()
             if rules:
-                kept = _quantize(origin, draft, rules, measured)
+                kept = quantize_draft(origin, draft, rules, measured)
             in_floats = None
             if integers and (check or integer_only):
-                in_floats = _in_floats(origin, draft, integer_only)
+                in_floats = operations_in_floats(origin, draft, integer_only)
             latency, difference, agreement, halved = {}, None, None, None
             if check:
                 if groups is None:
                     groups = [random_inputs(origin.inputs, 8, shapes)]
-                difference, agreement, halved = _run(
+                difference, agreement, halved = run_and_compare(
                     draft, origin, writer, quantization, groups, batch_size
                 )
                 shapes = writer.sample_shapes(shapes or _shapes(groups[0]))
-                latency = _timed(draft, origin, shapes)
+                latency = time_draft(draft, origin, shapes)
             micro = None
             if target == "micro":
                 examples = None
@@ -434,109 +336,3 @@ def _repeated(examples, times):
         {name: np.repeat(array, times, 0) for name, array in one.items()}
         for one in examples
     ]
-
-
-def _convert(origin, path, settings, batch_size):
-    try:
-        origin.convert(path, *settings, batch_size)
-    except WorkFailed as error:
-        reason = explain(
-            str(error),
-            origin.operations,
-            _float_ops(origin, path, settings, batch_size),
-        )
-        raise RuntimeError(
-            f"LiteRT does not support model '{origin.name}': "
-            f"{reason or str(error).strip().splitlines()[0]}. No file was "
-            "written."
-        ) from error
-    except WorkerDied as error:
-        place = culprit(origin, path, settings, batch_size)
-        raise RuntimeError(
-            f"LiteRT's converter ended its process at {place} of model "
-            f"'{origin.name}': {error}. No file was written."
-        ) from error
-
-
-def _quantize(origin, path, rules, examples):
-    """Quantizes a file of floats; returns what could not be, and why."""
-    try:
-        found = WORKER.run(quantize, path, rules, origin.layers, examples)
-    except (WorkFailed, WorkerDied) as error:
-        raise RuntimeError(
-            f"LiteRT's quantizer fails at model '{origin.name}': "
-            f"{str(error).strip()}. No file was written."
-        ) from error
-    return tuple(dict.fromkeys(f"{layer}: {why}" for layer, why in found))
-
-
-def _float_ops(origin, path, settings, batch_size):
-    """The operations of the model's float file, or none if this fails too."""
-    quantization, _, _ = settings
-    if not mode_of(quantization).optimize:
-        return ()
-    try:
-        origin.convert(path, None, None, False, batch_size)
-    except (WorkFailed, WorkerDied):
-        # The first error is the one to report.
-        return ()
-    return _operations(path)
-
-
-def _operations(path):
-    """The operations of a file, or none if it cannot even be opened."""
-    try:
-        return WORKER.run(jobs.operations, path)
-    except (WorkFailed, WorkerDied):
-        return ()
-
-
-def _in_floats(origin, path, refused):
-    """The operations that compute in floats, with their layers."""
-    found = []
-    for op, place in _in_worker(origin, path, jobs.operations_in_floats, path):
-        layer = layer_of(place, origin.operations)
-        found.append(f"{op} of layer '{layer}'" if layer else op)
-    found = tuple(dict.fromkeys(found))
-    if found and refused:
-        raise RuntimeError(
-            f"The LiteRT file of model '{origin.name}' computes in floats: "
-            f"{', '.join(found)}; `integer_only=False` allows this. The file "
-            "was not written."
-        )
-    return found
-
-
-def _run(path, origin, writer, quantization, groups, batch_size):
-    size = batch_size or BATCH_SIZE
-    job, arguments = jobs.run, ()
-    if writer is not origin:
-        job = jobs.run_steps
-        arguments = writer.states, writer.sequential
-    outputs = _in_worker(origin, path, job, path, groups, size, *arguments)
-    return compare(outputs, origin, quantization, groups, size)
-
-
-def _timed(path, origin, shapes):
-    threads = [count for count in THREADS if count <= os.cpu_count()]
-    return _in_worker(origin, path, jobs.latencies, path, threads, shapes)
-
-
-def _in_worker(origin, path, job, *args):
-    """Runs a file in the process of the worker."""
-    try:
-        return WORKER.run(job, *args)
-    except WorkFailed as error:
-        reason = explain(str(error), origin.operations, _operations(path))
-        raise RuntimeError(
-            f"LiteRT cannot run the file of model '{origin.name}': "
-            f"{f'{reason}: ' if reason else ''}{str(error).strip()} It was "
-            "not written."
-        ) from error
-    except WorkerDied as error:
-        ops = sorted({op for op, _ in _operations(path)})
-        raise RuntimeError(
-            "LiteRT ended its process when it ran the file of model "
-            f"'{origin.name}', which has the operations {', '.join(ops)}: "
-            f"{error}. It was not written."
-        ) from error
