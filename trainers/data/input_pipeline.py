@@ -109,7 +109,12 @@ class Data:
 
         dataset = tf.data.Dataset.range(first_epoch, epochs)
         dataset = dataset.flat_map(shuffled).map(gather, tf.data.AUTOTUNE)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        options = tf.data.Options()
+        # Its thread looks ever more rarely, up to once in a minute. In
+        # TensorFlow 2.21 an iterator that is deleted may wait for the next
+        # look, and it is deleted wherever a network is cut in its training.
+        options.autotune.enabled = False
+        return dataset.prefetch(2).with_options(options)
 
     def reshuffled_batches(self, batch_size, seed):
         """The training examples of one epoch, in another order each time.

@@ -57,6 +57,11 @@ def test_remainder_can_be_dropped():
     assert data.steps_per_epoch(5) == 2
 
 
+def test_iterators_wait_for_no_tuning():
+    options = small().train_batches(4, seed=1, epochs=2).options()
+    assert options.autotune.enabled is False
+
+
 def test_test_batches_keep_the_order():
     labels = sum(orders(small().test_batches()), [])
     assert labels == list(range(10))
