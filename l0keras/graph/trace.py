@@ -22,6 +22,7 @@ from l0keras.graph.opening.lifting import shared_variables
 from l0keras.graph.opening.masks import lost_masks
 from l0keras.graph.opening.masks import reader_of_masks
 from l0keras.graph.opening.masks import takes_masks_off
+from l0keras.graph.opening.masks import tensors_to_open
 from l0keras.graph.opening.may_open import does_nothing
 from l0keras.graph.opening.may_open import is_functional
 from l0keras.graph.opening.may_open import may_open
@@ -175,9 +176,8 @@ class _Tracer:
         return self.arguments_of(call).keras_tensors
 
     def _to_open(self, call):
-        if self.opened and may_open(call.operation):
-            return [*self._given(call), *riding_masks(call)]
-        return self._given(call)
+        given = self._given(call)
+        return tensors_to_open(call, given) if self.opened else given
 
     def enter(self, inside, inputs, prefix=""):
         """Adds the nodes of a model or layer, called on values."""

@@ -21,11 +21,15 @@ _LOOK = (
 )
 
 
-def tensors_to_open(call):
-    """The tensors that a call depends on, and its inside, if it has one."""
-    if isinstance(call.operation, keras.Layer) and may_open(call.operation):
-        return [*call.input_tensors, *riding_masks(call)]
-    return call.input_tensors
+def tensors_to_open(call, given=None):
+    """The tensors that a call depends on, and its inside, if it has one.
+
+    Args:
+        call: the call.
+        given: tensors in the place of those that it is called with.
+    """
+    given = call.input_tensors if given is None else given
+    return [*given, *(riding_masks(call) if may_open(call.operation) else ())]
 
 
 def takes_masks_off(layer):
